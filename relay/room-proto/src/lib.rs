@@ -1,1 +1,26 @@
-//! The pure room state machine.
+//! Who is in which room and who may do what: seats, ownership, passwords, locks, limits, replay and resume.
+//! It never touches a clock, a socket, a disk or a hash function's cost: those are inputs and outputs.
+//! Its shell is `snug-relay`'s hub task.
+//!
+//! The shape is that of every state machine here: [`RoomServer::new`], [`RoomServer::handle_input`], then
+//! [`RoomServer::poll_output`] until `None`, [`RoomServer::poll_timeout`] and [`RoomServer::handle_timeout`].
+
+mod address;
+mod backoff;
+mod config;
+mod date;
+mod io;
+mod record;
+mod room;
+mod seat;
+mod server;
+mod token_bucket;
+
+pub use address::AddressBlock;
+pub use config::{IceServerSource, NoIceServers, RateLimit, RoomServerConfig};
+pub use io::{
+    Busy, ConnectionId, Input, JobId, Now, Output, QueryId, RoomMeta, RoomMetaParticipant, Seed, StoreFailure,
+};
+pub use record::{RecordError, RoomRecord, StoredPassword};
+pub use server::{RoomServer, RoomServerStats};
+pub use token_bucket::Buckets;

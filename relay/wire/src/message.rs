@@ -400,7 +400,9 @@ impl ClientMessage {
             Self::Offer(forward) | Self::Answer(forward) => {
                 within("payload", forward.payload.len(), limits::DESCRIPTION_PAYLOAD)
             }
-            Self::IceCandidate(forward) => within("payload", forward.payload.len(), limits::CANDIDATE_PAYLOAD),
+            Self::IceCandidate(forward) => {
+                within("payload", forward.payload.len(), limits::CANDIDATE_PAYLOAD)
+            }
             Self::SetRoomPassword { password, hint } => {
                 if let Some(hint) = hint {
                     within("hint", hint.chars().count(), limits::HINT_CHARS)?;
@@ -494,7 +496,8 @@ pub struct Received {
 impl ServerFrame {
     /// Serializes `message` once; [`ServerFrame::with_seq`] then addresses it.
     pub fn new(message: &ServerMessage) -> Self {
-        let body = serde_json::to_string(message).expect("messages have string keys and no failing serializers");
+        let body =
+            serde_json::to_string(message).expect("messages have string keys and no failing serializers");
         Self { seq: None, body: body.into() }
     }
 

@@ -201,7 +201,13 @@ fn nonce(counter: u64) -> Nonce<aes_gcm::aead::consts::U12> {
     nonce.into()
 }
 
-fn associated_data(kind: Kind, room: &RoomId, sender: UserId, receiver: Option<UserId>, counter: u64) -> Vec<u8> {
+fn associated_data(
+    kind: Kind,
+    room: &RoomId,
+    sender: UserId,
+    receiver: Option<UserId>,
+    counter: u64,
+) -> Vec<u8> {
     let receiver = receiver.map_or_else(|| "*".to_owned(), |id| id.to_string());
     let mut aad = Vec::with_capacity(160);
     for part in ["snug/1", kind.as_str(), room.as_str(), &sender.to_string(), &receiver] {

@@ -85,8 +85,10 @@ fn unknown_fields_are_ignored() {
 fn plain_names_are_cleaned_and_cut() {
     let name = format!("\u{202e}Ana\u{0} {}", "x".repeat(100));
     let plain = json!({"name": name}).to_string();
-    let frame = json!({"type": "join_room", "roomId": "sunny-1", "userId": ANA, "displayName": {"plain": plain}});
-    let Ok(Request { message: ClientMessage::JoinRoom(join), .. }) = Request::decode(&frame.to_string()) else {
+    let frame =
+        json!({"type": "join_room", "roomId": "sunny-1", "userId": ANA, "displayName": {"plain": plain}});
+    let Ok(Request { message: ClientMessage::JoinRoom(join), .. }) = Request::decode(&frame.to_string())
+    else {
         panic!("a join")
     };
     let expected = json!({"name": format!("Ana {}", "x".repeat(60))}).to_string();

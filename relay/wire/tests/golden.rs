@@ -86,13 +86,8 @@ fn client_messages() -> Vec<ClientMessage> {
 }
 
 fn server_messages() -> Vec<ServerMessage> {
-    let participant = || Participant {
-        user_id: BO,
-        display_name: sealed(),
-        media: media(),
-        away: false,
-        owner: true,
-    };
+    let participant =
+        || Participant { user_id: BO, display_name: sealed(), media: media(), away: false, owner: true };
     let room_info = || RoomInfo {
         max_participants: 10,
         allow_screen_share: true,
@@ -192,7 +187,8 @@ fn every_golden_message_reads_back_to_the_same_text() {
     }
     for (seq, message) in (1..).zip(server_messages()) {
         let frame = ServerFrame::new(&message).with_seq(seq);
-        let read = Received::decode(&frame.encode()).unwrap_or_else(|error| panic!("{}: {error}", frame.encode()));
+        let read =
+            Received::decode(&frame.encode()).unwrap_or_else(|error| panic!("{}: {error}", frame.encode()));
         assert_eq!(read.seq, Some(seq));
         assert_eq!(ServerFrame::new(&read.message).encode(), ServerFrame::new(&message).encode());
     }
@@ -245,9 +241,7 @@ fn sealing_gives_the_golden_vectors() {
     let mut flipped = BASE64URL_NOPAD.decode(offer.as_bytes()).expect("base64url");
     *flipped.last_mut().expect("not empty") ^= 1;
     let flipped = BASE64URL_NOPAD.encode(&flipped);
-    let refused = |why: &str, kind: Kind, sender: UserId, receiver: UserId, sealed: &str| {
-        json!({"why": why, "kind": kind.as_str(), "senderId": sender, "receiverId": receiver, "sealed": sealed})
-    };
+    let refused = |why: &str, kind: Kind, sender: UserId, receiver: UserId, sealed: &str| json!({"why": why, "kind": kind.as_str(), "senderId": sender, "receiverId": receiver, "sealed": sealed});
     let refusals = vec![
         refused("tampered", Kind::Offer, ANA, BO, &flipped),
         refused("tampered", Kind::Answer, ANA, BO, &offer),

@@ -1,0 +1,54 @@
+//! The unit in which addresses are limited: one customer of one provider, roughly.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// An IPv4 /24 or an IPv6 /56. IPv4 inside IPv6 (`::ffff:a.b.c.d`) counts as IPv4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AddressBlock {
+    /// The first three bytes.
+    V4([u8; 3]),
+    /// The first seven bytes.
+    V6([u8; 7]),
+}
+
+impl From<IpAddr> for AddressBlock {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => v4.into(),
+            IpAddr::V6(v6) => v6.into(),
+        }
+    }
+}
+
+impl From<Ipv4Addr> for AddressBlock {
+    fn from(address: Ipv4Addr) -> Self {
+        let [a, b, c, _] = address.octets();
+        Self::V4([a, b, c])
+    }
+}
+
+impl From<Ipv6Addr> for AddressBlock {
+    fn from(address: Ipv6Addr) -> Self {
+        let octets = address.octets();
+        let (first, _) = octets.split_first_chunk::<7>().expect("an IPv6 address has 16 bytes");
+        Self::V6(*first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(text: &str) -> AddressBlock {
+        text.parse::<IpAddr>().expect("an address").into()
+    }
+
+    #[test]
+    fn neighbours_share_a_block_and_others_do_not() {
+        assert_eq!(block("192.0.2.1"), block("192.0.2.254"));
+        assert_ne!(block("192.0.2.1"), block("192.0.3.1"));
+        assert_eq!(block("2001:db8:0:12::1"), block("2001:db8:0:34::1"), "one /56");
+        assert_ne!(block("2001:db8:0:100::1"), block("2001:db8:0:200::1"));
+        assert_eq!(block("::ffff:192.0.2.7"), block("192.0.2.1"));
+    }
+}

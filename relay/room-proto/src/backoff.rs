@@ -1,0 +1,101 @@
+//! Exponential back-off after wrong passwords, by room and by address block, in bounded memory.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// After `free` failures each further one doubles the wait, from one second to `cap`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BackoffConfig {
+    pub(crate) free: u32,
+    pub(crate) cap: Duration,
+}
+
+/// A key is forgotten after this long without a failure.
+const FORGET: Duration = Duration::from_secs(900);
+/// Most keys; past that the key that failed longest ago is forgotten.
+const CAPACITY: usize = 10_000;
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    failures: u32,
+    last: Instant,
+    until: Instant,
+}
+
+#[derive(Debug)]
+pub(crate) struct Backoff<K> {
+    config: BackoffConfig,
+    entries: BTreeMap<K, Entry>,
+}
+
+impl<K: Ord + Clone> Backoff<K> {
+    pub(crate) fn new(config: BackoffConfig) -> Self {
+        Self { config, entries: BTreeMap::new() }
+    }
+
+    /// Whether `key` may try, else how long it must wait.
+    pub(crate) fn check(&self, key: &K, now: Instant) -> Result<(), Duration> {
+        match self.entries.get(key) {
+            Some(entry) if entry.until > now => Err(entry.until - now),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn failed(&mut self, key: K, now: Instant) {
+        if self.entries.len() >= CAPACITY && !self.entries.contains_key(&key) {
+            self.make_room(now);
+        }
+        let entry = self.entries.entry(key).or_insert(Entry { failures: 0, last: now, until: now });
+        if now.saturating_duration_since(entry.last) > FORGET {
+            entry.failures = 0;
+        }
+        entry.failures = entry.failures.saturating_add(1);
+        entry.last = now;
+        if entry.failures > self.config.free {
+            let doublings = (entry.failures - self.config.free - 1).min(20);
+            entry.until = now + Duration::from_secs(1 << doublings).min(self.config.cap);
+        }
+    }
+
+    fn make_room(&mut self, now: Instant) {
+        self.entries.retain(|_, entry| now.saturating_duration_since(entry.last) <= FORGET);
+        if self.entries.len() >= CAPACITY {
+            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.last).map(|(key, _)| key.clone());
+            if let Some(key) = oldest {
+                self.entries.remove(&key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_cap_and_are_forgotten() {
+        let start = Instant::now();
+        let mut backoff = Backoff::new(BackoffConfig { free: 2, cap: Duration::from_secs(5) });
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            backoff.failed("a", start);
+            waits.push(backoff.check(&"a", start).err().map_or(0, |wait| wait.as_secs()));
+        }
+        assert_eq!(waits, [0, 0, 1, 2, 4, 5]);
+        assert_eq!(backoff.check(&"b", start), Ok(()));
+        assert_eq!(backoff.check(&"a", start + Duration::from_secs(5)), Ok(()));
+        let later = start + FORGET + Duration::from_secs(1);
+        backoff.failed("a", later);
+        assert_eq!(backoff.check(&"a", later), Ok(()));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let start = Instant::now();
+        let mut backoff = Backoff::new(BackoffConfig { free: 0, cap: Duration::from_secs(5) });
+        for key in 0..CAPACITY + 50 {
+            backoff.failed(key, start + Duration::from_millis(key as u64));
+        }
+        assert_eq!(backoff.entries.len(), CAPACITY);
+    }
+}

@@ -1,0 +1,61 @@
+//! What an operator may set, with the defaults of PROTOCOL.md §5.
+
+use std::time::Duration;
+
+use snug_wire::{IceServer, RoomId, UserId};
+
+/// A token bucket: `burst` at once, then `per_second`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RateLimit {
+    /// Most at once.
+    pub burst: f64,
+    /// How many are allowed again each second.
+    pub per_second: f64,
+}
+
+/// Limits and names of a [`crate::RoomServer`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoomServerConfig {
+    /// What `welcome` says of the relay: name/version.
+    pub relay: String,
+    /// Messages of one connection. Default: 240, then 60 a second.
+    pub messages: RateLimit,
+    /// `join_room` and `resume` of one address block. Default: 30, then one every 2 s.
+    pub joins: RateLimit,
+    /// Rooms made from one address block. Default: 20, then one a minute.
+    pub creations: RateLimit,
+}
+
+impl Default for RoomServerConfig {
+    fn default() -> Self {
+        Self {
+            relay: concat!("snug-relay/", env!("CARGO_PKG_VERSION")).to_owned(),
+            messages: RateLimit { burst: 240.0, per_second: 60.0 },
+            joins: RateLimit { burst: 30.0, per_second: 0.5 },
+            creations: RateLimit { burst: 20.0, per_second: 1.0 / 60.0 },
+        }
+    }
+}
+
+/// Where `iceServers` come from. Credentials are a function of room, participant and time.
+pub trait IceServerSource: Send {
+    /// The servers for one participant; `unix` is the time in seconds since 1970.
+    fn ice_servers(&self, room: &RoomId, user: UserId, unix: u64) -> Vec<IceServer>;
+
+    /// How long their credentials hold.
+    fn ttl(&self) -> Duration;
+}
+
+/// No servers: participants connect by their own addresses only.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoIceServers;
+
+impl IceServerSource for NoIceServers {
+    fn ice_servers(&self, _: &RoomId, _: UserId, _: u64) -> Vec<IceServer> {
+        Vec::new()
+    }
+
+    fn ttl(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
+}

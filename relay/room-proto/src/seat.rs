@@ -1,0 +1,132 @@
+//! One participant's place in a room, which outlives its connection for a while.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use snug_wire::{Media, Participant, Payload, ServerFrame, Token, UserId, limits};
+
+use crate::io::{ConnectionId, Output};
+
+pub(crate) struct Seat {
+    pub(crate) user: UserId,
+    pub(crate) display_name: Payload,
+    pub(crate) media: Media,
+    pub(crate) owner: bool,
+    /// `None` while it is away.
+    pub(crate) connection: Option<ConnectionId>,
+    /// When it is given up, while it is away.
+    pub(crate) held_until: Option<Instant>,
+    /// When its TURN credentials are renewed.
+    pub(crate) credentials_due: Option<Instant>,
+    /// The token to resume it, and the one before: a client whose connection was lost with the answer to `resume` has only that.
+    pub(crate) resume_token: Token,
+    pub(crate) previous_token: Option<Token>,
+    seq: u64,
+    replay: VecDeque<ServerFrame>,
+    replay_bytes: usize,
+    /// Candidates sent since the last description, by target; there are at most nine.
+    candidates: Vec<(UserId, u16)>,
+}
+
+impl Seat {
+    pub(crate) fn new(user: UserId, display_name: Payload, media: Media, owner: bool, token: Token) -> Self {
+        Self {
+            user,
+            display_name,
+            media,
+            owner,
+            connection: None,
+            held_until: None,
+            credentials_due: None,
+            resume_token: token,
+            previous_token: None,
+            seq: 0,
+            replay: VecDeque::new(),
+            replay_bytes: 0,
+            candidates: Vec::new(),
+        }
+    }
+
+    pub(crate) fn participant(&self) -> Participant {
+        Participant {
+            user_id: self.user,
+            display_name: self.display_name.clone(),
+            media: self.media,
+            away: self.connection.is_none(),
+            owner: self.owner,
+        }
+    }
+
+    /// Whether `token` resumes this seat.
+    pub(crate) fn accepts(&self, token: &Token) -> bool {
+        let current = token.matches(&self.resume_token.digest());
+        let previous = self.previous_token.as_ref().is_some_and(|previous| token.matches(&previous.digest()));
+        current | previous
+    }
+
+    /// Numbers a frame, keeps it for a resume, and sends it when somebody is there.
+    pub(crate) fn deliver(&mut self, frame: &ServerFrame, outputs: &mut VecDeque<Output>) {
+        self.seq += 1;
+        let frame = frame.with_seq(self.seq);
+        self.replay_bytes += frame.len();
+        self.replay.push_back(frame.clone());
+        while self.replay.len() > limits::QUEUE_MESSAGES || self.replay_bytes > limits::QUEUE_BYTES {
+            self.forget_oldest();
+        }
+        if let Some(connection) = self.connection {
+            outputs.push_back(Output::Send { connection, frame });
+        }
+    }
+
+    /// The client has everything up to `seq`.
+    pub(crate) fn acknowledge(&mut self, seq: u64) {
+        while self.replay.front().is_some_and(|frame| frame.seq <= Some(seq)) {
+            self.forget_oldest();
+        }
+        if self.replay.is_empty() {
+            // Thousands of idle seats should not keep the buffer of their busiest moment.
+            self.replay.shrink_to_fit();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(frame) = self.replay.pop_front() {
+            self.replay_bytes -= frame.len();
+        }
+    }
+
+    /// What came after `last_seq`, or `None` when some of it is no longer kept, or `last_seq` was never sent.
+    pub(crate) fn missed_since(&self, last_seq: u64) -> Option<Vec<ServerFrame>> {
+        let missed = self.seq.checked_sub(last_seq)?;
+        let kept = self.replay.iter().filter(|frame| frame.seq > Some(last_seq));
+        let frames: Vec<ServerFrame> = kept.cloned().collect();
+        (frames.len() as u64 == missed).then_some(frames)
+    }
+
+    /// Forgets all that was numbered: `room_joined` is about to say everything anew.
+    pub(crate) fn restart_sequence(&mut self) {
+        self.seq = 0;
+        self.replay.clear();
+        self.replay_bytes = 0;
+    }
+
+    /// Counts a candidate for `target`; `false` when there were too many since the last description.
+    pub(crate) fn count_candidate(&mut self, target: UserId) -> bool {
+        match self.candidates.iter_mut().find(|(user, _)| *user == target) {
+            Some((_, count)) if *count >= limits::CANDIDATES => false,
+            Some((_, count)) => {
+                *count += 1;
+                true
+            }
+            None => {
+                self.candidates.push((target, 1));
+                true
+            }
+        }
+    }
+
+    /// A description was sent to `target`, or it is gone: its count starts again.
+    pub(crate) fn reset_candidates(&mut self, target: UserId) {
+        self.candidates.retain(|(user, _)| *user != target);
+    }
+}

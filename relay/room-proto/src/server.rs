@@ -1,0 +1,1084 @@
+//! The state machine of all rooms of one relay.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use snug_wire::message::{Forward, Forwarded, JoinRoom, RoomJoined};
+use snug_wire::{
+    ClientMessage, CloseCode, ErrorCode, LeaveReason, LinkProof, Media, Password, Request, RoomId,
+    ServerFrame, ServerMessage, Token, UserId, limits, negotiate_version,
+};
+
+use crate::address::AddressBlock;
+use crate::backoff::{Backoff, BackoffConfig};
+use crate::config::{IceServerSource, RoomServerConfig};
+use crate::date::date;
+use crate::io::{Busy, ConnectionId, Input, JobId, Now, Output, QueryId, Seed, StoreFailure};
+use crate::record::{RoomRecord, StoredPassword};
+use crate::room::{Change, PendingChange, Room};
+use crate::seat::Seat;
+use crate::token_bucket::{Buckets, TokenBucket};
+
+/// Most address blocks whose joins are counted.
+const BLOCKS: usize = 10_000;
+/// Most joins and questions that wait for one room to be loaded.
+const WAITING: usize = 256;
+/// At most one answer to too many messages in this time: the answers must not be a load of their own.
+const COMPLAINT: Duration = Duration::from_secs(1);
+
+/// All rooms of one relay.
+pub struct RoomServer {
+    config: RoomServerConfig,
+    ice: Box<dyn IceServerSource>,
+    random: ChaCha20Rng,
+    connections: HashMap<ConnectionId, Connection>,
+    rooms: HashMap<RoomId, RoomEntry>,
+    jobs: HashMap<JobId, Job>,
+    next_job: u64,
+    joins: Buckets<AddressBlock>,
+    creations: Buckets<AddressBlock>,
+    room_failures: Backoff<RoomId>,
+    block_failures: Backoff<AddressBlock>,
+    timers: BinaryHeap<Reverse<(Instant, Timer)>>,
+    outputs: VecDeque<Output>,
+    draining: bool,
+    seats: usize,
+}
+
+/// Figures for metrics and `/health`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoomServerStats {
+    /// Connections that are up.
+    pub connections: usize,
+    /// Rooms in memory.
+    pub rooms: usize,
+    /// Seats, away ones included.
+    pub participants: usize,
+}
+
+struct Connection {
+    block: AddressBlock,
+    state: State,
+    messages: TokenBucket,
+    complained_at: Option<Instant>,
+    /// Since when it has had no seat.
+    unseated_since: Instant,
+    heard_at: Instant,
+    /// The room whose password it got wrong: it may see the hint.
+    failed_at: Option<RoomId>,
+}
+
+enum State {
+    /// No `hello` so far.
+    Fresh,
+    Ready,
+    Joining(Box<Joining>),
+    Seated {
+        room: RoomId,
+        user: UserId,
+    },
+}
+
+/// A `join_room` on its way.
+struct Joining {
+    join: JoinRoom,
+    request_id: Option<u32>,
+    /// The check that it waits for: the answer to an earlier join of the connection must not decide this one.
+    job: Option<JobId>,
+    /// The hash that the password was right for.
+    password_checked: Option<String>,
+}
+
+enum RoomEntry {
+    /// The store is asked for it.
+    Loading(Vec<Waiter>),
+    /// It is being written for the first time.
+    Creating(Box<Creating>),
+    Open(Box<Room>),
+}
+
+struct Creating {
+    record: RoomRecord,
+    owner_token: Token,
+    creator: ConnectionId,
+    waiting: Vec<Waiter>,
+}
+
+enum Waiter {
+    Join(ConnectionId),
+    Meta(QueryId, LinkProof),
+}
+
+enum Job {
+    Load(RoomId),
+    Create(RoomId),
+    Change(RoomId),
+    /// A new password is being hashed.
+    Hash {
+        connection: ConnectionId,
+        request_id: Option<u32>,
+        hint: Option<String>,
+    },
+    /// A joiner's password is being checked against a room's hash, or against none.
+    Check {
+        connection: ConnectionId,
+        hash: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Connection(ConnectionId),
+    Seat(RoomId, UserId),
+}
+
+/// Why a request is refused, and when to try again.
+type Refusal = (ErrorCode, Option<Duration>);
+
+impl RoomServer {
+    /// `seed` is 32 bytes of the system's randomness: every token comes from it.
+    pub fn new(config: RoomServerConfig, seed: Seed, ice: Box<dyn IceServerSource>) -> Self {
+        Self {
+            joins: Buckets::new(config.joins, BLOCKS),
+            creations: Buckets::new(config.creations, BLOCKS),
+            config,
+            ice,
+            random: ChaCha20Rng::from_seed(seed),
+            connections: HashMap::new(),
+            rooms: HashMap::new(),
+            jobs: HashMap::new(),
+            next_job: 0,
+            room_failures: Backoff::new(BackoffConfig { free: 10, cap: Duration::from_secs(30) }),
+            block_failures: Backoff::new(BackoffConfig { free: 3, cap: Duration::from_secs(300) }),
+            timers: BinaryHeap::new(),
+            outputs: VecDeque::new(),
+            draining: false,
+            seats: 0,
+        }
+    }
+
+    /// What is to be done next; call until `None` after every mutation.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        let output = self.outputs.pop_front();
+        if output.is_none() && self.outputs.capacity() > 1024 {
+            // One burst should not pin its memory.
+            self.outputs.shrink_to(64);
+        }
+        output
+    }
+
+    /// When [`RoomServer::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Figures of this moment.
+    pub fn stats(&self) -> RoomServerStats {
+        RoomServerStats {
+            connections: self.connections.len(),
+            rooms: self.rooms.len(),
+            participants: self.seats,
+        }
+    }
+
+    /// Takes one input.
+    pub fn handle_input(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Connected { connection, address } => self.connected(connection, address.into(), now),
+            Input::Message { connection, request } => self.message(connection, request, now),
+            Input::Malformed { connection, request_id, code, detail } => {
+                if self.allow_message(connection, now) {
+                    let message =
+                        ServerMessage::Error { code, message: detail, request_id, retry_after_ms: None };
+                    self.send(connection, &message);
+                }
+            }
+            Input::Disconnected { connection, leaving } => self.disconnected(connection, leaving, now),
+            Input::RoomLoaded { job, result } => self.room_loaded(job, result, now),
+            Input::RoomSaved { job, result } => self.room_saved(job, result, now),
+            Input::PasswordHashed { job, result } => self.password_hashed(job, result),
+            Input::PasswordChecked { job, result } => self.password_checked(job, result, now),
+            Input::Query { query, room, link_proof } => {
+                self.wait_for_room(room, Waiter::Meta(query, link_proof), now);
+            }
+            Input::Drain => self.drain(now),
+        }
+    }
+
+    /// Takes note that time has passed.
+    pub fn handle_timeout(&mut self, now: Now) {
+        while self.timers.peek().is_some_and(|Reverse((at, _))| *at <= now.at) {
+            let Some(Reverse((_, timer))) = self.timers.pop() else { break };
+            match timer {
+                Timer::Connection(connection) => self.connection_timer(connection, now),
+                Timer::Seat(room, user) => self.seat_timer(room, user, now),
+            }
+        }
+    }
+
+    // --- connections ---------------------------------------------------------------------------------------------
+
+    fn connected(&mut self, id: ConnectionId, block: AddressBlock, now: Now) {
+        let connection = Connection {
+            block,
+            state: State::Fresh,
+            messages: TokenBucket::full(self.config.messages, now.at),
+            complained_at: None,
+            unseated_since: now.at,
+            heard_at: now.at,
+            failed_at: None,
+        };
+        self.set_timer(connection.deadline(), Timer::Connection(id));
+        self.connections.insert(id, connection);
+    }
+
+    fn connection_timer(&mut self, id: ConnectionId, now: Now) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let deadline = connection.deadline();
+        if deadline > now.at {
+            return self.set_timer(deadline, Timer::Connection(id));
+        }
+        self.send(id, &ServerMessage::error(ErrorCode::Idle, None));
+        self.close(id, CloseCode::Idle, now);
+    }
+
+    /// The relay ends a connection; a seat is held for it.
+    fn close(&mut self, connection: ConnectionId, code: CloseCode, now: Now) {
+        self.outputs.push_back(Output::Close { connection, code });
+        self.disconnected(connection, false, now);
+    }
+
+    fn disconnected(&mut self, id: ConnectionId, leaving: bool, now: Now) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        let State::Seated { room, user } = connection.state else { return };
+        if leaving && !self.draining {
+            self.remove_seat(&room, user, LeaveReason::Left, now);
+        } else {
+            self.seat_lost_connection(&room, user, now);
+        }
+    }
+
+    /// Counts a message; `false` when there were too many, which the sender is told now and then.
+    fn allow_message(&mut self, id: ConnectionId, now: Now) -> bool {
+        let limit = self.config.messages;
+        let Some(connection) = self.connections.get_mut(&id) else { return false };
+        connection.heard_at = now.at;
+        let Err(wait) = connection.messages.take(limit, now.at) else { return true };
+        let silent =
+            connection.complained_at.is_some_and(|at| now.at.saturating_duration_since(at) < COMPLAINT);
+        if !silent {
+            connection.complained_at = Some(now.at);
+            self.refuse(id, None, (ErrorCode::RateLimited, Some(wait)));
+        }
+        false
+    }
+
+    fn message(&mut self, id: ConnectionId, Request { request_id, message }: Request, now: Now) {
+        if !self.allow_message(id, now) {
+            return;
+        }
+        let Some(connection) = self.connections.get(&id) else { return };
+        match (&connection.state, message) {
+            (State::Fresh, ClientMessage::Hello { versions, .. }) => self.hello(id, &versions, now),
+            (State::Fresh, _) => {
+                self.send(id, &ServerMessage::error(ErrorCode::BadMessage, request_id));
+                self.close(id, CloseCode::Protocol, now);
+            }
+            (_, ClientMessage::Hello { .. }) => self.refuse(id, request_id, (ErrorCode::BadMessage, None)),
+            (State::Ready, ClientMessage::JoinRoom(join)) => self.join_room(id, request_id, join, now),
+            (State::Ready, ClientMessage::Resume { room_id, user_id, resume_token, last_seq }) => {
+                self.resume(id, request_id, (room_id, user_id), &resume_token, last_seq, now);
+            }
+            (_, ClientMessage::JoinRoom(_) | ClientMessage::Resume { .. }) => {
+                self.refuse(id, request_id, (ErrorCode::AlreadyJoined, None));
+            }
+            (State::Joining(_), ClientMessage::LeaveRoom {}) => self.set_state(id, State::Ready),
+            (State::Seated { room, user }, message) => {
+                let seat = SeatRef { connection: id, request_id, room: room.clone(), user: *user };
+                self.seated_message(&seat, message, now);
+            }
+            (_, ClientMessage::Ping { .. }) => self.send(id, &ServerMessage::Pong {}),
+            (_, _) => self.refuse(id, request_id, (ErrorCode::NotJoined, None)),
+        }
+    }
+
+    fn hello(&mut self, id: ConnectionId, versions: &[u32], now: Now) {
+        let Some(version) = negotiate_version(versions) else {
+            self.send(id, &ServerMessage::error(ErrorCode::VersionUnsupported, None));
+            return self.close(id, CloseCode::Protocol, now);
+        };
+        self.set_state(id, State::Ready);
+        let welcome = ServerMessage::Welcome {
+            version,
+            relay: self.config.relay.clone(),
+            heartbeat_seconds: limits::HEARTBEAT.as_secs(),
+        };
+        self.send(id, &welcome);
+    }
+
+    // --- joining -------------------------------------------------------------------------------------------------
+    //
+    // join_room → (room in memory? else load it) → link proof → password → lock → seat taken? → full? → seated
+    //                 unknown: with a password → the same work, AUTH_FAILED; without → made, and on disk, first
+
+    fn join_room(&mut self, id: ConnectionId, request_id: Option<u32>, join: JoinRoom, now: Now) {
+        if self.draining {
+            return self.refuse(id, request_id, (ErrorCode::Draining, None));
+        }
+        let Some(connection) = self.connections.get(&id) else { return };
+        if let Err(wait) = self.joins.take(connection.block, now.at) {
+            return self.refuse(id, request_id, (ErrorCode::RateLimited, Some(wait)));
+        }
+        let room = join.room_id.clone();
+        self.set_state(
+            id,
+            State::Joining(Box::new(Joining { join, request_id, job: None, password_checked: None })),
+        );
+        self.wait_for_room(room, Waiter::Join(id), now);
+    }
+
+    /// Goes on with `waiter` once the room is in memory, which may be at once.
+    fn wait_for_room(&mut self, room: RoomId, waiter: Waiter, now: Now) {
+        match self.rooms.get_mut(&room) {
+            Some(RoomEntry::Open(_)) => self.room_ready(&room, waiter, now),
+            Some(RoomEntry::Loading(waiting)) if waiting.len() < WAITING => waiting.push(waiter),
+            Some(RoomEntry::Creating(creating)) if creating.waiting.len() < WAITING => {
+                creating.waiting.push(waiter);
+            }
+            Some(_) => self.refuse_waiter(waiter, (ErrorCode::ServerBusy, Some(COMPLAINT))),
+            None => {
+                self.rooms.insert(room.clone(), RoomEntry::Loading(vec![waiter]));
+                let job = self.new_job(Job::Load(room.clone()));
+                self.outputs.push_back(Output::LoadRoom { job, room });
+            }
+        }
+    }
+
+    fn room_ready(&mut self, room: &RoomId, waiter: Waiter, now: Now) {
+        match waiter {
+            Waiter::Join(id) => self.admit(id, now),
+            Waiter::Meta(query, link_proof) => {
+                let meta = match self.rooms.get(room) {
+                    // A room without a proof tells nobody anything: its answer is that of an unknown room.
+                    Some(RoomEntry::Open(room)) if room.record.link_proof.is_some() => {
+                        room.proves_link(Some(&link_proof)).then(|| room.meta())
+                    }
+                    _ => None,
+                };
+                self.outputs.push_back(Output::Meta { query, meta });
+            }
+        }
+    }
+
+    fn refuse_waiter(&mut self, waiter: Waiter, refusal: Refusal) {
+        match waiter {
+            Waiter::Join(id) => self.refuse_join(id, refusal),
+            Waiter::Meta(query, _) => self.outputs.push_back(Output::Meta { query, meta: None }),
+        }
+    }
+
+    fn room_loaded(&mut self, job: JobId, result: Result<Option<Vec<u8>>, StoreFailure>, now: Now) {
+        let Some(Job::Load(room)) = self.jobs.remove(&job) else { return };
+        let Some(RoomEntry::Loading(waiting)) = self.rooms.remove(&room) else { return };
+        let record = match result {
+            Ok(None) => return self.unknown_room(&room, waiting, now),
+            Ok(Some(bytes)) => RoomRecord::decode(&bytes).map_err(|_| StoreFailure::Unavailable),
+            Err(failure) => Err(failure),
+        };
+        match record {
+            Ok(record) => {
+                self.rooms.insert(room.clone(), RoomEntry::Open(Box::new(Room::new(record))));
+                for waiter in waiting {
+                    self.room_ready(&room, waiter, now);
+                }
+                self.forget_if_empty(&room);
+            }
+            Err(failure) => {
+                for waiter in waiting {
+                    self.refuse_waiter(waiter, (failure.code(), None));
+                }
+            }
+        }
+    }
+
+    /// Nobody made this room so far. Who comes with a password is told what a wrong password is told; the first who comes without makes it.
+    fn unknown_room(&mut self, room: &RoomId, waiting: Vec<Waiter>, now: Now) {
+        let mut creator = None;
+        let mut others = Vec::new();
+        for waiter in waiting {
+            let Waiter::Join(id) = waiter else {
+                self.room_ready(room, waiter, now);
+                continue;
+            };
+            let Some(joining) = self.joining(id) else { continue };
+            match joining.join.password.clone() {
+                Some(password) => self.check_password(id, room, password, None, now),
+                None if creator.is_none() && self.may_create(id, now) => creator = Some(id),
+                None if creator.is_some() => others.push(Waiter::Join(id)),
+                None => {}
+            }
+        }
+        if let Some(creator) = creator {
+            self.create(room, creator, others, now);
+        }
+    }
+
+    /// Whether this connection's network may make one more room; it is told when not.
+    fn may_create(&mut self, id: ConnectionId, now: Now) -> bool {
+        let Some(connection) = self.connections.get(&id) else { return false };
+        match self.creations.take(connection.block, now.at) {
+            Ok(()) => true,
+            Err(wait) => {
+                self.refuse_join(id, (ErrorCode::RateLimited, Some(wait)));
+                false
+            }
+        }
+    }
+
+    fn create(&mut self, room: &RoomId, creator: ConnectionId, waiting: Vec<Waiter>, now: Now) {
+        let owner_token = self.new_token();
+        let Some(joining) = self.joining(creator) else { return };
+        let link_proof = joining.join.link_proof.as_ref().map(LinkProof::digest);
+        let record = RoomRecord::new(now.unix, owner_token.digest(), link_proof);
+        let job = self.new_job(Job::Create(room.clone()));
+        self.outputs.push_back(Output::SaveRoom {
+            job: Some(job),
+            room: room.clone(),
+            record: record.encode(),
+            creates: true,
+        });
+        let creating = Creating { record, owner_token, creator, waiting };
+        self.rooms.insert(room.clone(), RoomEntry::Creating(Box::new(creating)));
+    }
+
+    fn room_created(&mut self, room: &RoomId, result: Result<(), StoreFailure>, now: Now) {
+        let Some(RoomEntry::Creating(creating)) = self.rooms.remove(room) else { return };
+        let Creating { record, owner_token, creator, waiting } = *creating;
+        if let Err(failure) = result {
+            for waiter in std::iter::once(Waiter::Join(creator)).chain(waiting) {
+                self.refuse_waiter(waiter, (failure.code(), None));
+            }
+            return;
+        }
+        self.rooms.insert(room.clone(), RoomEntry::Open(Box::new(Room::new(record))));
+        if let Some(joining) = self.joining_mut(creator) {
+            joining.join.owner_token = Some(owner_token.clone());
+            self.seat(creator, Some(owner_token), now);
+        }
+        for waiter in waiting {
+            self.room_ready(room, waiter, now);
+        }
+        self.forget_if_empty(room);
+    }
+
+    /// Decides on a join to a room that is in memory.
+    fn admit(&mut self, id: ConnectionId, now: Now) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let State::Joining(joining) = &connection.state else { return };
+        let join = &joining.join;
+        let Some(RoomEntry::Open(room)) = self.rooms.get(&join.room_id) else { return };
+        let owner = join.owner_token.as_ref().is_some_and(|token| room.is_owner_token(token));
+
+        if !room.proves_link(join.link_proof.as_ref()) {
+            return self.refuse_join(id, (ErrorCode::LinkIncomplete, None));
+        }
+        if room.was_kicked(join.user_id) {
+            return self.refuse_join(id, (ErrorCode::Kicked, None));
+        }
+        if let Some(stored) = room.record.password.as_ref().filter(|_| !owner)
+            && joining.password_checked.as_ref() != Some(&stored.hash)
+        {
+            let Some(password) = join.password.clone() else {
+                let hint =
+                    stored.hint.clone().filter(|_| connection.failed_at.as_ref() == Some(&join.room_id));
+                self.set_state(id, State::Ready);
+                return self.send(id, &ServerMessage::AuthRequired { hint });
+            };
+            let (room_id, hash) = (join.room_id.clone(), stored.hash.clone());
+            return self.check_password(id, &room_id, password, Some(hash), now);
+        }
+        if room.locked && !owner {
+            return self.refuse_join(id, (ErrorCode::RoomLocked, None));
+        }
+        if room.seat(join.user_id).is_some() {
+            return self.refuse_join(id, (ErrorCode::UserIdTaken, None));
+        }
+        if room.is_full() {
+            let max_participants = room.record.max_participants;
+            self.set_state(id, State::Ready);
+            return self.send(id, &ServerMessage::RoomFull { max_participants });
+        }
+        self.seat(id, None, now);
+    }
+
+    /// Has a password checked against `hash`, or against nothing at the same cost.
+    fn check_password(
+        &mut self,
+        id: ConnectionId,
+        room: &RoomId,
+        password: Password,
+        hash: Option<String>,
+        now: Now,
+    ) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let waits = [
+            self.block_failures.check(&connection.block, now.at).err(),
+            self.room_failures.check(room, now.at).err(),
+        ];
+        if let Some(wait) = waits.into_iter().flatten().max() {
+            return self.refuse_join(id, (ErrorCode::RateLimited, Some(wait)));
+        }
+        let job = self.new_job(Job::Check { connection: id, hash: hash.clone() });
+        if let Some(joining) = self.joining_mut(id) {
+            joining.job = Some(job);
+        }
+        self.outputs.push_back(Output::CheckPassword { job, password, hash });
+    }
+
+    fn password_checked(&mut self, job: JobId, result: Result<bool, Busy>, now: Now) {
+        let Some(Job::Check { connection: id, hash }) = self.jobs.remove(&job) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let State::Joining(joining) = &mut connection.state else { return };
+        if joining.job != Some(job) {
+            return;
+        }
+        let room = joining.join.room_id.clone();
+        match result {
+            Err(Busy(wait)) => self.refuse_join(id, (ErrorCode::ServerBusy, Some(wait))),
+            Ok(true) => {
+                joining.password_checked = hash;
+                // The room may have emptied and left memory, or its password may have changed meanwhile.
+                self.wait_for_room(room, Waiter::Join(id), now);
+            }
+            Ok(false) => {
+                connection.failed_at = Some(room.clone());
+                self.block_failures.failed(connection.block, now.at);
+                self.room_failures.failed(room.clone(), now.at);
+                self.refuse_join(id, (ErrorCode::AuthFailed, None));
+                self.forget_if_empty(&room);
+            }
+        }
+    }
+
+    /// Gives the joiner its seat and tells everybody.
+    fn seat(&mut self, id: ConnectionId, new_owner_token: Option<Token>, now: Now) {
+        let token = self.new_token();
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let State::Joining(joining) = std::mem::replace(&mut connection.state, State::Ready) else { return };
+        let JoinRoom { room_id, user_id: user, display_name, owner_token, media, .. } = joining.join;
+        let Some(RoomEntry::Open(room)) = self.rooms.get_mut(&room_id) else { return };
+        connection.state = State::Seated { room: room_id.clone(), user };
+
+        let owner = owner_token.as_ref().is_some_and(|token| room.is_owner_token(token));
+        let media = Media { screen: media.screen && room.record.allow_screen_share, ..media };
+        let seat = Seat::new(user, display_name, media, owner, token);
+        let joined = ServerMessage::UserJoined {
+            participant: snug_wire::Participant { away: false, ..seat.participant() },
+        };
+        room.broadcast(None, &joined, &mut self.outputs);
+        if room.seats.is_empty() {
+            room.session_started = Some(now.at);
+            room.record.total_sessions += 1;
+            room.record.last_used = now.unix;
+        }
+        room.seats.push(seat);
+        self.seats += 1;
+        self.attach(&room_id, user, id, new_owner_token, now);
+    }
+
+    /// Binds a seat to a connection and says everything about the room.
+    fn attach(
+        &mut self,
+        room_id: &RoomId,
+        user: UserId,
+        id: ConnectionId,
+        owner_token: Option<Token>,
+        now: Now,
+    ) {
+        let ice_servers = self.ice.ice_servers(room_id, user, now.unix);
+        let ttl = self.ice.ttl();
+        let Some(RoomEntry::Open(room)) = self.rooms.get_mut(room_id) else { return };
+        let room_info = room.info();
+        let participants =
+            room.seats.iter().filter(|seat| seat.user != user).map(Seat::participant).collect();
+        let Some(seat) = room.seat_mut(user) else { return };
+        seat.connection = Some(id);
+        seat.held_until = None;
+        let expires = ice_servers.iter().any(|server| server.username.is_some());
+        seat.credentials_due = expires.then(|| now.at + ttl * 3 / 4);
+        let due = seat.credentials_due;
+        let joined = ServerMessage::RoomJoined(Box::new(RoomJoined {
+            room_id: room_id.clone(),
+            user_id: user,
+            resume_token: seat.resume_token.clone(),
+            participants,
+            room_info,
+            is_owner: seat.owner,
+            owner_token,
+            ice_servers,
+            ice_ttl_seconds: ttl.as_secs(),
+            seat_hold_seconds: limits::SEAT_HOLD.as_secs(),
+        }));
+        seat.restart_sequence();
+        seat.deliver(&ServerFrame::new(&joined), &mut self.outputs);
+        if let Some(due) = due {
+            self.set_timer(due, Timer::Seat(room_id.clone(), user));
+        }
+    }
+
+    // --- resuming ------------------------------------------------------------------------------------------------
+
+    fn resume(
+        &mut self,
+        id: ConnectionId,
+        request_id: Option<u32>,
+        (room_id, user): (RoomId, UserId),
+        token: &Token,
+        last_seq: u64,
+        now: Now,
+    ) {
+        let new_token = self.new_token();
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if let Err(wait) = self.joins.take(connection.block, now.at) {
+            return self.refuse(id, request_id, (ErrorCode::RateLimited, Some(wait)));
+        }
+        let seat = match self.rooms.get_mut(&room_id) {
+            Some(RoomEntry::Open(room)) => room.seat_mut(user),
+            _ => None,
+        };
+        let Some(seat) = seat.filter(|seat| seat.accepts(token)) else {
+            return self.refuse(id, request_id, (ErrorCode::ResumeFailed, None));
+        };
+        connection.state = State::Seated { room: room_id.clone(), user };
+        let replaced = seat.connection.replace(id);
+        let was_away = seat.held_until.take().is_some();
+        seat.previous_token = Some(std::mem::replace(&mut seat.resume_token, new_token.clone()));
+        let missed = seat.missed_since(last_seq);
+        if let Some(old) = replaced {
+            self.connections.remove(&old);
+            self.send(old, &ServerMessage::error(ErrorCode::Replaced, None));
+            self.outputs.push_back(Output::Close { connection: old, code: CloseCode::Replaced });
+        }
+        match missed {
+            Some(frames) => {
+                let resumed = ServerMessage::Resumed { resume_token: new_token, replayed: frames.len() };
+                self.send(id, &resumed);
+                self.outputs.extend(frames.into_iter().map(|frame| Output::Send { connection: id, frame }));
+                self.seat_timer(room_id.clone(), user, now);
+            }
+            None => self.attach(&room_id, user, id, None, now),
+        }
+        if was_away && let Some(RoomEntry::Open(room)) = self.rooms.get_mut(&room_id) {
+            room.broadcast(Some(user), &ServerMessage::UserBack { user_id: user }, &mut self.outputs);
+        }
+    }
+
+    fn seat_lost_connection(&mut self, room_id: &RoomId, user: UserId, now: Now) {
+        let Some(RoomEntry::Open(room)) = self.rooms.get_mut(room_id) else { return };
+        let Some(seat) = room.seat_mut(user) else { return };
+        let until = now.at + limits::SEAT_HOLD;
+        seat.connection = None;
+        seat.held_until = Some(until);
+        if !self.draining {
+            room.broadcast(Some(user), &ServerMessage::UserAway { user_id: user }, &mut self.outputs);
+        }
+        self.set_timer(until, Timer::Seat(room_id.clone(), user));
+    }
+
+    /// Gives up a seat that was held long enough, and renews credentials that are due.
+    fn seat_timer(&mut self, room_id: RoomId, user: UserId, now: Now) {
+        let Some(RoomEntry::Open(room)) = self.rooms.get_mut(&room_id) else { return };
+        let Some(seat) = room.seat_mut(user) else { return };
+        if seat.held_until.is_some_and(|until| until <= now.at) {
+            return self.remove_seat(&room_id, user, LeaveReason::Timeout, now);
+        }
+        if seat.connection.is_some() && seat.credentials_due.is_some_and(|due| due <= now.at) {
+            self.renew_credentials(&room_id, user, now);
+        }
+    }
+
+    fn renew_credentials(&mut self, room_id: &RoomId, user: UserId, now: Now) {
+        let due = now.at + self.ice.ttl() * 3 / 4;
+        if let Some(seat) = self.open_room(room_id).and_then(|room| room.seat_mut(user)) {
+            seat.credentials_due = Some(due);
+            self.set_timer(due, Timer::Seat(room_id.clone(), user));
+            self.send_credentials(room_id, user, now);
+        }
+    }
+
+    fn send_credentials(&mut self, room_id: &RoomId, user: UserId, now: Now) {
+        let ice_servers = self.ice.ice_servers(room_id, user, now.unix);
+        let ttl = self.ice.ttl();
+        let Some(RoomEntry::Open(room)) = self.rooms.get_mut(room_id) else { return };
+        let Some(seat) = room.seat_mut(user) else { return };
+        let message = ServerMessage::TurnCredentials { ice_servers, ice_ttl_seconds: ttl.as_secs() };
+        seat.deliver(&ServerFrame::new(&message), &mut self.outputs);
+    }
+
+    // --- inside --------------------------------------------------------------------------------------------------
+
+    fn seated_message(&mut self, seat: &SeatRef, message: ClientMessage, now: Now) {
+        match message {
+            ClientMessage::LeaveRoom {} => {
+                if let Some(connection) = self.connections.get_mut(&seat.connection) {
+                    connection.state = State::Ready;
+                    connection.unseated_since = now.at;
+                }
+                self.remove_seat(&seat.room, seat.user, LeaveReason::Left, now);
+            }
+            ClientMessage::Offer(forward) => self.forward(seat, forward, ServerMessage::OfferReceived, true),
+            ClientMessage::Answer(forward) => {
+                self.forward(seat, forward, ServerMessage::AnswerReceived, true)
+            }
+            ClientMessage::IceCandidate(forward) => {
+                self.forward(seat, forward, ServerMessage::IceCandidateReceived, false);
+            }
+            ClientMessage::ToggleAudio { enabled } => self.toggle(seat, |media| media.audio = enabled),
+            ClientMessage::ToggleVideo { enabled } => self.toggle(seat, |media| media.video = enabled),
+            ClientMessage::ToggleHand { enabled } => self.toggle(seat, |media| media.hand = enabled),
+            ClientMessage::ToggleScreen { enabled } => {
+                if enabled && !self.open_room(&seat.room).is_some_and(|room| room.record.allow_screen_share) {
+                    let refusal = (ErrorCode::ScreenShareDisabled, None);
+                    return self.refuse(seat.connection, seat.request_id, refusal);
+                }
+                self.toggle(seat, |media| media.screen = enabled);
+            }
+            ClientMessage::TurnCredentials {} => self.send_credentials(&seat.room, seat.user, now),
+            ClientMessage::Ping { last_seq } => {
+                if let Some(last_seq) = last_seq
+                    && let Some(own) = self.open_room(&seat.room).and_then(|room| room.seat_mut(seat.user))
+                {
+                    own.acknowledge(last_seq);
+                }
+                self.send(seat.connection, &ServerMessage::Pong {});
+            }
+            message => self.owner_message(seat, message, now),
+        }
+    }
+
+    fn forward(
+        &mut self,
+        seat: &SeatRef,
+        Forward { target_id, payload }: Forward,
+        wrap: fn(Forwarded) -> ServerMessage,
+        is_description: bool,
+    ) {
+        let Some(room) = self.open_room(&seat.room) else { return };
+        if target_id == seat.user || room.seat(target_id).is_none() {
+            return self.refuse(seat.connection, seat.request_id, (ErrorCode::UnknownTarget, None));
+        }
+        let Some(own) = room.seat_mut(seat.user) else { return };
+        if is_description {
+            own.reset_candidates(target_id);
+        } else if !own.count_candidate(target_id) {
+            return self.refuse(seat.connection, seat.request_id, (ErrorCode::TooManyCandidates, None));
+        }
+        let frame = ServerFrame::new(&wrap(Forwarded { from_id: seat.user, payload }));
+        let Some(RoomEntry::Open(room)) = self.rooms.get_mut(&seat.room) else { return };
+        if let Some(target) = room.seat_mut(target_id) {
+            target.deliver(&frame, &mut self.outputs);
+        }
+    }
+
+    fn toggle(&mut self, seat: &SeatRef, change: impl FnOnce(&mut Media)) {
+        let Some(RoomEntry::Open(room)) = self.rooms.get_mut(&seat.room) else { return };
+        let Some(own) = room.seat_mut(seat.user) else { return };
+        change(&mut own.media);
+        let message = ServerMessage::PeerState { user_id: seat.user, media: own.media };
+        room.broadcast(Some(seat.user), &message, &mut self.outputs);
+    }
+
+    /// Takes a seat away, tells the others, and forgets the room when it was the last.
+    fn remove_seat(&mut self, room_id: &RoomId, user: UserId, reason: LeaveReason, now: Now) {
+        let Some(RoomEntry::Open(room)) = self.rooms.get_mut(room_id) else { return };
+        if room.remove(user).is_none() {
+            return;
+        }
+        self.seats -= 1;
+        room.broadcast(None, &ServerMessage::UserLeft { user_id: user, reason }, &mut self.outputs);
+        if room.seats.is_empty() {
+            room.account(now);
+            room.locked = false;
+            if !room.is_changing() {
+                self.save_quietly(room_id);
+            }
+            self.forget_if_empty(room_id);
+        }
+    }
+
+    /// Writes the statistics; nobody waits for it.
+    fn save_quietly(&mut self, room_id: &RoomId) {
+        if let Some(RoomEntry::Open(room)) = self.rooms.get(room_id) {
+            let record = room.record.encode();
+            self.outputs.push_back(Output::SaveRoom {
+                job: None,
+                room: room_id.clone(),
+                record,
+                creates: false,
+            });
+        }
+    }
+
+    /// An empty room leaves memory, unless a change of it is on its way to disk.
+    fn forget_if_empty(&mut self, room_id: &RoomId) {
+        if let Some(RoomEntry::Open(room)) = self.rooms.get(room_id)
+            && room.seats.is_empty()
+            && !room.is_changing()
+        {
+            self.rooms.remove(room_id);
+        }
+    }
+
+    // --- the owner -----------------------------------------------------------------------------------------------
+
+    fn owner_message(&mut self, seat: &SeatRef, message: ClientMessage, now: Now) {
+        let Some(room) = self.open_room(&seat.room) else { return };
+        if !room.seat(seat.user).is_some_and(|own| own.owner) {
+            return self.refuse(seat.connection, seat.request_id, (ErrorCode::NotOwner, None));
+        }
+        match message {
+            ClientMessage::SetRoomPassword { password, hint } => {
+                let hint = hint.filter(|hint| !hint.is_empty());
+                let job = self.new_job(Job::Hash {
+                    connection: seat.connection,
+                    request_id: seat.request_id,
+                    hint,
+                });
+                self.outputs.push_back(Output::HashPassword { job, password });
+            }
+            ClientMessage::ClearRoomPassword {} => self.change(seat, Change::Password(None)),
+            ClientMessage::UpdateSettings { max_participants, allow_screen_share } => {
+                self.change(seat, Change::Settings { max_participants, allow_screen_share });
+            }
+            ClientMessage::RotateOwnerToken {} => {
+                let token = self.new_token();
+                self.change(seat, Change::OwnerToken(token));
+            }
+            ClientMessage::LockRoom { locked } => {
+                let Some(RoomEntry::Open(room)) = self.rooms.get_mut(&seat.room) else { return };
+                room.locked = locked;
+                room.broadcast_info(&mut self.outputs);
+                self.send(seat.connection, &ServerMessage::Done { request_id: seat.request_id });
+            }
+            ClientMessage::Kick { target_id } => self.kick(seat, target_id, now),
+            ClientMessage::GetStats {} => self.room_stats(seat, now),
+            // The other messages were answered before, and an unknown one does not decode.
+            _ => self.refuse(seat.connection, seat.request_id, (ErrorCode::BadMessage, None)),
+        }
+    }
+
+    fn kick(&mut self, seat: &SeatRef, target: UserId, now: Now) {
+        let Some(RoomEntry::Open(room)) = self.rooms.get_mut(&seat.room) else { return };
+        let Some(kicked) = room.seat_mut(target).filter(|_| target != seat.user) else {
+            return self.refuse(seat.connection, seat.request_id, (ErrorCode::UnknownTarget, None));
+        };
+        kicked.deliver(&ServerFrame::new(&ServerMessage::Kicked {}), &mut self.outputs);
+        let connection = kicked.connection;
+        room.remember_kicked(target);
+        self.remove_seat(&seat.room, target, LeaveReason::Kicked, now);
+        if let Some(connection) = connection {
+            self.connections.remove(&connection);
+            self.outputs.push_back(Output::Close { connection, code: CloseCode::Kicked });
+        }
+        self.send(seat.connection, &ServerMessage::Done { request_id: seat.request_id });
+    }
+
+    fn room_stats(&mut self, seat: &SeatRef, now: Now) {
+        let Some(RoomEntry::Open(room)) = self.rooms.get(&seat.room) else { return };
+        let running = room.session_started.map_or(0, |at| now.at.saturating_duration_since(at).as_secs());
+        let stats = ServerMessage::RoomStats {
+            created_at: date(room.record.created_at),
+            last_used: date(room.record.last_used),
+            total_sessions: room.record.total_sessions,
+            total_duration_seconds: room.record.total_duration_seconds + running,
+            request_id: seat.request_id,
+        };
+        self.send(seat.connection, &stats);
+    }
+
+    fn password_hashed(&mut self, job: JobId, result: Result<String, Busy>) {
+        let Some(Job::Hash { connection, request_id, hint }) = self.jobs.remove(&job) else { return };
+        let Some(State::Seated { room, user }) = self.connections.get(&connection).map(|c| &c.state) else {
+            return;
+        };
+        let seat = SeatRef { connection, request_id, room: room.clone(), user: *user };
+        match result {
+            Ok(hash) => self.change(&seat, Change::Password(Some(StoredPassword { hash, hint }))),
+            Err(Busy(wait)) => self.refuse(connection, request_id, (ErrorCode::ServerBusy, Some(wait))),
+        }
+    }
+
+    /// Writes a change; it counts, and is answered, once it is on disk. Changes of one room are written one after the other.
+    fn change(&mut self, seat: &SeatRef, change: Change) {
+        let pending = PendingChange { change, connection: seat.connection, request_id: seat.request_id };
+        let Some(room) = self.open_room(&seat.room) else { return };
+        if !room.queue_change(pending) {
+            return self.refuse(seat.connection, seat.request_id, (ErrorCode::ServerBusy, Some(COMPLAINT)));
+        }
+        if room.changes_waiting() == 1 {
+            self.write_next_change(&seat.room);
+        }
+    }
+
+    fn write_next_change(&mut self, room_id: &RoomId) {
+        let Some(record) = self.open_room(room_id).and_then(|room| room.changed_record()) else { return };
+        let job = self.new_job(Job::Change(room_id.clone()));
+        let record = record.encode();
+        self.outputs.push_back(Output::SaveRoom {
+            job: Some(job),
+            room: room_id.clone(),
+            record,
+            creates: false,
+        });
+    }
+
+    fn room_saved(&mut self, job: JobId, result: Result<(), StoreFailure>, now: Now) {
+        match self.jobs.remove(&job) {
+            Some(Job::Create(room)) => self.room_created(&room, result, now),
+            Some(Job::Change(room)) => self.change_written(&room, result),
+            _ => {}
+        }
+    }
+
+    fn change_written(&mut self, room_id: &RoomId, result: Result<(), StoreFailure>) {
+        let Some(RoomEntry::Open(room)) = self.rooms.get_mut(room_id) else { return };
+        let Some(PendingChange { change, connection, request_id }) = room.finish_change(result.is_ok())
+        else {
+            return;
+        };
+        match (result, change) {
+            (Err(failure), _) => self.refuse(connection, request_id, (failure.code(), None)),
+            (Ok(()), Change::OwnerToken(owner_token)) => {
+                self.send(connection, &ServerMessage::OwnerToken { owner_token, request_id });
+            }
+            (Ok(()), Change::Password(_) | Change::Settings { .. }) => {
+                room.stop_disallowed_screens(&mut self.outputs);
+                room.broadcast_info(&mut self.outputs);
+                self.send(connection, &ServerMessage::Done { request_id });
+            }
+        }
+        let Some(RoomEntry::Open(room)) = self.rooms.get(room_id) else { return };
+        if room.is_changing() {
+            self.write_next_change(room_id);
+        } else if room.seats.is_empty() {
+            // The statistics waited for the change.
+            self.save_quietly(room_id);
+            self.forget_if_empty(room_id);
+        }
+    }
+
+    // --- stopping ------------------------------------------------------------------------------------------------
+
+    /// Tells everybody to reconnect, spread over some seconds, and writes what is known of the running sessions.
+    fn drain(&mut self, now: Now) {
+        if std::mem::replace(&mut self.draining, true) {
+            return;
+        }
+        // In a fixed order, so that a seed gives one outcome.
+        let ids: BTreeMap<ConnectionId, ()> = self.connections.keys().map(|id| (*id, ())).collect();
+        for id in ids.into_keys() {
+            let spread = limits::DRAIN_SPREAD.as_millis() as u64;
+            let reconnect_after_ms = self.random.next_u64() % (spread + 1);
+            self.send(id, &ServerMessage::Drain { reconnect_after_ms });
+        }
+        let mut rooms: Vec<RoomId> = self.rooms.keys().cloned().collect();
+        rooms.sort();
+        for room_id in rooms {
+            if let Some(room) = self.open_room(&room_id) {
+                room.account(now);
+                self.save_quietly(&room_id);
+            }
+        }
+    }
+
+    // --- helpers -------------------------------------------------------------------------------------------------
+
+    fn send(&mut self, connection: ConnectionId, message: &ServerMessage) {
+        self.outputs.push_back(Output::Send { connection, frame: ServerFrame::new(message) });
+    }
+
+    fn refuse(&mut self, connection: ConnectionId, request_id: Option<u32>, (code, wait): Refusal) {
+        let message = ServerMessage::Error {
+            code,
+            message: code.message().to_owned(),
+            request_id,
+            // Rounded up: a client that waits exactly this long must not be early.
+            retry_after_ms: wait.map(|wait| wait.as_nanos().div_ceil(1_000_000) as u64),
+        };
+        self.send(connection, &message);
+    }
+
+    /// Ends a join that cannot be; the connection may try again.
+    fn refuse_join(&mut self, id: ConnectionId, refusal: Refusal) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if let State::Joining(joining) = std::mem::replace(&mut connection.state, State::Ready) {
+            self.refuse(id, joining.request_id, refusal);
+        }
+    }
+
+    fn set_state(&mut self, id: ConnectionId, state: State) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.state = state;
+        }
+    }
+
+    fn joining(&self, id: ConnectionId) -> Option<&Joining> {
+        match &self.connections.get(&id)?.state {
+            State::Joining(joining) => Some(joining),
+            _ => None,
+        }
+    }
+
+    fn joining_mut(&mut self, id: ConnectionId) -> Option<&mut Joining> {
+        match &mut self.connections.get_mut(&id)?.state {
+            State::Joining(joining) => Some(joining),
+            _ => None,
+        }
+    }
+
+    fn open_room(&mut self, room: &RoomId) -> Option<&mut Room> {
+        match self.rooms.get_mut(room) {
+            Some(RoomEntry::Open(room)) => Some(room),
+            _ => None,
+        }
+    }
+
+    fn new_job(&mut self, job: Job) -> JobId {
+        self.next_job += 1;
+        let id = JobId(self.next_job);
+        self.jobs.insert(id, job);
+        id
+    }
+
+    fn new_token(&mut self) -> Token {
+        let mut bytes = [0; 32];
+        self.random.fill_bytes(&mut bytes);
+        Token::from_bytes(bytes)
+    }
+
+    fn set_timer(&mut self, at: Instant, timer: Timer) {
+        self.timers.push(Reverse((at, timer)));
+    }
+}
+
+/// Who sent a message, from which seat.
+struct SeatRef {
+    connection: ConnectionId,
+    request_id: Option<u32>,
+    room: RoomId,
+    user: UserId,
+}
+
+impl Connection {
+    /// When it is closed unless something happens.
+    fn deadline(&self) -> Instant {
+        match self.state {
+            State::Fresh => self.unseated_since + limits::HELLO_TIMEOUT,
+            State::Ready | State::Joining(_) => self.unseated_since + limits::JOIN_TIMEOUT,
+            State::Seated { .. } => self.heard_at + limits::IDLE_TIMEOUT,
+        }
+    }
+}

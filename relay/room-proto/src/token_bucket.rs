@@ -1,0 +1,107 @@
+//! Token buckets by key, in bounded memory.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::config::RateLimit;
+
+/// One bucket.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TokenBucket {
+    tokens: f64,
+    filled_at: Instant,
+}
+
+impl TokenBucket {
+    pub(crate) fn full(limit: RateLimit, now: Instant) -> Self {
+        Self { tokens: limit.burst, filled_at: now }
+    }
+
+    /// Takes one token, or says how long until there is one.
+    pub(crate) fn take(&mut self, limit: RateLimit, now: Instant) -> Result<(), Duration> {
+        self.fill(limit, now);
+        if self.tokens >= 1.0 {
+            self.tokens -= 1.0;
+            return Ok(());
+        }
+        Err(Duration::try_from_secs_f64((1.0 - self.tokens) / limit.per_second).unwrap_or(Duration::MAX))
+    }
+
+    fn fill(&mut self, limit: RateLimit, now: Instant) {
+        let passed = now.saturating_duration_since(self.filled_at).as_secs_f64();
+        self.tokens = (self.tokens + passed * limit.per_second).min(limit.burst);
+        self.filled_at = now;
+    }
+}
+
+/// Buckets of many keys. At most `capacity` keys are remembered; when more are active at once, the newcomers share one bucket, so
+/// that a flood of addresses costs neither memory nor the limit.
+#[derive(Debug)]
+pub struct Buckets<K> {
+    limit: RateLimit,
+    capacity: usize,
+    buckets: BTreeMap<K, TokenBucket>,
+    overflow: Option<TokenBucket>,
+}
+
+impl<K: Ord> Buckets<K> {
+    /// Buckets that are full at first.
+    pub fn new(limit: RateLimit, capacity: usize) -> Self {
+        Self { limit, capacity, buckets: BTreeMap::new(), overflow: None }
+    }
+
+    /// Takes one of `key`'s tokens.
+    ///
+    /// # Errors
+    /// The time until there is one.
+    pub fn take(&mut self, key: K, now: Instant) -> Result<(), Duration> {
+        let limit = self.limit;
+        if let Some(bucket) = self.buckets.get_mut(&key) {
+            return bucket.take(limit, now);
+        }
+        if self.buckets.len() >= self.capacity {
+            self.buckets.retain(|_, bucket| {
+                bucket.fill(limit, now);
+                bucket.tokens < limit.burst
+            });
+        }
+        let bucket = if self.buckets.len() < self.capacity {
+            self.buckets.entry(key).or_insert_with(|| TokenBucket::full(limit, now))
+        } else {
+            self.overflow.get_or_insert_with(|| TokenBucket::full(limit, now))
+        };
+        bucket.take(limit, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: RateLimit = RateLimit { burst: 2.0, per_second: 0.5 };
+
+    #[test]
+    fn a_burst_is_allowed_and_then_the_rate() {
+        let start = Instant::now();
+        let mut buckets = Buckets::new(LIMIT, 10);
+        assert_eq!(buckets.take(1, start), Ok(()));
+        assert_eq!(buckets.take(1, start), Ok(()));
+        assert_eq!(buckets.take(1, start), Err(Duration::from_secs(2)));
+        assert_eq!(buckets.take(2, start), Ok(()), "another key has its own");
+        assert_eq!(buckets.take(1, start + Duration::from_secs(2)), Ok(()));
+    }
+
+    #[test]
+    fn a_flood_of_keys_shares_one_bucket_and_idle_keys_make_room() {
+        let start = Instant::now();
+        let mut buckets = Buckets::new(LIMIT, 3);
+        for key in 0..3 {
+            assert_eq!(buckets.take(key, start), Ok(()));
+        }
+        assert_eq!(buckets.take(100, start), Ok(()));
+        assert_eq!(buckets.take(101, start), Ok(()));
+        assert!(buckets.take(102, start).is_err(), "the shared bucket is empty");
+        assert_eq!(buckets.take(103, start + Duration::from_secs(60)), Ok(()));
+        assert_eq!(buckets.buckets.len(), 1, "refilled keys were forgotten");
+    }
+}
