@@ -731,7 +731,7 @@ impl RoomServer {
             }
             ClientMessage::Offer(forward) => self.forward(seat, forward, ServerMessage::OfferReceived, true),
             ClientMessage::Answer(forward) => {
-                self.forward(seat, forward, ServerMessage::AnswerReceived, true)
+                self.forward(seat, forward, ServerMessage::AnswerReceived, true);
             }
             ClientMessage::IceCandidate(forward) => {
                 self.forward(seat, forward, ServerMessage::IceCandidateReceived, false);

@@ -1,13 +1,11 @@
 //! Joining, leaving, seats and replay, as transcripts.
 
-mod world;
-
 use std::time::Duration;
 
+use crate::world::{START, World, user};
 use serde_json::json;
 use snug_room_proto::{Busy, Input, RateLimit, RoomServerConfig, StoreFailure};
 use snug_wire::{CloseCode, LinkProof, limits};
-use world::{START, World, user};
 
 const ROOM: &str = "sunny-mountain-42";
 

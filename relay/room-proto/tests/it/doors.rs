@@ -1,13 +1,11 @@
 //! Passwords, owners, locks and kicks, as transcripts.
 
-mod world;
-
 use std::time::Duration;
 
+use crate::world::{Client, World, user};
 use serde_json::{Value, json};
 use snug_room_proto::StoreFailure;
 use snug_wire::CloseCode;
-use world::{Client, World, user};
 
 const ROOM: &str = "sunny-mountain-42";
 

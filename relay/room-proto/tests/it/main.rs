@@ -1,0 +1,8 @@
+//! The state machine from outside: transcripts of what is sent and received, and random operations.
+
+#![allow(clippy::disallowed_methods, reason = "a test's clock starts somewhere")]
+
+mod doors;
+mod operations;
+mod rooms;
+mod world;
