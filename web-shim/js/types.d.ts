@@ -21,7 +21,13 @@ export type RoomMeta = {
 };
 
 /** What link.js reads from the address. */
-export type RoomLink = { roomId: string; secret: Uint8Array<ArrayBuffer> | null; ownerToken: string | null };
+export type RoomLink = {
+  roomId: string;
+  secret: Uint8Array<ArrayBuffer> | null;
+  ownerToken: string | null;
+  /** The fragment is there but not whole: ask for the whole link instead of joining without its secret. */
+  damaged?: boolean;
+};
 
 /** What the pre-join page hands to the call. */
 export type JoinOptions = {
@@ -81,4 +87,111 @@ export type CallSnapshot = {
 };
 
 /** Why a join did not succeed, or why the call ended. `code` is a protocol error code, or one of the page's own. */
-export type CallEnd = { code: string; message: string; retryAfterMs?: number; maxParticipants?: number; hint?: string };
+export type CallEnd = {
+  code: string;
+  message: string;
+  retryAfterMs?: number | undefined;
+  maxParticipants?: number | undefined;
+  hint?: string | undefined;
+};
+/* The page's own codes: ROOM_FULL, AUTH_REQUIRED (a password was wanted; `hint` if the owner set one), NETWORK (no connection to the relay),
+ * RELAY_FULL, TIMEOUT, INSECURE (no WebCrypto outside https and localhost). */
+
+// What follows is the engine's own vocabulary (wire.js, signaling.js, mesh.js, peer-link.js).
+
+export type ClientMessage = (
+  | { type: 'hello'; versions: number[]; agent?: string }
+  | {
+      type: 'join_room';
+      roomId: string;
+      userId: string;
+      displayName: Payload;
+      password?: string;
+      linkProof?: string;
+      ownerToken?: string;
+      media: Media;
+    }
+  | { type: 'resume'; roomId: string; userId: string; resumeToken: string; lastSeq: number }
+  | { type: 'leave_room' | 'clear_room_password' | 'rotate_owner_token' | 'get_stats' | 'turn_credentials' }
+  | { type: NegotiationKind; targetId: string; payload: Payload }
+  | { type: 'toggle_audio' | 'toggle_video' | 'toggle_screen' | 'toggle_hand'; enabled: boolean }
+  | { type: 'set_room_password'; password: string; hint?: string }
+  | { type: 'lock_room'; locked: boolean }
+  | { type: 'kick'; targetId: string }
+  | { type: 'update_settings'; maxParticipants?: number; allowScreenShare?: boolean }
+  | { type: 'ping'; lastSeq?: number }
+) & { requestId?: number };
+
+export type RoomJoined = {
+  type: 'room_joined';
+  roomId: string;
+  userId: string;
+  resumeToken: string;
+  participants: Participant[];
+  roomInfo: RoomInfo;
+  isOwner: boolean;
+  ownerToken?: string;
+  iceServers: IceServer[];
+  iceTtlSeconds: number;
+  seatHoldSeconds: number;
+};
+
+export type ServerMessage = (
+  | { type: 'welcome'; version: number; relay: string; heartbeatSeconds: number }
+  | RoomJoined
+  | { type: 'resumed'; resumeToken: string; replayed: number }
+  | { type: 'user_joined'; participant: Participant }
+  | { type: 'user_away' | 'user_back'; userId: string }
+  | { type: 'user_left'; userId: string; reason: string }
+  | { type: 'offer_received' | 'answer_received' | 'ice_candidate_received'; fromId: string; payload: Payload }
+  | { type: 'peer_state'; userId: string; media: Media }
+  | { type: 'room_updated'; roomInfo: RoomInfo }
+  | { type: 'owner_token'; ownerToken: string }
+  | ({ type: 'room_stats' } & RoomStats)
+  | { type: 'turn_credentials'; iceServers: IceServer[]; iceTtlSeconds: number }
+  | { type: 'room_full'; maxParticipants: number }
+  | { type: 'auth_required'; hint?: string }
+  | { type: 'done' | 'kicked' | 'pong' }
+  | { type: 'drain'; reconnectAfterMs: number }
+  | { type: 'error'; code: string; message: string; retryAfterMs?: number }
+) & { seq?: number; requestId?: number };
+
+export type NegotiationKind = 'offer' | 'answer' | 'ice_candidate';
+export type SealKind = NegotiationKind | 'name' | 'chat';
+export type Tile = { width: number; height: number; screenWidth: number; screenHeight: number };
+
+export type ChannelMessage =
+  | { type: NegotiationKind; payload: Payload }
+  | { type: 'chat'; payload: Payload }
+  | { type: 'media_state'; media: Media }
+  | ({ type: 'tile' } & Tile)
+  | { type: 'bye' };
+
+/** What is inside an offer or answer, and inside a candidate. */
+export type Description = { sdp: string; session: string; restart: boolean };
+export type Candidate = { candidate: string; sdpMid: string | null; sdpMLineIndex: number | null; session: string };
+export type ChatPayload = { id: string; text: string; sentAt: number };
+
+/** What the engine needs of the browser; tests bring their own. */
+export type Environment = {
+  origin: string;
+  WebSocket: new (url: string) => WebSocket;
+  RTCPeerConnection: new (configuration?: RTCConfiguration) => RTCPeerConnection;
+  MediaStream: new () => MediaStream;
+  /** Milliseconds of a clock that never jumps. */
+  now(): number;
+  /** 0 to 1, for back-off only. */
+  random(): number;
+  isHidden(): boolean;
+  /** `moved`: the local address has probably changed; `woken`: look whether everything still lives. Returns how to stop listening. */
+  onNetworkHint(listener: (hint: 'moved' | 'woken') => void): () => void;
+};
+
+/** What one look at a link's statistics says. */
+export type LinkHealth = { quality: Quality; path: 'direct' | 'relayed' | null; roundTripMs: number | null; loss: number | null };
+
+export type Notice = {
+  kind: 'joined' | 'left' | 'away' | 'back' | 'kicked' | 'muted' | 'screen' | 'chat' | 'hand' | 'refused';
+  userId: string;
+  name: string;
+};

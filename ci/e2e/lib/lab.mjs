@@ -1,0 +1,91 @@
+// A small internet on one machine: a relay's network, a router, and two homes, each in a network namespace of its own.
+//
+//      home A ── r-a ┐
+//                    router (10.99.0.1, the relay listens here)
+//      home B ── r-b ┘
+//
+// Nothing in it is connected to the machine's own network. It needs root; `canBuild` says why it cannot be built elsewhere.
+
+import { execFileSync, spawnSync } from 'node:child_process';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+export const RELAY_HOST = '10.99.0.1';
+
+/** Why no network namespace can be made here, or null. */
+export function whyNot() {
+  if (process.getuid() !== 0) return 'needs root to make network namespaces';
+  const name = `snugtry${process.pid}`;
+  const made = spawnSync('ip', ['netns', 'add', name]);
+  if (made.error) return 'needs iproute2';
+  if (made.status !== 0) return `network namespaces are not allowed here: ${String(made.stderr).trim()}`;
+  execFileSync('ip', ['netns', 'del', name]);
+  return null;
+}
+
+export class Lab {
+  #folder = mkdtempSync(join(tmpdir(), 'snug-lab-'));
+  #id = process.pid;
+
+  constructor(cleanup) {
+    this.router = `snugr${this.#id}`;
+    cleanup.add(() => rmSync(this.#folder, { recursive: true, force: true }));
+    this.#namespace(cleanup, this.router);
+    this.in(this.router, `ip addr add ${RELAY_HOST}/32 dev lo`);
+    this.in(this.router, 'sysctl -qw net.ipv4.ip_forward=1');
+    this.homes = { a: this.#home(cleanup, 'a', 1), b: this.#home(cleanup, 'b', 2) };
+  }
+
+  /** Runs a command in a namespace. */
+  in(namespace, command) {
+    return execFileSync('ip', ['netns', 'exec', namespace, ...command.split(' ')], { encoding: 'utf8' });
+  }
+
+  /** The command prefix that starts a program in the router's namespace. */
+  get inside() {
+    return ['ip', 'netns', 'exec', this.router];
+  }
+
+  /** A program that is Chromium, started in a home. */
+  chromiumIn(home) {
+    const path = join(this.#folder, `chromium-${home}`);
+    const namespace = this.homes[home].namespace;
+    writeFileSync(path, `#!/bin/sh\nexec ip netns exec ${namespace} ${process.env.SNUG_CHROMIUM ?? '/usr/bin/chromium'} "$@"\n`);
+    chmodSync(path, 0o755);
+    return path;
+  }
+
+  /** Takes a home's cable out, or puts it back in. The home sees its carrier go; its addresses stay. */
+  cable(home, plugged) {
+    this.in(this.router, `ip link set r-${home} ${plugged ? 'up' : 'down'}`);
+  }
+
+  /** Moves a home into another network: its address and its way out are replaced, as when a phone leaves its Wi-Fi. */
+  roam(home, network) {
+    const { namespace, address } = this.homes[home];
+    this.in(this.router, `ip addr add 10.99.${network}.1/24 dev r-${home}`);
+    this.in(namespace, `ip addr del ${address}/24 dev eth0`);
+    this.in(namespace, `ip addr add 10.99.${network}.2/24 dev eth0`);
+    this.in(namespace, `ip route replace default via 10.99.${network}.1`);
+    this.homes[home].address = `10.99.${network}.2`;
+  }
+
+  #namespace(cleanup, name) {
+    execFileSync('ip', ['netns', 'add', name]);
+    cleanup.add(() => execFileSync('ip', ['netns', 'del', name]));
+    this.in(name, 'ip link set lo up');
+  }
+
+  #home(cleanup, name, network) {
+    const namespace = `snug${name}${this.#id}`;
+    this.#namespace(cleanup, namespace);
+    this.in(this.router, `ip link add r-${name} type veth peer name eth0 netns ${namespace}`);
+    this.in(this.router, `ip addr add 10.99.${network}.1/24 dev r-${name}`);
+    this.in(this.router, `ip link set r-${name} up`);
+    this.in(namespace, `ip addr add 10.99.${network}.2/24 dev eth0`);
+    this.in(namespace, 'ip link set eth0 up');
+    this.in(namespace, `ip route add default via 10.99.${network}.1`);
+    return { namespace, address: `10.99.${network}.2` };
+  }
+}

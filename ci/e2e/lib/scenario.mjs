@@ -1,0 +1,36 @@
+// One test: a sentence, what happens in it, and a tidy end. When it fails, what everybody saw at that moment is kept.
+
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { artifacts, everybody } from './people.mjs';
+import { Cleanup } from './until.mjs';
+
+/** Declares a test. The last argument, `story(cleanup, t)`, opens what it needs; all of it is put away whatever happens. */
+export function scenario(sentence, ...rest) {
+  const story = rest.pop();
+  const options = rest.pop() ?? {};
+  test(sentence, options, async t => {
+    const cleanup = new Cleanup();
+    everybody.clear();
+    try {
+      await story(cleanup, t);
+    } catch (error) {
+      await keepEvidence(sentence);
+      throw error;
+    } finally {
+      await cleanup.run();
+    }
+  });
+}
+
+async function keepEvidence(sentence) {
+  const stem = `failed-${sentence.replace(/[^a-z0-9]+/gi, '-').slice(0, 60)}`;
+  for (const person of everybody) {
+    const who = person.name.replace(/[^a-z0-9]+/gi, '').slice(0, 12);
+    await person.page.screenshot({ path: join(artifacts, `${stem}-${who}.png`) }).catch(() => {});
+    const html = await person.page.evaluate(() => document.querySelector('#app, body')?.innerText).catch(() => '');
+    const said = [...person.problems, ...person.told].join('\n');
+    writeFileSync(join(artifacts, `${stem}-${who}.txt`), `${person.page.url()}\n\n${html}\n\n${said}\n`);
+  }
+}

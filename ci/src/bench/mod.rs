@@ -1,0 +1,107 @@
+//! Benches: figures of the real relay, printed as Markdown with the date and the conditions.
+//! They never assert a time: whether a bar is met is printed, and the exit code says only whether the bench could run.
+
+mod passwords;
+mod server;
+mod signaling;
+mod socket;
+mod start;
+mod stats;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::run::{Outcome, command, output, passes};
+use crate::runners::build_relay;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum What {
+    /// Sockets, joins and fan-out, beside Node and Socket.IO in the same run
+    Signaling,
+    /// A flood of wrong passwords
+    Passwords,
+    /// Time to /health, idle memory, binary size
+    Start,
+    /// All of them
+    All,
+}
+
+pub(crate) fn run(what: What, smoke: bool) -> Result<Outcome> {
+    // The generator shares the machine with what it measures, so it must be fast code too.
+    if cfg!(debug_assertions) && !smoke {
+        let name = what.to_possible_value().context("every bench has a name")?;
+        let again = [
+            "run",
+            "--release",
+            "--locked",
+            "--quiet",
+            "--package",
+            "snug-ci",
+            "--",
+            "bench",
+            name.get_name(),
+        ];
+        return Ok(Outcome::one(passes(command("cargo", &again))));
+    }
+    if !build_relay() {
+        return Ok(Outcome::one(false));
+    }
+    raise_file_limit();
+    println!("\n{}", conditions());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut outcome = Outcome::default();
+    let mut measured = |name: &str, result: Result<String>| match result {
+        Ok(table) => {
+            println!("\n{table}");
+            outcome.add(Outcome::one(true));
+        }
+        Err(error) => {
+            println!("\nbench {name} could not run: {error:#}");
+            outcome.add(Outcome::one(false));
+        }
+    };
+    if matches!(what, What::Start | What::All) {
+        measured("start", runtime.block_on(start::run(smoke)));
+    }
+    if matches!(what, What::Passwords | What::All) {
+        measured("passwords", runtime.block_on(passwords::run(smoke)));
+    }
+    if matches!(what, What::Signaling | What::All) {
+        measured("signaling", runtime.block_on(signaling::run(smoke)));
+    }
+    Ok(outcome)
+}
+
+/// Date, processor, cores and load: a figure without them says nothing.
+fn conditions() -> String {
+    let date = output(command("date", &["-u", "+%Y-%m-%d %H:%M UTC"])).unwrap_or_default();
+    let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = model
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .unwrap_or("unknown processor")
+        .trim_start_matches(['\t', ' ', ':']);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    format!(
+        "{} · {cores} cores, {model} · load before {} · generator and server on one machine over loopback",
+        date.trim(),
+        load.split(' ').next().unwrap_or("?"),
+    )
+}
+
+/// Thousands of sockets need more open files than a shell allows by default. The limit can be raised only through a system call that safe Rust has
+/// no name for, so util-linux's program does it; children inherit it.
+fn raise_file_limit() {
+    let pid = std::process::id().to_string();
+    let hard = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let hard = hard
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .and_then(|line| line.split_whitespace().nth(4))
+        .unwrap_or("4096")
+        .to_owned();
+    if !passes(command("prlimit", &["--pid", &pid, &format!("--nofile={hard}:{hard}")])) {
+        println!("the limit of open files stays as it is; large runs may fail");
+    }
+}

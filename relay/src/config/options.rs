@@ -1,0 +1,295 @@
+//! The options as an operator writes them, for clap and for TOML alike.
+//! Never checked here beyond their type: a flag, a variable and a line of the file all go through `validate.rs`.
+//!
+//! Every field is optional, so that "not given" can be told from "given as the default" when sources are laid over
+//! each other. Defaults stand in `validate.rs` and, for people, in the help texts below.
+
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+use clap::{CommandFactory, Parser, ValueEnum};
+use serde::Deserialize;
+
+const EXAMPLES: &str = "\
+Examples:
+  Try it on this machine; open the link that it prints:
+      snug-relay
+
+  On the internet, with a certificate:
+      snug-relay --listen 0.0.0.0:443 --listen '[::]:443' --public-url https://meet.example.org \\
+          --tls-cert /etc/ssl/meet/fullchain.pem --tls-key /etc/ssl/meet/privkey.pem
+
+  Behind a proxy on the same machine that does HTTPS:
+      snug-relay --public-url https://meet.example.org --trusted-proxy 127.0.0.1
+
+  With a TURN server, for participants behind strict firewalls:
+      SNUG_TURN_SECRET=... snug-relay --ice-server stun:turn.example.org:3478 \\
+          --ice-server turn:turn.example.org:3478 --ice-server 'turns:turn.example.org:5349?transport=tcp'
+
+Each option may also stand in the file given by --config, under its long name without the dashes:
+      listen = [\"0.0.0.0:443\", \"[::]:443\"]
+      public-url = \"https://meet.example.org\"
+      max-rooms = 500
+
+A flag counts before its environment variable, that before the file, and the file before the default.";
+
+const LISTENING: &str = "Where it listens";
+const HTTPS: &str = "HTTPS and proxies";
+const STORAGE: &str = "Storage";
+const CONNECTING: &str = "Connecting participants (STUN and TURN)";
+const LIMITS: &str = "Limits";
+const OUTPUT: &str = "Log and console";
+
+/// Snug's relay: video calls for rooms of two to ten. It serves the page that guests open, brings participants
+/// together and keeps the rooms; sound and pictures go directly between participants.
+#[derive(Clone, Debug, Default, Deserialize, Parser)]
+#[command(name = "snug-relay", version, after_help = EXAMPLES, max_term_width = 110)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Options {
+    /// A TOML file with options
+    #[arg(long, value_name = "FILE", env = "SNUG_CONFIG")]
+    #[serde(skip)]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Address and port to serve on; may be given more than once [default: 127.0.0.1:8080]
+    ///
+    /// Port 0 takes any free port. An address other than loopback needs --tls-cert and --tls-key, or
+    /// --allow-plain-http: browsers give a page the camera and the microphone only over HTTPS or on loopback.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "SNUG_LISTEN", value_delimiter = ',', help_heading = LISTENING)]
+    pub(crate) listen: Vec<String>,
+
+    /// How participants reach the relay, such as https://meet.example.org [default: the address it listens on]
+    ///
+    /// It stands in the room link that the relay prints, and pages of this address may connect.
+    #[arg(long, value_name = "URL", env = "SNUG_PUBLIC_URL", help_heading = LISTENING)]
+    pub(crate) public_url: Option<String>,
+
+    /// Another origin that may connect, such as tauri://localhost; may be given more than once
+    ///
+    /// Pages of the relay itself and clients that are no browser may always connect.
+    #[arg(long, value_name = "ORIGIN", env = "SNUG_ALLOWED_ORIGIN", value_delimiter = ',', help_heading = LISTENING)]
+    pub(crate) allowed_origin: Vec<String>,
+
+    /// Where Prometheus may fetch /metrics, or "off" [default: 127.0.0.1:9464]
+    ///
+    /// It is a listener of its own and has no password: keep it on loopback or in a private network.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "SNUG_METRICS_LISTEN", help_heading = LISTENING)]
+    pub(crate) metrics_listen: Option<String>,
+
+    /// Certificate chain, PEM, the relay's own certificate first
+    ///
+    /// It is read again when the file changes; open calls stay.
+    #[arg(long, value_name = "FILE", env = "SNUG_TLS_CERT", help_heading = HTTPS)]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, PEM
+    #[arg(long, value_name = "FILE", env = "SNUG_TLS_KEY", help_heading = HTTPS)]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// Serve plain HTTP on an address other than loopback, for a proxy on another machine that does HTTPS
+    #[arg(
+        long, value_name = "BOOL", env = "SNUG_ALLOW_PLAIN_HTTP", help_heading = HTTPS,
+        num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new()
+    )]
+    pub(crate) allow_plain_http: Option<bool>,
+
+    /// Address or range of a proxy, such as 127.0.0.1 or 10.0.0.0/8; may be given more than once
+    ///
+    /// From these alone X-Forwarded-For is believed. Without it all participants behind a proxy share one address, and
+    /// with it one budget of joins and wrong passwords.
+    #[arg(long, value_name = "ADDRESS[/PREFIX]", env = "SNUG_TRUSTED_PROXY", value_delimiter = ',', help_heading = HTTPS)]
+    pub(crate) trusted_proxy: Vec<String>,
+
+    /// Directory for the rooms [default: $STATE_DIRECTORY, $XDG_DATA_HOME/snug-relay or ~/.local/share/snug-relay]
+    ///
+    /// It is made when it is missing. Two relays cannot share one.
+    #[arg(long, value_name = "DIRECTORY", env = "SNUG_DATA_DIR", help_heading = STORAGE)]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// A STUN or TURN server, such as stun:HOST:3478, turn:HOST:3478 or turns:HOST:5349?transport=tcp; may be given
+    /// more than once
+    ///
+    /// STUN lets participants behind home routers find each other; TURN passes their traffic on where a firewall lets
+    /// nothing else through. TURN servers need a shared secret (coturn: use-auth-secret), see --turn-secret-file.
+    #[arg(long, value_name = "URL", env = "SNUG_ICE_SERVER", value_delimiter = ',', help_heading = CONNECTING)]
+    pub(crate) ice_server: Vec<String>,
+
+    /// File with the secret shared with the TURN servers
+    ///
+    /// Or put the secret itself into the variable SNUG_TURN_SECRET. There is no flag for it, since other users of this
+    /// machine could read it in the list of processes.
+    #[arg(long, value_name = "FILE", env = "SNUG_TURN_SECRET_FILE", help_heading = CONNECTING)]
+    pub(crate) turn_secret_file: Option<PathBuf>,
+
+    /// How long TURN credentials hold; participants get new ones in time [default: 3600]
+    #[arg(long, value_name = "SECONDS", env = "SNUG_TURN_TTL_SECONDS", help_heading = CONNECTING)]
+    pub(crate) turn_ttl_seconds: Option<u64>,
+
+    /// Also use Google's public STUN server, which learns the addresses of all participants [default: no]
+    ///
+    /// Handy for a first try without a server of your own. What it is asked says nothing about rooms, names or passwords.
+    #[arg(
+        long, value_name = "BOOL", env = "SNUG_PUBLIC_STUN", help_heading = CONNECTING,
+        num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new()
+    )]
+    pub(crate) public_stun: Option<bool>,
+
+    /// Rooms kept on disk; past that no new ones are made [default: 100000]
+    #[arg(long, value_name = "COUNT", env = "SNUG_MAX_ROOMS", help_heading = LIMITS)]
+    pub(crate) max_rooms: Option<u64>,
+
+    /// Connections at once [default: what the limit of open files allows, at most 10000]
+    #[arg(long, value_name = "COUNT", env = "SNUG_MAX_CONNECTIONS", help_heading = LIMITS)]
+    pub(crate) max_connections: Option<u64>,
+
+    /// Connections at once from one address block (IPv4 /24, IPv6 /56) [default: 256]
+    #[arg(long, value_name = "COUNT", env = "SNUG_CONNECTIONS_PER_BLOCK", help_heading = LIMITS)]
+    pub(crate) connections_per_block: Option<u64>,
+
+    /// Joins from one address block at once [default: 30]
+    #[arg(long, value_name = "COUNT", env = "SNUG_JOINS_BURST", help_heading = LIMITS)]
+    pub(crate) joins_burst: Option<u64>,
+
+    /// Joins from one address block in the long run [default: 30]
+    #[arg(long, value_name = "COUNT", env = "SNUG_JOINS_PER_MINUTE", help_heading = LIMITS)]
+    pub(crate) joins_per_minute: Option<u64>,
+
+    /// New rooms from one address block at once [default: 20]
+    #[arg(long, value_name = "COUNT", env = "SNUG_CREATIONS_BURST", help_heading = LIMITS)]
+    pub(crate) creations_burst: Option<u64>,
+
+    /// New rooms from one address block in the long run [default: 1]
+    #[arg(long, value_name = "COUNT", env = "SNUG_CREATIONS_PER_MINUTE", help_heading = LIMITS)]
+    pub(crate) creations_per_minute: Option<u64>,
+
+    /// Messages of one connection at once [default: 240]
+    #[arg(long, value_name = "COUNT", env = "SNUG_MESSAGES_BURST", help_heading = LIMITS)]
+    pub(crate) messages_burst: Option<u64>,
+
+    /// Messages of one connection in the long run [default: 60]
+    #[arg(long, value_name = "COUNT", env = "SNUG_MESSAGES_PER_SECOND", help_heading = LIMITS)]
+    pub(crate) messages_per_second: Option<u64>,
+
+    /// How long a stop waits while participants reconnect; calls go on meanwhile [default: 5]
+    #[arg(long, value_name = "SECONDS", env = "SNUG_DRAIN_SECONDS", help_heading = LIMITS)]
+    pub(crate) drain_seconds: Option<u64>,
+
+    /// How log lines look [default: text]
+    #[arg(long, value_name = "FORMAT", env = "SNUG_LOG_FORMAT", help_heading = OUTPUT)]
+    pub(crate) log_format: Option<LogFormat>,
+
+    /// What is logged; addresses and names only from debug on [default: info]
+    #[arg(long, value_name = "LEVEL", env = "SNUG_LOG_LEVEL", help_heading = OUTPUT)]
+    pub(crate) log_level: Option<LogLevel>,
+
+    /// Print no QR code beside the room link
+    #[arg(
+        long, value_name = "BOOL", env = "SNUG_NO_QR", help_heading = OUTPUT,
+        num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new()
+    )]
+    pub(crate) no_qr: Option<bool>,
+
+    /// Print no room link at the start
+    #[arg(
+        long, short, value_name = "BOOL", env = "SNUG_QUIET", help_heading = OUTPUT,
+        num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new()
+    )]
+    pub(crate) quiet: Option<bool>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The least important lines that are logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogLevel {
+    /// What an operator has to mend.
+    Error,
+    /// What may need a look.
+    Warn,
+    /// Starts, stops and changes.
+    #[default]
+    Info,
+    /// Each connection, with its address.
+    Debug,
+    /// Each message.
+    Trace,
+}
+
+impl LogLevel {
+    /// The word that `tracing` knows it by.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl Options {
+    /// These options, and `file`'s where these say nothing. A list is taken whole from one of the two.
+    pub(crate) fn or(self, file: Self) -> Self {
+        macro_rules! lay {
+            (lists: $($list:ident)*; values: $($value:ident)*) => {
+                Self {
+                    config: self.config,
+                    $($list: if self.$list.is_empty() { file.$list } else { self.$list },)*
+                    $($value: self.$value.or(file.$value),)*
+                }
+            };
+        }
+        lay! {
+            lists: listen allowed_origin trusted_proxy ice_server;
+            values: public_url metrics_listen tls_cert tls_key allow_plain_http data_dir turn_secret_file
+                turn_ttl_seconds public_stun max_rooms max_connections connections_per_block joins_burst
+                joins_per_minute creations_burst creations_per_minute messages_burst messages_per_second
+                drain_seconds log_format log_level no_qr quiet
+        }
+    }
+
+    /// The keys that a file may have.
+    pub(crate) fn keys() -> Vec<String> {
+        let command = Self::command();
+        let names = command.get_arguments().map(|argument| argument.get_id().as_str().replace('_', "-"));
+        names.filter(|name| !matches!(name.as_str(), "config" | "help" | "version")).collect()
+    }
+}
+
+/// A hint for a key that is none: the nearest one that is, or where to look.
+pub(crate) fn did_you_mean(key: &str, known: &[String]) -> String {
+    if key == "turn-secret" {
+        return "put the secret into a file of its own and name that with turn-secret-file".into();
+    }
+    let written = key.to_lowercase().replace('_', "-");
+    let near = known.iter().map(|name| (distance(&written, name), name)).min();
+    match near.filter(|(distance, name)| *distance <= 1 + name.len() / 5) {
+        Some((_, name)) => format!("did you mean {name}?"),
+        None => "snug-relay --help lists the keys there are".into(),
+    }
+}
+
+/// Levenshtein's: how many letters to add, drop or change.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, left) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, right) in b.chars().enumerate() {
+            let changed = diagonal + usize::from(left != right);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}

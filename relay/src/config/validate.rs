@@ -1,0 +1,326 @@
+//! From what was written to what the relay uses: defaults, ranges, formats, and what goes together.
+//! Never reads more than the secret's file, and never prints that.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use snug_room_proto::RateLimit;
+use zeroize::Zeroizing;
+
+use crate::admission::{AdmissionConfig, CidrError, MAX_HALF_OPEN, TrustedProxies};
+use crate::ice::{IceConfig, IceUrl, PUBLIC_STUN, TurnSecret};
+
+use super::{Config, ConfigError, Environment, Log, Options, Origin, TlsFiles};
+
+/// Files that are no connections: listeners, room files, the certificate, the log, and what is being accepted.
+const RESERVED_FILES: u64 = 128;
+/// Connections allowed when nobody says otherwise.
+const DEFAULT_CONNECTIONS: u64 = 10_000;
+
+pub(super) fn validate(
+    options: Options,
+    environment: Environment<'_>,
+    files: Option<u64>,
+) -> Result<Config, ConfigError> {
+    let listen = listen(&options.listen)?;
+    let public_url = options.public_url.as_deref().map(public_url).transpose()?;
+    let tls = tls(options.tls_cert, options.tls_key)?;
+    if tls.is_none() && !options.allow_plain_http.unwrap_or(false) {
+        refuse_plain_http(&listen)?;
+    }
+    let metrics_listen = match options.metrics_listen.as_deref() {
+        None => Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
+        Some("off") => None,
+        Some(text) => Some(address("--metrics-listen", text, "127.0.0.1:9464, or off")?),
+    };
+    let proxies = each("--trusted-proxy", &options.trusted_proxy, "127.0.0.1 or 10.0.0.0/8", |text| {
+        text.parse().map_err(|error: CidrError| error.to_string())
+    })?;
+    let trusted_proxies = TrustedProxies::new(proxies);
+    let allowed_origins = each("--allowed-origin", &options.allowed_origin, "tauri://localhost", origin)?;
+    let per_block = options.connections_per_block;
+    let per_block = number("--connections-per-block", per_block, 256, 1..=10_000_000)? as usize;
+    let seconds =
+        |option, value, default, range| Ok(Duration::from_secs(number(option, value, default, range)?));
+    let ttl = seconds("--turn-ttl-seconds", options.turn_ttl_seconds, 3600, 300..=86_400)?;
+    let secret = secret(options.turn_secret_file.as_deref(), environment)?;
+    Ok(Config {
+        listen,
+        public_url,
+        tls,
+        allowed_origins: allowed_origins.into_iter().map(|origin| origin.0).collect(),
+        data_dir: data_dir(options.data_dir, environment)?,
+        metrics_listen,
+        ice: ice(&options.ice_server, options.public_stun.unwrap_or(false), secret, ttl)?,
+        max_rooms: number("--max-rooms", options.max_rooms, 100_000, 1..=100_000_000)?,
+        admission: AdmissionConfig {
+            max_connections: max_connections(options.max_connections, files)?,
+            per_block,
+            trusted_proxies: trusted_proxies.clone(),
+            max_half_open: MAX_HALF_OPEN,
+        },
+        trusted_proxies,
+        joins: RateLimit {
+            burst: count("--joins-burst", options.joins_burst, 30)?,
+            per_second: count("--joins-per-minute", options.joins_per_minute, 30)? / 60.0,
+        },
+        creations: RateLimit {
+            burst: count("--creations-burst", options.creations_burst, 20)?,
+            per_second: count("--creations-per-minute", options.creations_per_minute, 1)? / 60.0,
+        },
+        messages: RateLimit {
+            burst: count("--messages-burst", options.messages_burst, 240)?,
+            per_second: count("--messages-per-second", options.messages_per_second, 60)?,
+        },
+        log: Log {
+            format: options.log_format.unwrap_or_default(),
+            level: options.log_level.unwrap_or_default(),
+        },
+        drain: seconds("--drain-seconds", options.drain_seconds, 5, 0..=300)?,
+        quiet: options.quiet.unwrap_or(false),
+        qr: !options.no_qr.unwrap_or(false),
+    })
+}
+
+fn bad(option: &'static str, value: impl ToString, problem: impl ToString, example: &str) -> ConfigError {
+    ConfigError::Value {
+        option,
+        value: value.to_string(),
+        problem: problem.to_string(),
+        instead: format!("write for example {example}"),
+    }
+}
+
+/// All of a repeatable option.
+fn each<T>(
+    option: &'static str,
+    texts: &[String],
+    example: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, ConfigError> {
+    let parse = |text: &String| parse(text).map_err(|problem| bad(option, text, problem, example));
+    texts.iter().map(parse).collect()
+}
+
+fn number(
+    option: &'static str,
+    value: Option<u64>,
+    default: u64,
+    range: RangeInclusive<u64>,
+) -> Result<u64, ConfigError> {
+    let value = value.unwrap_or(default);
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    let problem = format!("is not between {} and {}", range.start(), range.end());
+    Err(bad(option, value, problem, &default.to_string()))
+}
+
+fn count(option: &'static str, value: Option<u64>, default: u64) -> Result<f64, ConfigError> {
+    Ok(number(option, value, default, 1..=1_000_000)? as f64)
+}
+
+fn address(option: &'static str, text: &str, example: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|_| {
+        let problem = if text.parse::<u16>().is_ok() || text.starts_with(':') {
+            "has no address before the port"
+        } else if text.parse::<std::net::IpAddr>().is_ok() {
+            "has no port"
+        } else {
+            "is not an address and a port"
+        };
+        bad(option, text, problem, example)
+    })
+}
+
+fn listen(texts: &[String]) -> Result<Vec<SocketAddr>, ConfigError> {
+    if texts.is_empty() {
+        return Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))]);
+    }
+    let mut all = Vec::with_capacity(texts.len());
+    for text in texts {
+        let listen = address("--listen", text, "127.0.0.1:8080, 0.0.0.0:443 or [::]:443")?;
+        if listen.port() != 0 && all.contains(&listen) {
+            return Err(bad("--listen", text, "is given twice", "each address once, such as 127.0.0.1:8080"));
+        }
+        all.push(listen);
+    }
+    Ok(all)
+}
+
+fn refuse_plain_http(listen: &[SocketAddr]) -> Result<(), ConfigError> {
+    let Some(open) = listen.iter().find(|address| !address.ip().to_canonical().is_loopback()) else {
+        return Ok(());
+    };
+    Err(ConfigError::Combination(format!(
+        "--listen {open} would serve plain HTTP to other machines, where browsers refuse camera and microphone; \
+         give --tls-cert and --tls-key, or, when a proxy in front does HTTPS, --allow-plain-http"
+    )))
+}
+
+fn tls(cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<TlsFiles>, ConfigError> {
+    match (cert, key) {
+        (None, None) => Ok(None),
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key })),
+        (Some(cert), None) => Err(ConfigError::Combination(format!(
+            "--tls-cert {} is given without its key; give --tls-key as well (one file may hold both)",
+            cert.display()
+        ))),
+        (None, Some(key)) => Err(ConfigError::Combination(format!(
+            "--tls-key {} is given without a certificate; give --tls-cert as well",
+            key.display()
+        ))),
+    }
+}
+
+/// Scheme, host and port, normalised as browsers do.
+fn origin(text: &str) -> Result<Origin, String> {
+    let (scheme, rest) = text.split_once("://").ok_or("has no scheme, such as https://")?;
+    let scheme = scheme.to_ascii_lowercase();
+    let known =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.');
+    if !scheme.starts_with(|first: char| first.is_ascii_lowercase()) || !scheme.bytes().all(known) {
+        return Err("has no valid scheme before ://".into());
+    }
+    let authority = rest.strip_suffix('/').unwrap_or(rest).to_ascii_lowercase();
+    if authority.contains(['/', '?', '#']) {
+        return Err("has something behind the host; only scheme, host and port count".into());
+    }
+    if authority.contains('@') {
+        return Err("has a user name in it".into());
+    }
+    if !authority.is_ascii() {
+        return Err("has letters that host names do not have; write the xn-- form of the name".into());
+    }
+    let (host, port) = match authority.rfind(':').filter(|at| !authority[*at..].contains(']')) {
+        Some(at) => (&authority[..at], Some(&authority[at + 1..])),
+        None => (authority.as_str(), None),
+    };
+    let is_host = match host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+            !host.is_empty() && host.bytes().all(plain)
+        }
+    };
+    if !is_host {
+        return Err("has no valid host".into());
+    }
+    let port: Option<u16> = match port {
+        None => None,
+        Some(port) => Some(port.parse().ok().filter(|port| *port != 0).ok_or("has no valid port")?),
+    };
+    let default = match scheme.as_str() {
+        "https" => Some(443),
+        "http" => Some(80),
+        _ => None,
+    };
+    Ok(Origin(match port.filter(|port| Some(*port) != default) {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}"),
+    }))
+}
+
+fn public_url(text: &str) -> Result<Origin, ConfigError> {
+    let example = "https://meet.example.org";
+    let url = origin(text).map_err(|problem| bad("--public-url", text, problem, example))?;
+    if !url.0.starts_with("https://") && !url.0.starts_with("http://") {
+        return Err(bad("--public-url", text, "is not a web address", example));
+    }
+    Ok(url)
+}
+
+fn data_dir(given: Option<PathBuf>, environment: Environment<'_>) -> Result<PathBuf, ConfigError> {
+    let variable = |name: &str| environment(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    // systemd separates several with colons; the first is ours.
+    let state = || std::env::split_paths(&environment("STATE_DIRECTORY")?).find(|path| path.is_absolute());
+    let xdg =
+        || variable("XDG_DATA_HOME").filter(|path| path.is_absolute()).map(|path| path.join("snug-relay"));
+    let home = || variable("HOME").map(|path| path.join(".local/share/snug-relay"));
+    let local = || variable("LOCALAPPDATA").map(|path| path.join("snug-relay"));
+    let found = given.or_else(state).or_else(xdg).or_else(home).or_else(local);
+    found.filter(|path| !path.as_os_str().is_empty()).ok_or_else(|| {
+        ConfigError::Combination(
+            "there is no place for the rooms: neither STATE_DIRECTORY, XDG_DATA_HOME nor HOME is set; \
+             give --data-dir, for example --data-dir /var/lib/snug-relay"
+                .into(),
+        )
+    })
+}
+
+fn secret(file: Option<&Path>, environment: Environment<'_>) -> Result<Option<TurnSecret>, ConfigError> {
+    const VARIABLE: &str = "SNUG_TURN_SECRET";
+    let variable = environment(VARIABLE);
+    let (text, source) = match (file, variable) {
+        (None, None) => return Ok(None),
+        (Some(file), Some(_)) => {
+            return Err(ConfigError::Combination(format!(
+                "both {VARIABLE} and --turn-secret-file {} are given; give one of them",
+                file.display()
+            )));
+        }
+        (Some(file), None) => {
+            let text = std::fs::read_to_string(file).map_err(|error| {
+                bad("--turn-secret-file", file.display(), error, "the path of a file that the relay may read")
+            })?;
+            (text, format!("the file {}", file.display()))
+        }
+        (None, Some(variable)) => {
+            let text = variable.into_string().map_err(|variable| {
+                drop(Zeroizing::new(variable.into_encoded_bytes()));
+                ConfigError::Combination(format!("{VARIABLE} is not valid UTF-8; make a new secret"))
+            })?;
+            (text, VARIABLE.to_owned())
+        }
+    };
+    let secret = TurnSecret::new(text);
+    let empty = || format!("{source} holds no secret; put the one of the TURN server there");
+    secret.map(Some).ok_or_else(|| ConfigError::Combination(empty()))
+}
+
+fn ice(
+    texts: &[String],
+    public_stun: bool,
+    secret: Option<TurnSecret>,
+    ttl: Duration,
+) -> Result<IceConfig, ConfigError> {
+    let example = "stun:turn.example.org:3478 or turn:turn.example.org:3478";
+    let mut urls =
+        each("--ice-server", texts, example, |text| IceUrl::parse(text).map_err(|error| error.to_string()))?;
+    if let Some(turn) = urls.iter().find(|url| url.needs_credential()).filter(|_| secret.is_none()) {
+        return Err(ConfigError::Combination(format!(
+            "--ice-server {turn} needs the secret of that server; put it into SNUG_TURN_SECRET or into a file \
+             named by --turn-secret-file"
+        )));
+    }
+    if public_stun {
+        urls.push(
+            IceUrl::parse(PUBLIC_STUN).map_err(|error| bad("--public-stun", PUBLIC_STUN, error, example))?,
+        );
+    }
+    Ok(IceConfig { urls, secret: secret.map(Arc::new), ttl })
+}
+
+fn max_connections(given: Option<u64>, files: Option<u64>) -> Result<usize, ConfigError> {
+    let most = files.map_or(u64::from(u32::MAX), |files| files.saturating_sub(RESERVED_FILES));
+    if most == 0 {
+        return Err(ConfigError::Combination(format!(
+            "this process may open only {} files, and the relay needs {RESERVED_FILES} beside its connections; \
+             raise the limit (ulimit -n, or LimitNOFILE= in the systemd unit)",
+            files.unwrap_or(0)
+        )));
+    }
+    let value = number("--max-connections", given, DEFAULT_CONNECTIONS.min(most), 1..=10_000_000)?;
+    if value > most {
+        return Err(ConfigError::Value {
+            option: "--max-connections",
+            value: value.to_string(),
+            problem: format!("this process may open only {} files, which allows {most}", files.unwrap_or(0)),
+            instead: "raise the limit (ulimit -n, or LimitNOFILE= in the systemd unit) or give less".into(),
+        });
+    }
+    Ok(value as usize)
+}

@@ -1,0 +1,222 @@
+//! The HTTP routes (PROTOCOL.md §8): the page, what it asks before joining, health, and the door to the WebSocket.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{Extension, Path, Request, State, WebSocketUpgrade};
+use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
+use axum::middleware::{self, Next};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use snug_room_proto::{AddressBlock, Buckets};
+use snug_wire::{LinkProof, RoomId};
+
+use crate::hub::Hub;
+use crate::listener::Admitted;
+use crate::metrics::{Answer, Metrics};
+use crate::page;
+use crate::socket;
+use crate::store::{Store, StoreState};
+
+/// The header that shows the whole link to `/room/{id}/meta`.
+const LINK_PROOF: &str = "snug-link-proof";
+
+/// What every request needs.
+pub(crate) struct Site {
+    pub(crate) hub: Hub,
+    pub(crate) store: Store,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Origins beside our own that may open a WebSocket.
+    pub(crate) allowed_origins: Vec<String>,
+    /// Host (and port) of the public URL; without one, the `Host` that was asked.
+    pub(crate) authority: Option<String>,
+    pub(crate) meta_limit: Mutex<Buckets<AddressBlock>>,
+    pub(crate) started: Instant,
+    pub(crate) draining: std::sync::atomic::AtomicBool,
+}
+
+/// Where a request comes from, as the listener found out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Client {
+    /// The client's address, behind trusted proxies too.
+    pub(crate) address: IpAddr,
+    /// Whether the browser speaks TLS, to us or to the proxy.
+    pub(crate) tls: bool,
+}
+
+/// The routes. Every request must carry a [`Client`] extension.
+pub(crate) fn router(site: Arc<Site>) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/room/{id}", get(room))
+        .route("/room/{id}/meta", get(meta))
+        .route("/health", get(health))
+        .route("/ws", get(websocket))
+        .fallback(get(file))
+        .layer(middleware::from_fn_with_state(site.clone(), with_headers))
+        .with_state(site)
+}
+
+async fn with_headers(
+    State(site): State<Arc<Site>>,
+    Extension(client): Extension<Client>,
+    request: Request,
+    next: Next,
+) -> Response<Body> {
+    let authority = site.authority_of(request.headers()).map(str::to_owned);
+    let mut response = next.run(request).await;
+    page::secure(response.headers_mut(), authority.as_deref(), client.tls);
+    site.metrics.http_requests.get_or_create(&Answer { status: response.status().as_u16() }).inc();
+    response
+}
+
+impl Site {
+    fn authority_of<'a>(&'a self, headers: &'a HeaderMap) -> Option<&'a str> {
+        self.authority.as_deref().or_else(|| headers.get(HOST)?.to_str().ok())
+    }
+}
+
+async fn index(headers: HeaderMap) -> Response<Body> {
+    embedded("/index.html", &headers)
+}
+
+async fn room(Path(id): Path<String>, headers: HeaderMap) -> Response<Body> {
+    // The page itself says what is wrong with a name, in the reader's language.
+    let mut response = embedded("/index.html", &headers);
+    if id.parse::<RoomId>().is_err() && response.status() == StatusCode::OK {
+        *response.status_mut() = StatusCode::NOT_FOUND;
+    }
+    response
+}
+
+async fn file(uri: Uri, headers: HeaderMap) -> Response<Body> {
+    embedded(uri.path(), &headers)
+}
+
+fn embedded(path: &str, headers: &HeaderMap) -> Response<Body> {
+    match page::find(path) {
+        Some(file) => file.respond(headers),
+        None => refusal(StatusCode::NOT_FOUND, "NOT_FOUND", "There is nothing at this address."),
+    }
+}
+
+async fn meta(
+    State(site): State<Arc<Site>>,
+    Extension(client): Extension<Client>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let allowed = {
+        let mut limit = site.meta_limit.lock().unwrap_or_else(PoisonError::into_inner);
+        limit.take(client.address.into(), Instant::now())
+    };
+    if let Err(wait) = allowed {
+        let mut response =
+            refusal(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", "Too many requests from this network. Wait a moment.");
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+        return response;
+    }
+    let Ok(room) = id.parse::<RoomId>() else {
+        return refusal(StatusCode::NOT_FOUND, "BAD_MESSAGE", "This is not the name of a room.");
+    };
+    let proof = headers.get(LINK_PROOF).and_then(|value| value.to_str().ok()?.parse::<LinkProof>().ok());
+    let known = match proof {
+        Some(proof) => site.hub.query(room.clone(), proof).await,
+        None => None,
+    };
+    let mut answer = match known {
+        Some(meta) => serde_json::to_value(meta).expect("its keys are strings"),
+        // The same for a room that exists and one that does not.
+        None => json!({"passwordEnabled": null, "locked": null, "maxParticipants": null, "participants": null}),
+    };
+    answer["roomId"] = json!(room);
+    no_store(Json(answer).into_response())
+}
+
+async fn health(State(site): State<Arc<Site>>) -> Response<Body> {
+    let draining = site.draining.load(std::sync::atomic::Ordering::Relaxed);
+    let store = site.store.status();
+    let stats = site.hub.stats().await;
+    let status = match (draining, store.state.is_healthy() && stats.is_some()) {
+        (true, _) => "draining",
+        (false, true) => "ok",
+        (false, false) => "degraded",
+    };
+    let answer = json!({
+        "status": status,
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptimeSeconds": site.started.elapsed().as_secs(),
+        "rooms": stats.map(|stats| stats.rooms),
+        "participants": stats.map(|stats| stats.participants),
+        "store": store_health(&store.state),
+    });
+    let code = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    no_store((code, Json(answer)).into_response())
+}
+
+fn store_health(state: &StoreState) -> Value {
+    let mut health = json!({"status": state.code()});
+    match state {
+        StoreState::Recovered { quarantined, from } => {
+            health["quarantined"] = json!(quarantined);
+            health["from"] = json!(from.code());
+        }
+        StoreState::ReadOnly { reason } | StoreState::Unavailable { reason } => health["reason"] = json!(reason),
+        StoreState::Opening | StoreState::Ok | StoreState::DiskFull => {}
+    }
+    health
+}
+
+async fn websocket(
+    State(site): State<Arc<Site>>,
+    Extension(client): Extension<Client>,
+    Extension(admitted): Extension<Arc<Admitted>>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+) -> Response<Body> {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(_) => return refusal(StatusCode::UPGRADE_REQUIRED, "BAD_MESSAGE", "This address speaks WebSocket only."),
+    };
+    // A native client sends no Origin; a browser always does, so another site's page cannot get in.
+    if let Some(origin) = headers.get(ORIGIN) {
+        let own = origin
+            .to_str()
+            .is_ok_and(|origin| page::is_own_origin(origin, site.authority_of(&headers), &site.allowed_origins));
+        if !own {
+            return refusal(
+                StatusCode::FORBIDDEN,
+                "BAD_ORIGIN",
+                "Another site's page may not use this relay. Its operator can allow it with --allowed-origin.",
+            );
+        }
+    }
+    if admitted.is_socket_of(client.address).is_err() {
+        let message = "Too many connections from this network. Close some, or wait a moment.";
+        return refusal(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message);
+    }
+    let hub = site.hub.clone();
+    socket::sized(upgrade).on_upgrade(move |socket| async move {
+        socket::serve(socket, hub, client.address).await;
+        drop(admitted);
+    })
+}
+
+fn no_store(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert("cache-control", HeaderValue::from_static("no-store"));
+    response
+}
+
+/// An error of the HTTP side: `{"code","message"}`.
+fn refusal(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+    let body = json!({"code": code, "message": message}).to_string();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    no_store(response)
+}

@@ -1,0 +1,281 @@
+//! The task that owns the rooms: it feeds the state machine and carries out what it asks for.
+//! It never waits for a client, a disk or a password hash; their answers come back as inputs.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use snug_room_proto::{
+    ConnectionId, Input, Now, Output, QueryId, RoomMeta, RoomServer, RoomServerStats, StoreFailure,
+};
+use snug_wire::{CloseCode, ErrorCode, LinkProof, Request, RoomId, ServerFrame, ServerMessage};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, warn};
+
+use crate::metrics::Metrics;
+use crate::outbox::Outbox;
+use crate::password::{self, PasswordPool};
+use crate::store::{self, Store};
+
+/// Inputs from connections that may wait for the hub; past that, connections are read more slowly.
+const INBOX: usize = 1024;
+/// Inputs that are handled before their outputs are carried out.
+const BATCH: usize = 128;
+
+/// What the hub is told.
+enum ToHub {
+    Connected { connection: ConnectionId, address: IpAddr, outbox: Arc<Outbox> },
+    Input(Input),
+    Query { room: RoomId, link_proof: LinkProof, reply: oneshot::Sender<Option<RoomMeta>> },
+    Stats { reply: oneshot::Sender<RoomServerStats> },
+}
+
+/// The way to the hub; clones are cheap.
+#[derive(Clone)]
+pub(crate) struct Hub {
+    inbox: mpsc::Sender<ToHub>,
+    next_connection: Arc<AtomicU64>,
+}
+
+/// One connection's way to the hub. Dropping it without [`HubConnection::left`] holds the seat.
+pub(crate) struct HubConnection {
+    hub: Hub,
+    id: ConnectionId,
+}
+
+impl Hub {
+    /// Starts the task; it runs until every [`Hub`] is dropped.
+    pub(crate) fn spawn(
+        server: RoomServer,
+        store: Store,
+        passwords: PasswordPool,
+        max_rooms: u64,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let (inbox, from_connections) = mpsc::channel(INBOX);
+        // Bounded by the jobs that the store's and the password pool's queues admit.
+        let (results, from_jobs) = mpsc::unbounded_channel();
+        let task = HubTask {
+            server,
+            store,
+            passwords,
+            max_rooms,
+            metrics,
+            results,
+            connections: HashMap::new(),
+            queries: HashMap::new(),
+            next_query: 0,
+        };
+        tokio::spawn(task.run(from_connections, from_jobs));
+        Self { inbox, next_connection: Arc::default() }
+    }
+
+    /// Registers a connection.
+    pub(crate) async fn connect(&self, address: IpAddr, outbox: Arc<Outbox>) -> HubConnection {
+        let connection = ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed));
+        self.send(ToHub::Connected { connection, address, outbox }).await;
+        HubConnection { hub: self.clone(), id: connection }
+    }
+
+    /// What the pre-join page shows, for who has the whole link.
+    pub(crate) async fn query(&self, room: RoomId, link_proof: LinkProof) -> Option<RoomMeta> {
+        let (reply, answer) = oneshot::channel();
+        self.send(ToHub::Query { room, link_proof, reply }).await;
+        answer.await.ok().flatten()
+    }
+
+    /// Figures of this moment; `None` when the hub is gone.
+    pub(crate) async fn stats(&self) -> Option<RoomServerStats> {
+        let (reply, answer) = oneshot::channel();
+        self.send(ToHub::Stats { reply }).await;
+        answer.await.ok()
+    }
+
+    /// Tells all clients to reconnect.
+    pub(crate) async fn drain(&self) {
+        self.send(ToHub::Input(Input::Drain)).await;
+    }
+
+    async fn send(&self, message: ToHub) {
+        // The hub ends with the process; a message after that has nobody to answer it.
+        let _ = self.inbox.send(message).await;
+    }
+}
+
+impl HubConnection {
+    /// Hands over what the client sent; waits while the hub is behind.
+    pub(crate) async fn received(&self, frame: &str) {
+        let input = match Request::decode(frame) {
+            Ok(request) => Input::Message { connection: self.id, request },
+            Err((request_id, error)) => Input::Malformed {
+                connection: self.id,
+                request_id,
+                code: error.code(),
+                detail: error.to_string(),
+            },
+        };
+        self.hub.send(ToHub::Input(input)).await;
+    }
+
+    /// The connection is over; `leaving` gives the seat up at once.
+    pub(crate) async fn left(self, leaving: bool) {
+        self.hub.send(ToHub::Input(Input::Disconnected { connection: self.id, leaving })).await;
+    }
+}
+
+struct HubTask {
+    server: RoomServer,
+    store: Store,
+    passwords: PasswordPool,
+    max_rooms: u64,
+    metrics: Arc<Metrics>,
+    results: mpsc::UnboundedSender<Input>,
+    connections: HashMap<ConnectionId, Arc<Outbox>>,
+    queries: HashMap<QueryId, oneshot::Sender<Option<RoomMeta>>>,
+    next_query: u64,
+}
+
+impl HubTask {
+    async fn run(
+        mut self,
+        mut from_connections: mpsc::Receiver<ToHub>,
+        mut from_jobs: mpsc::UnboundedReceiver<Input>,
+    ) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let due = self.server.poll_timeout();
+            let timer = async {
+                match due {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                count = from_connections.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                    for message in batch.drain(..) {
+                        self.handle(message);
+                    }
+                }
+                Some(input) = from_jobs.recv() => self.server.handle_input(input, now()),
+                () = timer => self.server.handle_timeout(now()),
+            }
+            while let Some(output) = self.server.poll_output() {
+                self.carry_out(output);
+            }
+        }
+    }
+
+    fn handle(&mut self, message: ToHub) {
+        match message {
+            ToHub::Connected { connection, address, outbox } => {
+                self.connections.insert(connection, outbox);
+                self.server.handle_input(Input::Connected { connection, address }, now());
+            }
+            ToHub::Input(input) => {
+                if let Input::Disconnected { connection, .. } = input {
+                    self.connections.remove(&connection);
+                }
+                self.metrics.messages_received.inc();
+                self.server.handle_input(input, now());
+            }
+            ToHub::Query { room, link_proof, reply } => {
+                self.next_query += 1;
+                let query = QueryId(self.next_query);
+                self.queries.insert(query, reply);
+                self.server.handle_input(Input::Query { query, room, link_proof }, now());
+            }
+            ToHub::Stats { reply } => {
+                // The asker may have given up.
+                let _ = reply.send(self.server.stats());
+            }
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Send { connection, frame } => self.send(connection, frame),
+            Output::Close { connection, code } => {
+                self.metrics.closed(code);
+                if let Some(outbox) = self.connections.remove(&connection) {
+                    outbox.close(code);
+                }
+            }
+            Output::LoadRoom { job, room } => {
+                let results = self.results.clone();
+                self.store.load(room.as_str(), move |result| {
+                    // Nobody listens once the hub is gone.
+                    let _ = results.send(Input::RoomLoaded { job, result: result.map_err(store_failure) });
+                });
+            }
+            Output::SaveRoom { job, room, record, creates } => {
+                let results = self.results.clone();
+                if creates && self.store.status().rooms >= self.max_rooms {
+                    if let Some(job) = job {
+                        let _ = results.send(Input::RoomSaved { job, result: Err(StoreFailure::TooManyRooms) });
+                    }
+                    return;
+                }
+                self.store.save(room.as_str(), record, move |result| match (job, result) {
+                    (Some(job), result) => {
+                        let _ = results.send(Input::RoomSaved { job, result: result.map_err(store_failure) });
+                    }
+                    (None, Err(failure)) => warn!(?failure, "room statistics were not written"),
+                    (None, Ok(())) => {}
+                });
+            }
+            Output::HashPassword { job, password } => {
+                let results = self.results.clone();
+                self.passwords.hash(password.expose(), move |result| {
+                    let _ = results.send(Input::PasswordHashed { job, result: result.map_err(busy) });
+                });
+            }
+            Output::CheckPassword { job, password, hash } => {
+                self.metrics.password_checks.inc();
+                let results = self.results.clone();
+                self.passwords.verify(password.expose(), hash, move |result| {
+                    let _ = results.send(Input::PasswordChecked { job, result: result.map_err(busy) });
+                });
+            }
+            Output::Meta { query, meta } => {
+                if let Some(reply) = self.queries.remove(&query) {
+                    let _ = reply.send(meta);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, connection: ConnectionId, frame: ServerFrame) {
+        let Some(outbox) = self.connections.get(&connection) else { return };
+        self.metrics.messages_sent.inc();
+        if outbox.push(frame).is_ok() {
+            return;
+        }
+        debug!("a client reads too slowly");
+        self.metrics.closed(CloseCode::SlowReader);
+        outbox.overflow(ServerFrame::new(&ServerMessage::error(ErrorCode::SlowReader, None)));
+        self.connections.remove(&connection);
+        self.server.handle_input(Input::Disconnected { connection, leaving: false }, now());
+    }
+}
+
+fn store_failure(failure: store::Failure) -> StoreFailure {
+    match failure {
+        store::Failure::Full => StoreFailure::Full,
+        store::Failure::Unavailable => StoreFailure::Unavailable,
+    }
+}
+
+fn busy(busy: password::Busy) -> snug_room_proto::Busy {
+    snug_room_proto::Busy(busy.retry_after)
+}
+
+/// The clocks, read once for each input.
+fn now() -> Now {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Now { at: Instant::now(), unix }
+}

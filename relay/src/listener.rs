@@ -1,0 +1,159 @@
+//! Accepting connections: limits, TLS, and the time a client may take to say what it wants.
+//! It never reads a request's content; that is `http.rs`.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt as _;
+use tracing::debug;
+
+use crate::admission::{Admission, Admit, ConnectionId, Refusal, TrustedProxies};
+use crate::metrics::Metrics;
+
+/// Time for the TLS handshake, and again for the request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause after an accept that failed for want of descriptors: they come back when connections end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What all listeners of the relay share.
+pub(crate) struct Door {
+    pub(crate) router: Router,
+    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) proxies: TrustedProxies,
+    pub(crate) admission: Mutex<Admission>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Connections that can be given up because they have not said anything yet.
+    pub(crate) half_open: Mutex<HashMap<ConnectionId, AbortHandle>>,
+}
+
+impl Door {
+    fn admission(&self) -> MutexGuard<'_, Admission> {
+        // Its counters are changed by whole statements only.
+        self.admission.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn half_open(&self) -> MutexGuard<'_, HashMap<ConnectionId, AbortHandle>> {
+        self.half_open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Accepts until `closing` turns true; connections that are up live on.
+pub(crate) async fn accept(listener: TcpListener, door: Arc<Door>, mut closing: watch::Receiver<bool>) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = closing.wait_for(|closing| *closing) => return,
+        };
+        match accepted {
+            Ok((stream, address)) => take(stream, address, &door),
+            Err(error) => {
+                debug!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Admits one connection and serves it in a task of its own.
+fn take(stream: TcpStream, address: SocketAddr, door: &Arc<Door>) {
+    // Not inside the match: the lock would be held through its arms.
+    let admit = door.admission().connected(address.ip());
+    let id = match admit {
+        Admit::Yes { id, evicted } => {
+            if let Some(evicted) = evicted {
+                door.metrics.refused("half_open_evicted");
+                if let Some(task) = door.half_open().remove(&evicted) {
+                    task.abort();
+                }
+            }
+            id
+        }
+        Admit::No(refusal) => return door.metrics.refused(refusal.code()),
+    };
+    let admitted = Arc::new(Admitted { id, door: door.clone() });
+    // The relay has one thread, so the task cannot end before its handle is kept.
+    let task = tokio::spawn(async move {
+        if let Err(error) = serve(stream, address, &admitted).await {
+            debug!(error = %error, "connection ended");
+        }
+    });
+    door.half_open().insert(id, task.abort_handle());
+}
+
+/// A place among the admitted connections; it is given back however the connection ends.
+/// Every request carries it, and a WebSocket keeps it when the HTTP connection is over.
+pub(crate) struct Admitted {
+    id: ConnectionId,
+    door: Arc<Door>,
+}
+
+impl Admitted {
+    /// The client said what it wants, so it is no longer the first to be given up.
+    fn spoke(&self) {
+        self.door.admission().spoke(self.id);
+        self.door.half_open().remove(&self.id);
+    }
+
+    /// The connection has become the WebSocket of `client`, who may stand behind a proxy.
+    ///
+    /// # Errors
+    /// When the client's network has as many as it may.
+    pub(crate) fn is_socket_of(&self, client: IpAddr) -> Result<(), Refusal> {
+        self.door.admission().attribute(self.id, client)
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.door.admission().closed(self.id);
+        self.door.half_open().remove(&self.id);
+    }
+}
+
+async fn serve(stream: TcpStream, address: SocketAddr, admitted: &Arc<Admitted>) -> anyhow::Result<()> {
+    // Signaling messages are small and few: waiting to fill packets only adds delay.
+    stream.set_nodelay(true)?;
+    match admitted.door.tls.clone() {
+        Some(acceptor) => {
+            let stream = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await??;
+            serve_http(stream, address, true, admitted).await
+        }
+        None => serve_http(stream, address, false, admitted).await,
+    }
+}
+
+async fn serve_http<S>(stream: S, address: SocketAddr, tls: bool, admitted: &Arc<Admitted>) -> anyhow::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let door = &admitted.door;
+    let service = tower::service_fn(|request: Request<Incoming>| {
+        admitted.spoke();
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(admitted.clone());
+        parts.extensions.insert(door.proxies.client(address.ip(), tls, &parts.headers));
+        door.router.clone().oneshot(Request::from_parts(parts, Body::new(body)))
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(16 * 1024)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .with_upgrades()
+        .await?;
+    Ok(())
+}

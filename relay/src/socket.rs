@@ -1,0 +1,98 @@
+//! One client's WebSocket: frames in to the hub, the outbox out to the client.
+//! It never decides anything about rooms.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+use futures_util::{SinkExt, StreamExt};
+use snug_wire::{CloseCode, limits};
+
+use crate::hub::{Hub, HubConnection};
+use crate::outbox::Outbox;
+
+/// How long a client that is being closed may take to read the last frames.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Serves one WebSocket until either side ends it.
+pub(crate) async fn serve(mut socket: WebSocket, hub: Hub, address: IpAddr) {
+    let outbox = Arc::new(Outbox::default());
+    let connection = hub.connect(address, outbox.clone()).await;
+    let end = relay(&mut socket, &connection, &outbox).await;
+    let leaving = matches!(end, End::ByClient { leaving: true });
+    // The seat first: others should not wait for a slow goodbye.
+    connection.left(leaving).await;
+    if let End::ByRelay(code) = end {
+        let frame = CloseFrame { code: code as u16, reason: Utf8Bytes::from_static("") };
+        let goodbye = async {
+            // A client that is gone cannot be told.
+            let _ = socket.send(Message::Close(Some(frame))).await;
+            while let Some(Ok(_)) = socket.next().await {}
+        };
+        let _ = tokio::time::timeout(LAST_WORDS, goodbye).await;
+    }
+}
+
+enum End {
+    ByClient { leaving: bool },
+    ByRelay(CloseCode),
+}
+
+async fn relay(socket: &mut WebSocket, connection: &HubConnection, outbox: &Outbox) -> End {
+    loop {
+        tokio::select! {
+            received = socket.next() => match received {
+                Some(Ok(Message::Text(text))) => connection.received(&text).await,
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(Message::Binary(_))) => return End::ByRelay(CloseCode::Protocol),
+                Some(Ok(Message::Close(frame))) => {
+                    let leaving = frame.is_some_and(|frame| matches!(frame.code, 1000 | 1001));
+                    return End::ByClient { leaving };
+                }
+                Some(Err(error)) if is_too_large(&error) => return End::ByRelay(CloseCode::FrameTooLarge),
+                Some(Err(_)) | None => return End::ByClient { leaving: false },
+            },
+            () = outbox.changed() => {
+                let (frames, close) = outbox.take();
+                let write = async {
+                    for frame in frames {
+                        socket.feed(Message::Text(frame.encode().into())).await?;
+                    }
+                    socket.flush().await
+                };
+                // A client that does not read must not keep what closes it waiting.
+                let patience = async {
+                    outbox.close_asked().await;
+                    tokio::time::sleep(LAST_WORDS).await;
+                };
+                let written = tokio::select! {
+                    written = write => Some(written),
+                    () = patience => None,
+                };
+                match (written, close) {
+                    (None, _) => return End::ByRelay(outbox.take().1.unwrap_or(CloseCode::SlowReader)),
+                    (Some(Err(_)), _) => return End::ByClient { leaving: false },
+                    (Some(Ok(())), Some(code)) => return End::ByRelay(code),
+                    (Some(Ok(())), None) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Whether a frame was over [`limits::FRAME`].
+fn is_too_large(error: &axum::Error) -> bool {
+    // axum hides the library's error type; its text is all there is.
+    error.to_string().contains("too long")
+}
+
+/// Sizes of a WebSocket's buffers: small, since thousands are idle at once.
+pub(crate) fn sized<C>(upgrade: axum::extract::WebSocketUpgrade<C>) -> axum::extract::WebSocketUpgrade<C> {
+    upgrade
+        .read_buffer_size(1024)
+        .write_buffer_size(8 * 1024)
+        .max_write_buffer_size(2 * limits::QUEUE_BYTES)
+        .max_message_size(limits::FRAME)
+        .max_frame_size(limits::FRAME)
+}

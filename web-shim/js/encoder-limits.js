@@ -1,0 +1,99 @@
+// How large a picture each link's encoder makes: by how large the receiver shows it, in the layers all Snug senders share.
+// Never looks at the network: the browser's own congestion control works below these ceilings.
+
+/** @import { Tile } from './types.d.ts' */
+/** @typedef {RTCRtpEncodingParameters & { scaleResolutionDownBy?: number }} Encoding */
+
+// H, M and L by the shorter side, in pixels: 720p, 360p and 180p, and what lies between.
+const LAYERS = [
+  { from: 540, maxBitrate: 1_500_000, maxFramerate: 30 },
+  { from: 270, maxBitrate: 450_000, maxFramerate: 30 },
+  { from: 0, maxBitrate: 130_000, maxFramerate: 15 },
+];
+/** Halving is cheap and sharp in every encoder; other ratios are neither. */
+const STEPS = [4, 2, 1];
+/** A picture may be enlarged this much before the next layer is worth three times the bits. */
+const STRETCH = 1.25;
+const SCREEN_BITRATE = 2_500_000;
+const SCREEN_FRAMERATE = 15;
+/** What is sent before the receiver said how it shows us: the layer of grid tiles. */
+const FIRST_TILE = { width: 640, height: 360 };
+
+export const AUDIO_ENCODING = /** @type {const} */ ({
+  active: true,
+  maxBitrate: 32_000,
+  priority: 'high',
+  networkPriority: 'high',
+});
+
+/**
+ * @param {MediaStreamTrack | null} track what is captured
+ * @param {Tile | null} tile how the receiver shows it; null before it said so
+ * @returns {Encoding}
+ */
+export function cameraEncoding(track, tile) {
+  const { width, height } = tile ?? FIRST_TILE;
+  const capture = sizeOf(track, 1280, 720);
+  const step = stepFor(capture, width, height);
+  const side = Math.min(capture.width, capture.height) / step;
+  const layer = LAYERS.find(({ from }) => side >= from) ?? { maxBitrate: 130_000, maxFramerate: 15 };
+  return {
+    active: width > 0 && height > 0,
+    scaleResolutionDownBy: step,
+    maxBitrate: layer.maxBitrate,
+    maxFramerate: layer.maxFramerate,
+  };
+}
+
+/**
+ * A screen keeps its resolution while anybody reads it; only a thumbnail of it may be small.
+ * @param {MediaStreamTrack | null} track @param {Tile | null} tile @returns {Encoding}
+ */
+export function screenEncoding(track, tile) {
+  const capture = sizeOf(track, 1920, 1080);
+  const shown = { width: tile?.screenWidth ?? capture.width, height: tile?.screenHeight ?? capture.height };
+  const step = stepFor(capture, shown.width, shown.height);
+  return {
+    active: shown.width > 0 && shown.height > 0,
+    scaleResolutionDownBy: step === 4 ? 2 : 1,
+    maxBitrate: step === 4 ? SCREEN_BITRATE / 4 : SCREEN_BITRATE,
+    maxFramerate: SCREEN_FRAMERATE,
+  };
+}
+
+/**
+ * Puts `encoding` on a sender. Browsers refuse it before the negotiation is done, and when another change came in between.
+ * @param {RTCRtpSender} sender @param {Encoding} encoding @param {'maintain-resolution' | 'balanced' | null} degradation
+ * @returns {Promise<boolean>} false when it should be tried again later
+ */
+export async function limitSender(sender, encoding, degradation) {
+  try {
+    /** @type {RTCRtpSendParameters & { degradationPreference?: string }} */
+    const parameters = sender.getParameters();
+    const [first] = parameters.encodings ?? [];
+    if (!first) return false;
+    Object.assign(first, encoding);
+    if (degradation) parameters.degradationPreference = degradation;
+    await sender.setParameters(parameters);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * The largest step whose picture still fills the tile. By area, so that a portrait camera in a landscape tile is not sent whole.
+ * @param {{ width: number, height: number }} capture @param {number} width @param {number} height
+ */
+function stepFor(capture, width, height) {
+  const ratio = Math.sqrt((width * height) / (capture.width * capture.height));
+  // Cameras above 720p exist; H is the most that is sent.
+  const most = Math.min(capture.width, capture.height) > 810 ? 2 : 1;
+  return STEPS.find((step) => STRETCH / step >= ratio && step >= most) ?? most;
+}
+
+/** @param {MediaStreamTrack | null} track @param {number} width @param {number} height when the track does not know yet */
+function sizeOf(track, width, height) {
+  const settings = track?.getSettings();
+  return { width: settings?.width || width, height: settings?.height || height };
+}

@@ -1,0 +1,138 @@
+// The first page: make a room, enter one, or return to one.
+// Never sends a room's secret anywhere: secrets are made here and stay in the address and this browser's memory.
+
+import { button, h, icon, iconButton, recall, recentRooms, remember, roomTitle } from './page.js';
+import { language, languageSwitch, t } from './strings.js';
+
+/** @import { App, View } from './view.d.ts' */
+
+/** @type {{adjectives: string[], nouns: string[]} | null} */
+let words = null;
+
+async function loadWords() {
+  if (!words) {
+    const answer = await fetch('/assets/words.json');
+    if (!answer.ok) throw new Error(`words.json: ${answer.status}`);
+    words = /** @type {NonNullable<typeof words>} */ (await answer.json());
+  }
+  return words;
+}
+
+/** @param {number} below at most 65,536; the fold is even enough for a name, which is no secret */
+function pick(below) {
+  return crypto.getRandomValues(new Uint16Array(1))[0] % below;
+}
+
+/** @returns {Promise<string>} a room id such as `sunny-mountain-42` */
+async function newRoomId() {
+  try {
+    const { adjectives, nouns } = await loadWords();
+    return `${adjectives[pick(adjectives.length)]}-${nouns[pick(nouns.length)]}-${10 + pick(90)}`;
+  } catch {
+    // Without the word lists a room still gets a name; the secret is what guards it.
+    return `room-${pick(10000)}-${10 + pick(90)}`;
+  }
+}
+
+/** @param {App} app @returns {View} */
+export function show(app) {
+  document.title = 'Snug';
+  const links = () => import('./link.js');
+
+  async function create() {
+    const [link, roomId] = await Promise.all([links(), newRoomId()]);
+    app.go(link.formatLink('', { roomId, secret: link.newSecret(), ownerToken: null }));
+  }
+
+  const input = h('input', {
+    id: 'room-name', type: 'text', autocomplete: 'off', autocapitalize: 'none', spellcheck: 'false', maxlength: 300,
+    placeholder: t('landing.example'), 'aria-describedby': 'enter-problem',
+  });
+  const problem = h('p', { id: 'enter-problem', class: 'problem', role: 'status' });
+
+  /** @param {string} text @param {HTMLAnchorElement | null} [elsewhere] */
+  function complain(text, elsewhere) {
+    problem.replaceChildren(text, ...(elsewhere ? [' ', elsewhere] : []));
+    input.setAttribute('aria-invalid', String(text !== ''));
+    input.focus();
+  }
+
+  /** @param {Event} event */
+  async function enter(event) {
+    event.preventDefault();
+    const text = input.value.trim();
+    if (!text) return complain(t('landing.empty'));
+    const { formatLink, parseLink, slugify } = await links();
+    const url = /^https?:\/\//i.test(text) && URL.canParse(text) ? new URL(text) : null;
+    const pasted = url && parseLink(url);
+    if (url && pasted && url.origin !== location.origin) {
+      return complain(t('landing.elsewhere', { host: url.host }), h('a', { href: url.href, rel: 'noreferrer' }, t('landing.openThere')));
+    }
+    if (pasted) return app.go(formatLink('', pasted));
+    const roomId = url ? null : slugify(text);
+    if (!roomId) return complain(t(url ? 'landing.notALink' : 'landing.badName'));
+    const known = recentRooms().find((room) => room.id === roomId);
+    app.go(`/room/${roomId}${known?.secret ? `#${known.secret}` : ''}`);
+  }
+
+  const recent = h('section', { class: 'recent' });
+  function drawRecent() {
+    const rooms = recentRooms();
+    recent.hidden = rooms.length === 0;
+    const day = new Intl.DateTimeFormat(language(), { day: 'numeric', month: 'short' });
+    recent.replaceChildren(
+      h('h2', null, t('landing.recent')),
+      h('ul', null, ...rooms.map((room) => h('li', null,
+        h('a', {
+          href: `/room/${room.id}${room.secret ? `#${room.secret}` : ''}`,
+          onclick: (/** @type {MouseEvent} */ event) => {
+            if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+            event.preventDefault();
+            app.go(`/room/${room.id}${room.secret ? `#${room.secret}` : ''}`);
+          },
+        }, h('span', { class: 'recent-name' }, roomTitle(room.id)), h('small', null, day.format(room.at))),
+        iconButton('close', t('landing.forget', { room: roomTitle(room.id) }), () => forget(room.id)),
+      ))),
+      h('p', { class: 'quiet' }, t('landing.recentLocal')),
+    );
+  }
+  /** @param {string} id */
+  function forget(id) {
+    remember('rooms', recentRooms().filter((room) => room.id !== id));
+    remember(`owner.${id}`, null);
+    drawRecent();
+    (recent.querySelector('button') ?? input).focus();
+  }
+  drawRecent();
+
+  const version = h('span', null);
+  const heading = h('h1', { tabindex: -1 }, t('landing.title'));
+  app.root.append(
+    h('header', { class: 'top' }, h('span', { class: 'brand' }, icon('brand'), 'Snug'), languageSwitch(() => app.refresh())),
+    h('main', { class: 'landing' },
+      h('div', { class: 'hero' },
+        heading,
+        h('p', { class: 'lead' }, t('landing.lead')),
+        button('cam', t('landing.create'), create, { id: 'create', class: 'primary big' }),
+        h('form', { class: 'enter', onsubmit: enter, novalidate: true },
+          h('label', { for: 'room-name' }, t('landing.enterLabel')),
+          h('div', { class: 'enter-row' }, input, h('button', { id: 'enter', type: 'submit' }, t('landing.enter'))),
+          problem),
+      ),
+      h('div', { class: 'picture', 'aria-hidden': 'true' },
+        ...Array.from({ length: 4 }, () => h('span', null))),
+      recent,
+    ),
+    h('footer', { class: 'bottom' }, h('p', null, icon('shield'), t('landing.privacy')), h('p', null, 'Snug ', version)),
+  );
+
+  const idle = setTimeout(() => {
+    loadWords().catch(() => {});
+    links();
+    import('./prejoin.js');
+    fetch('/health').then((answer) => answer.json()).then((health) => { version.textContent = health.version ?? ''; }, () => {});
+  }, 300);
+  if (matchMedia('(pointer: fine)').matches && !recall('rooms', null)) document.getElementById('create')?.focus({ preventScroll: true });
+
+  return { focus: heading, dispose: () => clearTimeout(idle) };
+}

@@ -1,0 +1,91 @@
+// The room link: reads and writes `https://HOST/room/ROOM_ID#SECRET&owner=TOKEN` (PROTOCOL §1), and the base64url it is made of.
+// Never sends, logs or stores the fragment; imports nothing, since the first paint needs it.
+
+/** @import { RoomLink } from './types.d.ts' */
+
+const ROOM_ID = /^(?=.{3,64}$)[a-z0-9]+(?:-[a-z0-9]+)*$/;
+const SECRET_BYTES = 16;
+const OWNER_TOKEN = /^[A-Za-z0-9_-]{43}$/;
+
+/**
+ * Reads a room link. `damaged` marks a fragment that is there but is not whole: joining without the secret would quietly
+ * give an unsealed room.
+ * @param {URL | Location} url
+ * @returns {RoomLink | null} null when the path names no room
+ */
+export function parseLink(url) {
+  const path = /^\/room\/([^/]+)\/?$/.exec(url.pathname);
+  const roomId = path?.[1]?.toLowerCase() ?? '';
+  if (!ROOM_ID.test(roomId)) return null;
+  /** @type {RoomLink} */
+  const link = { roomId, secret: null, ownerToken: null };
+  const parts = url.hash.replace(/^#/, '').split('&').filter(Boolean);
+  for (const [index, part] of parts.entries()) {
+    if (part.startsWith('owner=')) {
+      const token = part.slice('owner='.length);
+      if (OWNER_TOKEN.test(token)) link.ownerToken = token;
+      else link.damaged = true;
+    } else if (index === 0) {
+      const secret = decode(part);
+      if (secret?.length === SECRET_BYTES) link.secret = secret;
+      else link.damaged = true;
+    }
+  }
+  return link;
+}
+
+/**
+ * @param {string} origin for example `https://call.example.org`
+ * @param {{ roomId: string, secret: Uint8Array | null, ownerToken?: string | null }} link
+ */
+export function formatLink(origin, { roomId, secret, ownerToken }) {
+  const fragment = [secret && toBase64Url(secret), ownerToken && `owner=${ownerToken}`].filter(Boolean).join('&');
+  return `${origin.replace(/\/$/, '')}/room/${roomId}${fragment && `#${fragment}`}`;
+}
+
+/**
+ * The room id in what a person typed or pasted: a whole link, `Sunny Mountain 42`, or the id itself.
+ * @param {string} text
+ * @returns {string | null} null when nothing usable is left
+ */
+export function slugify(text) {
+  const pasted = /\/room\/([^/?#\s]+)/i.exec(text);
+  const id = (pasted?.[1] ?? text)
+    .normalize('NFKD')
+    .replace(/\p{M}/gu, '')
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-|-$/g, '');
+  return ROOM_ID.test(id) ? id : null;
+}
+
+/** @returns {Uint8Array<ArrayBuffer>} the 16 random bytes of a new link */
+export function newSecret() {
+  return crypto.getRandomValues(new Uint8Array(SECRET_BYTES));
+}
+
+/** @param {Uint8Array} bytes */
+export function toBase64Url(bytes) {
+  let binary = '';
+  for (const byte of bytes) binary += String.fromCharCode(byte);
+  return btoa(binary).replace(/\+/g, '-').replace(/\//g, '_').replace(/=+$/, '');
+}
+
+/**
+ * @param {string} text base64url without padding; spellings of the same bytes other than the canonical one are refused
+ * @returns {Uint8Array<ArrayBuffer>}
+ * @throws {SyntaxError} when it is anything else
+ */
+export function fromBase64Url(text) {
+  const bytes = decode(text);
+  if (!bytes) throw new SyntaxError('Not base64url: use only A-Z, a-z, 0-9, - and _, without padding.');
+  return bytes;
+}
+
+/** @param {string} text */
+function decode(text) {
+  if (!/^[A-Za-z0-9_-]*$/.test(text) || text.length % 4 === 1) return null;
+  const binary = atob(text.replace(/-/g, '+').replace(/_/g, '/'));
+  const bytes = Uint8Array.from(binary, (char) => char.charCodeAt(0));
+  return toBase64Url(bytes) === text ? bytes : null;
+}

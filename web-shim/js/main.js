@@ -1,0 +1,56 @@
+// The page's entry: picks the view for the address and puts it on the page.
+// Never reads the link's secret and never writes an address to a log.
+
+import { applyTheme, recall } from './page.js';
+import { applyLanguage } from './strings.js';
+
+/** @import { App, View, ViewName } from './view.d.ts' */
+
+/** @type {Record<ViewName, () => Promise<{show: (app: App, session: any) => View}>>} */
+const views = {
+  landing: () => import('./landing.js'),
+  prejoin: () => import('./prejoin.js'),
+  call: () => import('./call-view.js'),
+  left: () => import('./left.js'),
+};
+
+/** @type {View | null} */
+let current = null;
+/** @type {ViewName} */
+let shown = 'landing';
+let turn = 0;
+
+/** @type {App} */
+const app = {
+  root: /** @type {HTMLElement} */ (document.getElementById('app')),
+  async show(name, session) {
+    const mine = ++turn;
+    const { show } = await views[name]();
+    // Somebody navigated again while the module was on its way.
+    if (mine !== turn) return;
+    const first = !current;
+    current?.dispose();
+    shown = name;
+    app.root.replaceChildren();
+    app.root.dataset.view = name;
+    current = show(app, session);
+    if (!first) current.focus?.focus();
+  },
+  go(path) {
+    history.pushState(null, '', path);
+    route();
+  },
+  refresh(session) {
+    applyLanguage();
+    app.show(shown, session);
+  },
+};
+
+function route() {
+  app.show(location.pathname.startsWith('/room/') ? 'prejoin' : 'landing');
+}
+
+applyTheme(recall('theme', 'auto'));
+applyLanguage();
+addEventListener('popstate', route);
+route();

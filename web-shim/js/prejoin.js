@@ -1,0 +1,347 @@
+// The page before the call: own picture, devices, name, who is inside, and the door's questions.
+// Never opens a device without a press or an earlier permission; the link's secret stays in memory and in the address.
+
+import { button, field, h, hue, icon, initials, recall, remember, roomTitle, setIcon } from './page.js';
+import { languageSwitch, t } from './strings.js';
+
+/** @import { Devices, Wanted } from './devices.js' */
+/** @import { Sealer } from './seal.js' */
+/** @import { CallEnd, RoomLink, RoomMeta } from './types.d.ts' */
+/** @import { App, Session, View } from './view.d.ts' */
+
+const META_EVERY_MS = 10000;
+
+/** @param {App} app @param {Session} [known] the visit, when the person was here a moment ago @returns {View} */
+export function show(app, known) {
+  const roomId = location.pathname.split('/')[2]?.toLowerCase() ?? '';
+  const title = roomTitle(decodeURIComponent(roomId));
+  document.title = `${title} · Snug`;
+  /** @type {Session | null} */
+  let session = known ?? null;
+  let disposed = false;
+  /** Whether devices and call live on in the next view. */
+  let handedOn = false;
+  /** @type {(() => void)[]} */
+  const cleanup = [];
+
+  // The mirror.
+  const video = h('video', { class: 'mirrored', playsinline: true, autoplay: true });
+  video.muted = true;
+  const avatar = h('div', { class: 'avatar', 'aria-hidden': 'true' });
+  const offText = h('p', { id: 'device-problem', role: 'status' });
+  const turnOn = button('cam', t('prejoin.turnOn'), () => openDevices({ audio: true, video: true }), { class: 'primary' });
+  const micToggle = h('button', { id: 'toggle-mic', type: 'button', class: 'round', 'aria-label': t('control.mute'), onclick: () => press('audio') }, icon('mic'));
+  const camToggle = h('button', { id: 'toggle-cam', type: 'button', class: 'round', 'aria-label': t('control.cameraOff'), onclick: () => press('video') }, icon('cam'));
+  const mirror = h('div', { class: 'mirror' }, video,
+    h('div', { class: 'mirror-off' }, avatar, offText, turnOn),
+    h('div', { class: 'mirror-controls' }, micToggle, camToggle));
+  const menus = h('div', { class: 'menus' });
+
+  // The door.
+  const name = h('input', { id: 'name', type: 'text', maxlength: 64, autocomplete: 'nickname', placeholder: t('prejoin.nameHint') });
+  name.value = session?.name ?? recall('name', '');
+  const password = h('input', { id: 'password', type: 'password', maxlength: 256, autocomplete: 'off', 'aria-describedby': 'prejoin-status' });
+  const passwordField = field(t('prejoin.password'), password);
+  passwordField.hidden = !session?.password;
+  password.value = session?.password ?? '';
+  const status = h('div', { id: 'prejoin-status', class: 'problem', role: 'status' });
+  const join = h('button', { id: 'join', type: 'submit', class: 'primary big' }, t('prejoin.join'));
+  const joinMuted = h('button', { id: 'join-muted', type: 'button', class: 'plain-button', onclick: () => enter(false) }, t('prejoin.joinWithout'));
+  const inside = h('p', { class: 'inside' });
+  const chips = h('p', { class: 'chips' });
+  const privacy = h('div', { class: 'privacy' });
+  const heading = h('h1', { tabindex: -1 }, title);
+
+  app.root.append(
+    h('header', { class: 'top' },
+      h('a', { class: 'brand', href: '/', onclick: (/** @type {Event} */ event) => { event.preventDefault(); app.go('/'); } }, icon('brand'), 'Snug'),
+      languageSwitch(() => { keep(); handedOn = true; app.refresh(session ?? undefined); })),
+    h('main', { class: 'prejoin' },
+      h('div', { class: 'look' }, mirror, menus),
+      h('form', { class: 'door', novalidate: true, onsubmit: (/** @type {Event} */ event) => { event.preventDefault(); enter(true); } },
+        heading, chips, inside, field(t('prejoin.name'), name), passwordField, status, join, joinMuted, privacy)),
+  );
+
+  const ready = prepare();
+
+  async function prepare() {
+    // First the page, then what it does: Join is on the screen before anything more is fetched. A hidden tab paints nothing.
+    await new Promise((done) => { requestAnimationFrame(() => setTimeout(done)); setTimeout(done, 200); });
+    const [{ parseLink, formatLink }, { Devices }] = await Promise.all([import('./link.js'), import('./devices.js')]);
+    const link = parseLink(location);
+    if (!link || link.damaged) {
+      fail({ code: link ? 'LINK_INCOMPLETE' : 'BAD_LINK', message: '' });
+      join.disabled = joinMuted.disabled = true;
+      if (!link) return;
+    }
+    if (link.ownerToken) {
+      // The token is kept here and leaves the address, so that sharing the address does not share the ownership.
+      remember(`owner.${link.roomId}`, link.ownerToken);
+      history.replaceState(null, '', formatLink('', { roomId: link.roomId, secret: link.secret }));
+    }
+    if (session && session.link.roomId !== link.roomId) session = null;
+    session ??= { roomId: link.roomId, link, devices: new Devices(), name: '', password: null, call: null, ended: null };
+    if (session.devices.closed) session.devices = new Devices();
+    session.link = { ...link, ownerToken: link.ownerToken ?? recall(`owner.${link.roomId}`, null) };
+    if (disposed) return session.devices.close();
+    session.devices.addEventListener('change', drawDevices);
+    cleanup.push(() => session?.devices.removeEventListener('change', drawDevices));
+    drawPrivacy(Boolean(link.secret));
+    if (!window.isSecureContext && link.secret) {
+      join.disabled = joinMuted.disabled = true;
+      fail({ code: 'INSECURE', message: '' });
+    }
+    drawDevices();
+    const may = await Devices.permitted();
+    const wanted = session.devices.wanted;
+    if (!session.devices.asked && ((may.audio && wanted.audio) || (may.video && wanted.video))) {
+      await session.devices.open({ audio: may.audio && wanted.audio, video: may.video && wanted.video });
+    }
+    watchRoom(link);
+  }
+
+  /** @param {Wanted} wanted */
+  async function openDevices(wanted) {
+    await ready;
+    const devices = session?.devices;
+    if (!devices) return;
+    turnOn.disabled = true;
+    if (wanted.audio) await mark(devices, 'audio');
+    if (wanted.video) await mark(devices, 'video');
+    await devices.open(wanted);
+    turnOn.disabled = false;
+    if (document.activeElement === document.body) (devices.camera ? join : turnOn).focus();
+  }
+
+  /** What was asked for is wanted from then on. @param {Devices} devices @param {'audio' | 'video'} kind */
+  async function mark(devices, kind) {
+    devices.wanted[kind] = true;
+    remember(kind === 'audio' ? 'microphone' : 'camera', true);
+  }
+
+  /** @param {'audio' | 'video'} kind */
+  async function press(kind) {
+    await ready;
+    const devices = session?.devices;
+    if (!devices) return;
+    if (kind === 'audio') await devices.setMicrophone(!(devices.microphone && devices.wanted.audio));
+    else await devices.setCamera(!devices.camera);
+  }
+
+  let menusMade = false;
+  function drawDevices() {
+    const devices = session?.devices;
+    if (!devices || disposed) return;
+    const { camera, microphone } = devices;
+    const stream = /** @type {MediaStream | null} */ (video.srcObject);
+    if (stream?.getVideoTracks()[0] !== (camera ?? undefined)) {
+      video.srcObject = camera && new MediaStream([camera]);
+      if (camera) video.play().catch(() => {});
+    }
+    mirror.classList.toggle('on', Boolean(camera));
+    const micOff = !(microphone && devices.wanted.audio);
+    micToggle.setAttribute('aria-pressed', String(micOff));
+    camToggle.setAttribute('aria-pressed', String(!camera));
+    setIcon(micToggle, micOff ? 'mic-off' : 'mic');
+    setIcon(camToggle, camera ? 'cam' : 'cam-off');
+    micToggle.title = t(micOff ? 'control.unmute' : 'control.mute');
+    camToggle.title = t(camera ? 'control.cameraOff' : 'control.cameraOn');
+    offText.textContent = devices.problem ? t(devices.problem) : camera ? '' : microphone ? t('prejoin.cameraIsOff') : devices.asked ? t('prejoin.allOff') : t('prejoin.notAsked');
+    mirror.classList.toggle('troubled', Boolean(devices.problem));
+    turnOn.hidden = Boolean(camera && microphone) || (devices.asked && !devices.problem && Boolean(microphone || camera)) || devices.problem === 'device.insecure' || devices.problem === 'device.unsupported';
+    turnOn.lastElementChild?.replaceChildren(t(devices.problem ? 'prejoin.tryAgain' : 'prejoin.turnOn'));
+    joinMuted.hidden = Boolean(devices.asked && !microphone && !camera && devices.problem);
+    if (!menusMade && (camera || microphone)) {
+      menusMade = true;
+      import('./device-menus.js').then(({ deviceMenus }) => {
+        if (disposed) return;
+        const made = deviceMenus(devices);
+        menus.append(made.root);
+        cleanup.push(made.dispose);
+      });
+    }
+    drawAvatar();
+  }
+
+  function drawAvatar() {
+    avatar.textContent = initials(name.value);
+    avatar.style.setProperty('--hue', String(hue(name.value)));
+  }
+  name.addEventListener('input', drawAvatar);
+  drawAvatar();
+
+  /** @param {boolean} sealed */
+  function drawPrivacy(sealed) {
+    privacy.classList.toggle('open', !sealed);
+    privacy.replaceChildren(icon(sealed ? 'shield' : 'warn'), h('p', null,
+      t(sealed ? 'privacy.sealed' : 'privacy.unsealed'), ' ', h('span', { class: 'quiet' }, t(sealed ? 'privacy.limit' : 'privacy.unsealedAdvice'))));
+  }
+
+  /** Who is inside, asked for while somebody looks. @param {RoomLink} link */
+  async function watchRoom(link) {
+    if (!link.secret || !crypto.subtle) return;
+    const { deriveLinkProof, Sealer } = await import('./seal.js');
+    const proof = await deriveLinkProof(link.secret, link.roomId);
+    // Only for opening names: this id never takes a seat.
+    const sealer = new Sealer({ secret: link.secret, roomId: link.roomId, selfId: 'prejoin' });
+    const ask = async () => {
+      if (document.hidden || disposed) return;
+      try {
+        const answer = await fetch(`/room/${link.roomId}/meta`, { headers: { 'Snug-Link-Proof': proof }, cache: 'no-store' });
+        if (answer.ok && !disposed) await drawRoom(await answer.json(), sealer);
+      } catch {
+        // The room's state is a courtesy; the join itself says what is wrong.
+      }
+    };
+    await ask();
+    const timer = setInterval(ask, META_EVERY_MS);
+    document.addEventListener('visibilitychange', ask);
+    cleanup.push(() => {
+      clearInterval(timer);
+      document.removeEventListener('visibilitychange', ask);
+    });
+  }
+
+  /** @param {RoomMeta} meta @param {Sealer} sealer */
+  async function drawRoom(meta, sealer) {
+    const people = await Promise.all((meta.participants ?? []).map(async ({ userId, displayName }) => {
+      try {
+        return String(/** @type {{name: string}} */ (await sealer.open('name', userId, '*', displayName)).name) || t('guest');
+      } catch {
+        return t('guest');
+      }
+    }));
+    chips.replaceChildren(...[
+      meta.passwordEnabled && h('span', { class: 'chip' }, icon('lock'), t('prejoin.hasPassword')),
+      meta.locked && h('span', { class: 'chip' }, icon('lock'), t('prejoin.isLocked')),
+    ].filter((chip) => chip instanceof Node));
+    if (meta.passwordEnabled && !session?.link.ownerToken) passwordField.hidden = false;
+    const full = meta.maxParticipants !== null && people.length >= meta.maxParticipants;
+    inside.textContent = !meta.participants ? (meta.passwordEnabled ? t('prejoin.namesHidden') : '')
+      : people.length === 0 ? t('prejoin.nobody')
+        : full ? t('prejoin.full', { names: listOf(people), n: people.length })
+          : t('prejoin.inside', { names: listOf(people), n: people.length });
+  }
+
+  /** @param {string[]} people */
+  function listOf(people) {
+    const shown = people.length > 4 ? [...people.slice(0, 3), t('prejoin.others', { n: people.length - 3 })] : people;
+    return new Intl.ListFormat(document.documentElement.lang).format(shown);
+  }
+
+  function keep() {
+    if (!session) return;
+    session.name = name.value.trim();
+    session.password = password.value || null;
+  }
+
+  /** @param {boolean} withDevices whether microphone and camera are asked for when they were not yet */
+  async function enter(withDevices) {
+    if (join.disabled) return;
+    setBusy(true);
+    status.replaceChildren();
+    try {
+      await ready;
+      if (!session) return;
+      const { devices } = session;
+      if (withDevices && !devices.asked && (devices.wanted.audio || devices.wanted.video) && !(await openForJoin(devices))) return;
+      if (!withDevices) await Promise.all([devices.setMicrophone(false), devices.setCamera(false)]);
+      const renamed = session.name !== name.value.trim();
+      keep();
+      remember('name', session.name || null);
+      if (renamed && session.call) dropCall();
+      const { Call } = await import('./call.js');
+      const call = session.call ??= new Call({
+        link: session.link, name: session.name || t('guest'), password: session.password, ownerToken: session.link.ownerToken,
+        microphone: devices.microphone, camera: devices.camera,
+      });
+      call.setAudioEnabled(Boolean(devices.microphone) && devices.wanted.audio);
+      call.setMicrophone(devices.microphone);
+      call.setCamera(devices.camera);
+      await call.join({ password: session.password });
+      if (disposed) return;
+      handedOn = true;
+      await app.show('call', session);
+    } catch (error) {
+      await fail(/** @type {CallEnd} */ (error));
+    } finally {
+      if (!disposed) setBusy(false);
+    }
+  }
+
+  /** The first Join asks for the devices. A refusal stays on this page, with its reason and a Join that needs none. @param {Devices} devices */
+  async function openForJoin(devices) {
+    await devices.open(devices.wanted);
+    if (!devices.problem || devices.microphone || devices.camera) return true;
+    status.textContent = t('prejoin.joinAnyway');
+    join.focus();
+    return false;
+  }
+
+  /** @param {boolean} busy */
+  function setBusy(busy) {
+    join.setAttribute('aria-busy', String(busy));
+    join.textContent = t(busy ? 'prejoin.joining' : 'prejoin.join');
+  }
+
+  /** @param {CallEnd} end */
+  async function fail(end) {
+    const { explain } = await import('./failures.js');
+    const asksPassword = end.code === 'AUTH_FAILED' || end.code === 'AUTH_REQUIRED';
+    const said = explain(end, { triedPassword: Boolean(session?.password), room: title });
+    status.replaceChildren(h('p', null, icon('warn'), said.text));
+    if (end.hint) status.append(h('p', null, t('prejoin.hint', { hint: end.hint })));
+    if (asksPassword) {
+      passwordField.hidden = false;
+      password.select();
+      password.focus();
+    } else {
+      // Only the door's question needs the same connection; every other try starts afresh.
+      dropCall();
+    }
+    if (said.action) status.append(button('', said.action.label, said.action.press, { class: 'small' }));
+    if (end.retryAfterMs) countDown(end.retryAfterMs, said.again);
+  }
+
+  /** @param {number} milliseconds @param {boolean} again whether the page tries by itself afterwards */
+  function countDown(milliseconds, again) {
+    const line = h('p', { class: 'quiet' });
+    status.append(line);
+    const until = Date.now() + milliseconds;
+    join.disabled = joinMuted.disabled = true;
+    const tick = () => {
+      const left = Math.ceil((until - Date.now()) / 1000);
+      line.textContent = left > 0 ? t(again ? 'prejoin.againIn' : 'prejoin.waitFor', { n: left }) : '';
+      if (left > 0) return;
+      clearInterval(timer);
+      join.disabled = joinMuted.disabled = false;
+      if (again) enter(true);
+    };
+    const timer = setInterval(tick, 500);
+    cleanup.push(() => clearInterval(timer));
+    tick();
+  }
+
+  function dropCall() {
+    session?.call?.leave();
+    if (session) session.call = null;
+  }
+
+  // What the call needs is fetched while the person looks into the mirror.
+  const idle = setTimeout(() => {
+    for (const load of [() => import('./call.js'), () => import('./call-view.js'), () => import('./failures.js')]) load().catch(() => {});
+  }, 600);
+  if (matchMedia('(pointer: fine)').matches) (name.value ? join : name).focus();
+
+  return {
+    focus: heading,
+    dispose() {
+      disposed = true;
+      clearTimeout(idle);
+      for (const undo of cleanup) undo();
+      if (handedOn) return;
+      dropCall();
+      session?.devices.close();
+    },
+  };
+}

@@ -1,0 +1,35 @@
+// Types of the page's views; never shipped. What the engine hands over is in types.d.ts.
+
+import type { Call } from './call.js';
+import type { Devices } from './devices.js';
+import type { RoomLink } from './types.js';
+
+/** What main.js gives to every view. */
+export type App = {
+  root: HTMLElement;
+  /** Replaces the view on the page. */
+  show(view: ViewName, session?: Session): Promise<void>;
+  /** Changes the address to a path of this origin and shows what belongs there. */
+  go(path: string): void;
+  /** Draws the same view again, after the language changed. */
+  refresh(session?: Session): void;
+};
+
+export type ViewName = 'landing' | 'prejoin' | 'call' | 'left';
+
+/** A view on the page: where the focus goes when it appears, and how it is taken away. */
+export type View = { focus?: HTMLElement | null; dispose(): void };
+
+/** One visit of a room, from the pre-join page to the page after it. */
+export type Session = {
+  roomId: string;
+  link: RoomLink;
+  devices: Devices;
+  name: string;
+  password: string | null;
+  call: Call | null;
+  /** Why the call ended, when the person did not leave by themselves. */
+  ended: string | null;
+};
+
+export type Rect = { x: number; y: number; width: number; height: number };

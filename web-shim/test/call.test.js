@@ -1,0 +1,440 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
+import { Call } from '../js/call.js';
+import { newSecret } from '../js/link.js';
+import { FakeNetwork, FakeSocket, FakeTrack, FakeStream, fakeClock, fakeEnvironment, participant, roomJoined, settle, token, until } from './fakes.js';
+
+const ROOM = { maxParticipants: 10, allowScreenShare: true, passwordEnabled: false, locked: false, sealed: true };
+let clock, network, relay, calls;
+
+/** The smallest relay that can be killed: seats, sequence numbers, resume and forwarding. */
+class FakeRelay {
+  up = true;
+  seats = new Map();
+  sockets = [];
+  settings = { ...ROOM };
+
+  get WebSocket() {
+    const relay = this;
+    return class extends FakeSocket {
+      constructor(url) {
+        super(url);
+        queueMicrotask(() => (relay.up ? relay.connect(this) : this.drop()));
+      }
+    };
+  }
+
+  connect(socket) {
+    if (socket.readyState !== 0) return;
+    this.sockets.push(socket);
+    let seat = null;
+    socket.onsent = (message) => queueMicrotask(() => (seat = this.received(socket, seat, message)));
+    const close = socket.close.bind(socket);
+    socket.close = (code) => {
+      close(code);
+      if (seat?.socket === socket) this.gone(seat, code === 1000);
+    };
+    socket.open();
+  }
+
+  received(socket, seat, message) {
+    switch (message.type) {
+      case 'hello':
+        socket.receive({ type: 'welcome', version: 1, relay: 'fake', heartbeatSeconds: 15 });
+        break;
+      case 'ping':
+        socket.receive({ type: 'pong' });
+        break;
+      case 'join_room': {
+        const { userId, displayName, media } = message;
+        seat = { userId, displayName, media, socket, seq: 0, missed: [], join: message };
+        const participants = [...this.seats.values()].map(this.participant);
+        this.toAll({ type: 'user_joined', participant: this.participant(seat) });
+        this.seats.set(userId, seat);
+        this.send(seat, roomJoined({ userId, participants, roomInfo: this.settings }));
+        break;
+      }
+      case 'resume': {
+        seat = this.seats.get(message.userId) ?? null;
+        if (!seat) socket.receive({ type: 'error', code: 'RESUME_FAILED', message: '' });
+        else {
+          seat.socket = socket;
+          socket.receive({ type: 'resumed', resumeToken: token('u'), replayed: seat.missed.length });
+          for (const missed of seat.missed.splice(0)) socket.receive(missed);
+          this.toAll({ type: 'user_back', userId: seat.userId }, seat);
+        }
+        break;
+      }
+      case 'leave_room':
+        this.gone(seat, true);
+        break;
+      case 'offer':
+      case 'answer':
+      case 'ice_candidate':
+        this.send(this.seats.get(message.targetId), { type: `${message.type}_received`, fromId: seat.userId, payload: message.payload });
+        break;
+      case 'kick':
+        this.send(seat, { type: 'done', requestId: message.requestId });
+        break;
+      case 'rotate_owner_token':
+        this.send(seat, { type: 'owner_token', ownerToken: token('n'), requestId: message.requestId });
+        break;
+      default:
+        if (message.type.startsWith('toggle_')) {
+          seat.media = { ...seat.media, [message.type.slice(7)]: message.enabled };
+          this.toAll({ type: 'peer_state', userId: seat.userId, media: seat.media }, seat);
+        }
+    }
+    return seat;
+  }
+
+  participant({ userId, displayName, media }) {
+    return { userId, displayName, media, away: false, owner: false };
+  }
+
+  send(seat, message) {
+    if (!seat) return;
+    const numbered = { ...message, seq: ++seat.seq };
+    if (seat.socket) seat.socket.receive(numbered);
+    else seat.missed.push(numbered);
+  }
+
+  toAll(message, except) {
+    for (const seat of this.seats.values()) if (seat !== except) this.send(seat, message);
+  }
+
+  gone(seat, left) {
+    if (!seat || !this.seats.has(seat.userId)) return;
+    seat.socket = null;
+    if (left) this.seats.delete(seat.userId);
+    this.toAll(left ? { type: 'user_left', userId: seat.userId, reason: 'left' } : { type: 'user_away', userId: seat.userId }, seat);
+  }
+
+  kill() {
+    this.up = false;
+    this.seats.clear();
+    for (const socket of this.sockets.splice(0)) if (socket.readyState === 1) socket.drop();
+  }
+}
+
+beforeEach(() => {
+  clock = fakeClock();
+  network = new FakeNetwork();
+  relay = new FakeRelay();
+  calls = [];
+});
+afterEach(() => {
+  for (const { call } of calls) call.leave();
+  clock.reset();
+});
+
+function make(name, secret, options = {}) {
+  const env = fakeEnvironment({ clock, network, WebSocket: relay.WebSocket });
+  const link = { roomId: 'sunny-mountain-42', secret, ownerToken: null };
+  const call = new Call({ link, name, password: null, ownerToken: null, microphone: new FakeTrack('audio'), camera: new FakeTrack('video'), ...options }, env);
+  const person = { call, env, notices: [], ended: [] };
+  call.addEventListener('notice', ({ detail }) => person.notices.push(`${detail.kind} ${detail.name}`));
+  call.addEventListener('ended', ({ detail }) => person.ended.push(detail.code));
+  calls.push(person);
+  return person;
+}
+
+async function join(name, secret = null, options) {
+  const person = make(name, secret, options);
+  await person.call.join();
+  await settle(30);
+  return person;
+}
+
+const remotes = ({ call }) => call.snapshot.remotes.map(({ name, link }) => `${name} ${link}`);
+
+/** @param {string[]} expected */
+async function sees(person, expected) {
+  await until(() => isDeepStrictEqual(remotes(person), expected));
+  assert.deepEqual(remotes(person), expected);
+}
+
+async function equals(read, expected) {
+  await until(() => isDeepStrictEqual(read(), expected));
+  assert.deepEqual(read(), expected);
+}
+
+test('three people find each other, sealed, with their names', async () => {
+  const secret = newSecret();
+  const ana = await join('Ana', secret);
+  const ben = await join('Ben\u202e ', secret);
+  const cleo = await join('Cleo', secret);
+  await sees(ana, ['Ben connected', 'Cleo connected']);
+  await sees(ben, ['Ana connected', 'Cleo connected']);
+  await sees(cleo, ['Ana connected', 'Ben connected']);
+  assert.deepEqual(ana.notices, ['joined Ben', 'joined Cleo']);
+  assert.deepEqual(cleo.notices, [], 'who was there before is no news');
+  assert.ok(ana.call.snapshot.sealed);
+  for (const seat of relay.seats.values()) assert.deepEqual(Object.keys(seat.displayName), ['sealed']);
+});
+
+test('the secret never leaves, its proof does', async () => {
+  const secret = newSecret();
+  const ana = await join('Ana', secret, { password: 'p' });
+  const [{ join: sent }] = relay.seats.values();
+  assert.match(sent.linkProof, /^[\w-]{43}$/);
+  assert.ok(!JSON.stringify(sent).includes(Buffer.from(secret).toString('base64url')));
+  assert.equal(sent.password, 'p');
+  assert.deepEqual(sent.media, { audio: true, video: true, screen: false, hand: false });
+  assert.equal(ana.call.snapshot.signaling, 'online');
+});
+
+test('a damaged link is not joined', async () => {
+  const { call } = make('Ana', null, { link: { roomId: 'abc', secret: null, ownerToken: null, damaged: true } });
+  await assert.rejects(call.join(), { code: 'LINK_INCOMPLETE' });
+});
+
+test('links of different secrets refuse each other and say why', async () => {
+  const ana = await join('Ana', newSecret());
+  const eve = await join('Eve', newSecret());
+  await equals(() => ana.call.snapshot.remotes.map(({ link, refusal, name }) => [link, refusal, name]), [['refused', 'tampered', '']]);
+  await equals(() => eve.call.snapshot.remotes[0].refusal, 'tampered');
+  assert.deepEqual(ana.notices, ['refused ']);
+});
+
+test('somebody without the secret is refused as not sealed, and sees that the link lacks it', async () => {
+  const ana = await join('Ana', newSecret());
+  const dan = await join('Dan', null);
+  await equals(() => ana.call.snapshot.remotes[0].refusal, 'not_sealed');
+  await equals(() => dan.call.snapshot.remotes[0].refusal, 'no_secret');
+});
+
+test('a relay that is killed and comes back changes nothing for the media, and nobody does anything', async () => {
+  const secret = newSecret();
+  const ana = await join('Ana', secret);
+  const ben = await join('Ben', secret);
+  await sees(ana, ['Ben connected']);
+  await sees(ben, ['Ana connected']);
+  const connections = network.connections.length;
+  relay.kill();
+  await clock.advance(8000, 250);
+  await sees(ana, ['Ben connected']);
+  assert.equal(ana.call.snapshot.signaling, 'reconnecting');
+
+  ana.call.setHand(true);
+  await settle();
+  assert.equal(ben.call.snapshot.remotes[0].media.hand, true, 'told on the data channel');
+
+  relay.up = true;
+  await clock.advance(6000, 250);
+  await settle(30);
+  for (const person of [ana, ben]) await equals(() => person.call.snapshot.signaling, 'online');
+  await sees(ana, ['Ben connected']);
+  await sees(ben, ['Ana connected']);
+  assert.equal(network.connections.length, connections);
+  await equals(() => relay.seats.get(ana.call.snapshot.selfId)?.media.hand, true);
+  assert.deepEqual(ana.notices, ['joined Ben']);
+});
+
+test('whom the returned relay does not name is kept while the link lives, and forgotten thirty seconds after it died', async () => {
+  const ana = await join('Ana');
+  const ben = await join('Ben');
+  relay.kill();
+  ben.env.WebSocket.prototype.open = () => {};
+  relay.up = true;
+  await clock.advance(6000, 250);
+  assert.equal(ana.call.snapshot.signaling, 'online');
+  await sees(ana, ['Ben connected']);
+  network.cut();
+  await clock.advance(29_000, 500);
+  await sees(ana, ['Ben interrupted']);
+  await clock.advance(2000, 500);
+  await sees(ana, []);
+  assert.equal(ana.notices.at(-1), 'left Ben');
+});
+
+test('while our own network is gone nobody is forgotten', async () => {
+  const ana = await join('Ana');
+  await join('Ben');
+  relay.kill();
+  network.cut();
+  await clock.advance(60_000, 500);
+  await sees(ana, ['Ben interrupted']);
+});
+
+test('a resumed seat catches up with who left and who is away', async () => {
+  const ana = await join('Ana');
+  const ben = await join('Ben');
+  const cleo = await join('Cleo');
+  relay.seats.get(ana.call.snapshot.selfId).socket.drop();
+  relay.gone(relay.seats.get(ana.call.snapshot.selfId), false);
+  await settle();
+  assert.equal(ben.call.snapshot.remotes[0].away, true);
+  assert.equal(ben.notices.at(-1), 'away Ana');
+  cleo.call.leave();
+  await clock.advance(1000);
+  await sees(ana, ['Ben connected']);
+  assert.equal(ben.call.snapshot.remotes[0].away, false);
+});
+
+test('whoever returns leaves the older and the newer end as they were', async () => {
+  const ana = await join('Ana');
+  const ben = await join('Ben');
+  relay.gone(relay.seats.get(ana.call.snapshot.selfId), false);
+  for (const socket of relay.sockets.slice(0, 1)) socket.drop();
+  await clock.advance(1000);
+  await settle();
+  assert.equal(ben.notices.at(-1), 'back Ana');
+  const before = network.connections[1].localDescription.sdp;
+  network.cut();
+  await clock.advance(3000, 250);
+  assert.notEqual(network.connections[1].localDescription.sdp, before, 'Ben, the newer one, acts after two seconds');
+});
+
+test('leaving is told on the data channel even without the relay', async () => {
+  const ana = await join('Ana');
+  const ben = await join('Ben');
+  relay.kill();
+  ben.call.leave();
+  await settle();
+  await sees(ana, []);
+  assert.equal(ana.notices.at(-1), 'left Ben');
+});
+
+test('an address change restarts ICE on every link', async () => {
+  const ana = await join('Ana');
+  await join('Ben');
+  await clock.advance(2000);
+  const [pc] = network.connections;
+  const before = network.connections.map(({ localDescription }) => localDescription.sdp);
+  ana.env.hint('moved');
+  await settle(20);
+  const after = network.connections.map(({ localDescription }) => localDescription.sdp);
+  assert.equal(network.connections.length, 2);
+  assert.ok(after.every((sdp, i) => sdp !== before[i]), pc.connectionState);
+});
+
+test('chat reaches everybody, once, under the sender’s name', async () => {
+  const secret = newSecret();
+  const ana = await join('Ana', secret);
+  const ben = await join('Ben', secret);
+  await sees(ana, ['Ben connected']);
+  await sees(ben, ['Ana connected']);
+  await ana.call.sendChat('  hello  ');
+  await equals(() => ben.call.snapshot.chat.map(({ name, text, own }) => [name, text, own]), [['Ana', 'hello', false]]);
+  assert.deepEqual(ana.call.snapshot.chat.map(({ name, text, own }) => [name, text, own]), [['Ana', 'hello', true]]);
+  assert.equal(ben.notices.at(-1), 'chat Ana');
+});
+
+test('switching sources is told, and never renegotiates', async () => {
+  const ana = await join('Ana');
+  const ben = await join('Ben');
+  const sdp = network.connections[0].localDescription.sdp;
+  const screen = new FakeTrack('video', 1920, 1080);
+  const stream = new FakeStream();
+  stream.addTrack(screen);
+  ana.call.setAudioEnabled(false);
+  ana.call.setCamera(null);
+  ana.call.startScreen(stream);
+  await settle();
+  assert.deepEqual(ben.call.snapshot.remotes[0].media, { audio: false, video: false, screen: true, hand: false });
+  assert.deepEqual(ben.notices.slice(-2), ['muted Ana', 'screen Ana']);
+  assert.equal(screen.contentHint, 'detail');
+  assert.equal(network.connections.find((pc) => pc.getTransceivers()[2].sender.track === screen) !== undefined, true);
+  assert.equal(network.connections[0].localDescription.sdp, sdp);
+
+  screen.dispatchEvent(new Event('ended'));
+  await settle();
+  assert.equal(ben.call.snapshot.remotes[0].media.screen, false);
+});
+
+test('a muted microphone stays muted when the device changes', async () => {
+  const ana = await join('Ana');
+  ana.call.setAudioEnabled(false);
+  const other = new FakeTrack('audio');
+  ana.call.setMicrophone(other);
+  assert.equal(other.enabled, false);
+  ana.call.setAudioEnabled(true);
+  assert.equal(other.enabled, true);
+});
+
+test('a screen that the owner forbids is taken down, and none is begun', async () => {
+  const ana = await join('Ana');
+  const [screen, stream] = [new FakeTrack('video'), new FakeStream()];
+  stream.addTrack(screen);
+  ana.call.startScreen(stream);
+  relay.toAll({ type: 'room_updated', roomInfo: { ...ROOM, allowScreenShare: false } });
+  assert.ok(screen.stopped);
+  assert.equal(ana.call.snapshot.media.screen, false);
+  const [second, again] = [new FakeTrack('video'), new FakeStream()];
+  again.addTrack(second);
+  ana.call.startScreen(again);
+  assert.ok(second.stopped);
+  assert.equal(ana.call.snapshot.media.screen, false);
+});
+
+test('the owner’s requests are answered', async () => {
+  const ana = await join('Ana');
+  const ben = await join('Ben');
+  await ana.call.kick(ben.call.snapshot.selfId);
+  assert.equal(await ana.call.rotateOwnerToken(), token('n'));
+  assert.equal(ana.call.snapshot.ownerToken, token('n'));
+});
+
+test('who is kicked is told, and the call is over', async () => {
+  const ana = await join('Ana');
+  const ben = await join('Ben');
+  relay.send(relay.seats.get(ben.call.snapshot.selfId), { type: 'kicked' });
+  await settle();
+  assert.deepEqual(ben.ended, ['KICKED']);
+  await sees(ana, []);
+});
+
+test('a relay that will not have us back does not end a call that goes on', async () => {
+  const ana = await join('Ana');
+  await join('Ben');
+  relay.kill();
+  relay.received = (socket, seat, { type }) => {
+    if (type === 'join_room') socket.receive({ type: 'auth_required' });
+    if (type === 'resume') socket.receive({ type: 'error', code: 'RESUME_FAILED', message: '' });
+    return seat;
+  };
+  relay.up = true;
+  await clock.advance(6000, 250);
+  assert.deepEqual(ana.ended, []);
+  await sees(ana, ['Ben connected']);
+  network.cut();
+  await clock.advance(1000);
+  assert.deepEqual(ana.ended, ['AUTH_REQUIRED']);
+});
+
+test('messages about strangers, and from them, change nothing', async () => {
+  const ana = await join('Ana');
+  const [seat] = relay.seats.values();
+  const { userId } = participant('x');
+  for (const message of [
+    { type: 'user_away', userId },
+    { type: 'user_back', userId },
+    { type: 'user_left', userId, reason: 'left' },
+    { type: 'peer_state', userId, media: {} },
+    { type: 'offer_received', fromId: userId, payload: { plain: '{}' } },
+    { type: 'user_joined', participant: participant('x', { userId: ana.call.snapshot.selfId }) },
+  ]) {
+    relay.send(seat, message);
+  }
+  await settle();
+  await sees(ana, []);
+  assert.deepEqual(ana.notices, []);
+  assert.equal(network.connections.length, 0);
+});
+
+test('changes are told at most once in fifty milliseconds, and each snapshot stays as it was', async () => {
+  const ana = await join('Ana');
+  await clock.advance(100);
+  let count = 0;
+  ana.call.addEventListener('change', () => (count += 1));
+  const before = ana.call.snapshot;
+  ana.call.setHand(true);
+  ana.call.setCamera(null);
+  await clock.advance(60, 10);
+  assert.equal(count, 1);
+  assert.equal(before.media.hand, false);
+  assert.equal(ana.call.snapshot.media.hand, true);
+  assert.equal(ana.call.snapshot, ana.call.snapshot);
+});

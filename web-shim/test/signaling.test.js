@@ -1,0 +1,328 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { afterEach, beforeEach, test } from 'node:test';
+import { Signaling } from '../js/signaling.js';
+import { fakeClock, fakeEnvironment, roomJoined, settle, socketFactory, token, userId } from './fakes.js';
+
+const golden = JSON.parse(readFileSync(new URL('../../relay/wire/golden/messages.json', import.meta.url), 'utf8'));
+const PAYLOAD = { plain: '{"name":"Ana"}' };
+let clock, sockets, signaling, log, password;
+
+beforeEach(() => {
+  clock = fakeClock();
+  const factory = socketFactory();
+  sockets = factory.sockets;
+  log = [];
+  password = null;
+  const owner = {
+    joinMessage: async () => ({
+      type: 'join_room',
+      roomId: 'sunny-mountain-42',
+      userId: userId('s'),
+      displayName: PAYLOAD,
+      media: { audio: true, video: false, screen: false, hand: false },
+      ...(password && { password }),
+    }),
+    onState: (state) => log.push(state),
+    onJoined: () => log.push('joined'),
+    onResumed: () => log.push('resumed'),
+    onMessage: (message) => log.push(message),
+    onEnded: (error) => log.push(`ended ${error.code}`),
+  };
+  signaling = new Signaling({ url: 'wss://x/ws', env: fakeEnvironment({ clock, ...factory }), agent: 'snug-web/1', owner });
+});
+afterEach(() => {
+  signaling.leave();
+  clock.reset();
+});
+
+const last = () => sockets.at(-1);
+const took = () => log.splice(0);
+
+async function open() {
+  last().open();
+  await settle();
+  last().receive({ type: 'welcome', version: 1, relay: 'snug-relay/1', heartbeatSeconds: 15 });
+}
+
+async function joined() {
+  const join = signaling.join();
+  await open();
+  last().receive(roomJoined());
+  await join;
+  took();
+}
+
+/** The connection is lost and another one is open. */
+async function reopened() {
+  last().drop();
+  await clock.advance(250);
+  await open();
+}
+
+test('a join says hello first and sends what the golden messages hold', async () => {
+  password = 'correct horse';
+  const join = signaling.join();
+  await open();
+  assert.deepEqual(last().types(), ['hello', 'join_room']);
+  for (const sent of last().sent) {
+    const example = golden.client.find((message) => message.type === sent.type);
+    for (const field of Object.keys(sent)) assert.equal(typeof sent[field], typeof example[field], `${sent.type}.${field}`);
+  }
+  last().receive(roomJoined());
+  await join;
+  assert.deepEqual(took(), ['online', 'joined']);
+});
+
+test('a refused join is told with its details and may be tried again on the same connection', async () => {
+  const cases = [
+    [{ type: 'error', code: 'AUTH_FAILED', message: 'Wrong.', retryAfterMs: 1000 }, { code: 'AUTH_FAILED', message: 'Wrong.', retryAfterMs: 1000 }],
+    [{ type: 'auth_required' }, { code: 'AUTH_REQUIRED' }],
+    [{ type: 'auth_required', hint: 'battery' }, { code: 'AUTH_REQUIRED', hint: 'battery' }],
+    [{ type: 'room_full', maxParticipants: 5 }, { code: 'ROOM_FULL', maxParticipants: 5 }],
+  ];
+  for (const [answer, expected] of cases) {
+    const join = signaling.join();
+    if (sockets.length === 1 && sockets[0].readyState === 0) await open();
+    await settle();
+    last().receive(answer);
+    await assert.rejects(join, expected);
+  }
+  assert.equal(sockets.length, 1);
+  assert.equal(last().types().filter((type) => type === 'join_room').length, 4);
+});
+
+test('after a wrong password the hint comes with the refusal', async () => {
+  let join = signaling.join();
+  await open();
+  last().receive({ type: 'auth_required' });
+  await assert.rejects(join, { code: 'AUTH_REQUIRED' });
+
+  password = 'wrong';
+  join = signaling.join();
+  await settle();
+  last().receive({ type: 'error', code: 'AUTH_FAILED', message: 'Wrong.' });
+  await settle();
+  assert.equal(last().sent.at(-1).password, undefined);
+  last().receive({ type: 'auth_required', hint: 'battery' });
+  await assert.rejects(join, { code: 'AUTH_FAILED', message: 'Wrong.', hint: 'battery' });
+});
+
+test('a wrong password for a room that may not exist is not followed by making one', async () => {
+  password = 'wrong';
+  const join = signaling.join();
+  await open();
+  last().receive({ type: 'error', code: 'AUTH_FAILED', message: 'Wrong.' });
+  await assert.rejects(join, { code: 'AUTH_FAILED' });
+  assert.equal(last().types().filter((type) => type === 'join_room').length, 1);
+});
+
+test('a relay that cannot be reached is given fifteen seconds at the first join', async () => {
+  const join = signaling.join();
+  const rejected = assert.rejects(join, { code: 'NETWORK' });
+  for (let i = 0; i < 16; i++) {
+    for (const socket of sockets) if (socket.readyState === 0) socket.drop();
+    await clock.advance(1000);
+  }
+  await rejected;
+  const attempts = sockets.length;
+  await clock.advance(10_000);
+  assert.equal(sockets.length, attempts, 'nothing goes on in the background');
+});
+
+test('a relay that is full says so', async () => {
+  const rejected = assert.rejects(signaling.join(), { code: 'RELAY_FULL' });
+  for (let i = 0; i < 16; i++) {
+    if (last().readyState === 0) {
+      last().open();
+      last().drop(1013);
+    }
+    await clock.advance(1000);
+  }
+  await rejected;
+});
+
+test('after a loss the seat is resumed with the highest number seen', async () => {
+  await joined();
+  last().receive({ type: 'user_away', seq: 2, userId: userId('b') });
+  await reopened();
+  assert.deepEqual(last().sent[1], {
+    type: 'resume',
+    roomId: 'sunny-mountain-42',
+    userId: userId('s'),
+    resumeToken: token('t'),
+    lastSeq: 2,
+  });
+  last().receive({ type: 'resumed', resumeToken: token('u'), replayed: 1 });
+  last().receive({ type: 'user_back', seq: 3, userId: userId('b') });
+  assert.deepEqual(took().slice(-4).map((entry) => entry.type ?? entry), ['reconnecting', 'online', 'resumed', 'user_back']);
+  await reopened();
+  assert.equal(last().sent[1].resumeToken, token('u'));
+  assert.equal(last().sent[1].lastSeq, 3);
+});
+
+test('a message that comes again is dropped and a gap is asked for again', async () => {
+  await joined();
+  last().receive({ type: 'user_away', seq: 2, userId: userId('b') });
+  last().receive({ type: 'user_away', seq: 2, userId: userId('b') });
+  assert.equal(took().length, 1);
+  last().receive({ type: 'user_left', seq: 4, userId: userId('b'), reason: 'left' });
+  assert.deepEqual(took(), ['reconnecting']);
+  assert.equal(sockets[0].closedWith, 3001);
+});
+
+test('a seat that is gone is followed by a join under the same identity', async () => {
+  await joined();
+  await reopened();
+  last().receive({ type: 'error', code: 'RESUME_FAILED', message: '' });
+  await settle();
+  assert.deepEqual(last().types(), ['hello', 'resume', 'join_room']);
+  assert.equal(last().sent[2].userId, userId('s'));
+  last().receive(roomJoined({ resumeToken: token('v') }));
+  last().receive({ type: 'user_away', seq: 2, userId: userId('b') });
+  assert.deepEqual(took().slice(-3).map((entry) => entry.type ?? entry), ['online', 'joined', 'user_away']);
+});
+
+test('a rejoin that is refused for a while is repeated by itself', async () => {
+  await joined();
+  await reopened();
+  last().receive({ type: 'error', code: 'RESUME_FAILED', message: '' });
+  await settle();
+  last().receive({ type: 'error', code: 'SERVER_BUSY', message: '', retryAfterMs: 700 });
+  await clock.advance(650);
+  assert.equal(last().sent.length, 3);
+  await clock.advance(100);
+  assert.equal(last().sent.length, 4);
+  last().receive({ type: 'room_full', maxParticipants: 2 });
+  await clock.advance(4000);
+  assert.equal(last().sent.filter(({ type }) => type === 'join_room').length, 3);
+});
+
+test('a relay that lost its rooms is joined without the password it does not know', async () => {
+  password = 'correct horse';
+  await joined();
+  await reopened();
+  last().receive({ type: 'error', code: 'RESUME_FAILED', message: '' });
+  await settle();
+  last().receive({ type: 'error', code: 'AUTH_FAILED', message: '' });
+  await settle();
+  const joins = last().sent.filter(({ type }) => type === 'join_room');
+  assert.deepEqual(joins.map((join) => join.password), ['correct horse', undefined]);
+  last().receive(roomJoined());
+  assert.equal(took().at(-1), 'joined');
+});
+
+test('a room that will not have us back ends it', async () => {
+  await joined();
+  await reopened();
+  last().receive({ type: 'error', code: 'RESUME_FAILED', message: '' });
+  await settle();
+  last().receive({ type: 'error', code: 'LINK_INCOMPLETE', message: '' });
+  assert.deepEqual(took().slice(-2), ['closed', 'ended LINK_INCOMPLETE']);
+});
+
+for (const [code, reason] of [[4001, 'KICKED'], [4002, 'REPLACED']]) {
+  test(`a connection closed with ${code} is final`, async () => {
+    await joined();
+    last().drop(code);
+    await clock.advance(10_000, 500);
+    assert.equal(sockets.length, 1);
+    assert.deepEqual(took(), ['closed', `ended ${reason}`]);
+  });
+}
+
+test('a ping goes out with each heartbeat, and silence is a loss after five seconds', async () => {
+  await joined();
+  await clock.advance(15_000, 500);
+  assert.deepEqual(last().sent.at(-1), { type: 'ping', lastSeq: 1 });
+  last().receive({ type: 'pong' });
+  await clock.advance(15_000, 500);
+  assert.equal(sockets.length, 1);
+  await clock.advance(4900);
+  assert.deepEqual(took(), []);
+  await clock.advance(200);
+  assert.deepEqual(took(), ['reconnecting']);
+});
+
+test('a doubtful connection is asked at once and a second one is prepared after a second', async () => {
+  await joined();
+  signaling.probe();
+  assert.equal(last().sent.at(-1).type, 'ping');
+  await clock.advance(1100);
+  assert.equal(sockets.length, 2);
+  assert.deepEqual(took(), [], 'the first one still counts');
+  await open();
+  assert.equal(sockets[0].closedWith, 3001);
+  assert.equal(last().sent[1].type, 'resume');
+});
+
+test('a doubtful connection that answers late is kept', async () => {
+  await joined();
+  signaling.probe();
+  await clock.advance(1100);
+  sockets[0].receive({ type: 'pong' });
+  assert.equal(sockets[1].closedWith, 3001);
+  await clock.advance(10_000, 500);
+  assert.deepEqual(took(), []);
+  assert.equal(sockets.length, 2);
+});
+
+test('a draining relay is come back to when it said', async () => {
+  await joined();
+  last().receive({ type: 'drain', reconnectAfterMs: 3000 });
+  last().drop(4005);
+  await clock.advance(2900);
+  assert.equal(sockets.length, 1);
+  await clock.advance(200);
+  assert.equal(sockets.length, 2);
+});
+
+test('a draining relay that still answers keeps its connection until the next one is open', async () => {
+  await joined();
+  last().receive({ type: 'drain', reconnectAfterMs: 1000 });
+  await clock.advance(1100);
+  assert.equal(sockets.length, 2);
+  sockets[0].receive({ type: 'user_away', seq: 2, userId: userId('b') });
+  assert.equal(took().length, 1);
+  await open();
+  assert.equal(last().sent[1].lastSeq, 2);
+});
+
+test('an answer goes to who asked, also when another one is asked meanwhile', async () => {
+  await joined();
+  const lock = signaling.request({ type: 'lock_room', locked: true });
+  const stats = signaling.request({ type: 'get_stats' });
+  const [first, second] = last().sent.slice(-2);
+  last().receive({ type: 'room_stats', seq: 2, createdAt: '2026-11-23', lastUsed: '2026-11-23', totalSessions: 1, totalDurationSeconds: 2, requestId: second.requestId });
+  last().receive({ type: 'error', code: 'NOT_OWNER', message: 'Only the owner.', requestId: first.requestId });
+  assert.equal((await stats).totalSessions, 1);
+  await assert.rejects(lock, { code: 'NOT_OWNER', message: 'Only the owner.' });
+});
+
+test('a request without an answer, and one without a connection, fail with a code', async () => {
+  await joined();
+  const silent = assert.rejects(signaling.request({ type: 'get_stats' }), { code: 'TIMEOUT' });
+  await clock.advance(10_100, 500);
+  await silent;
+  const lost = assert.rejects(signaling.request({ type: 'get_stats' }), { code: 'NETWORK' });
+  last().drop();
+  await lost;
+  await assert.rejects(signaling.request({ type: 'get_stats' }), { code: 'NETWORK' });
+  assert.equal(signaling.send({ type: 'get_stats' }), false);
+});
+
+test('leaving says so and closes as leaving', async () => {
+  await joined();
+  signaling.leave();
+  assert.equal(last().sent.at(-1).type, 'leave_room');
+  assert.equal(last().closedWith, 1000);
+  await clock.advance(10_000, 500);
+  assert.equal(sockets.length, 1);
+});
+
+test('nonsense from the relay is let pass', async () => {
+  await joined();
+  for (const frame of ['', 'x', '{}', '{"type":"room_joined"}', '{"type":"error","code":"x","message":1}']) last().receive(frame);
+  assert.deepEqual(took(), []);
+  assert.equal(signaling.online, true);
+});
