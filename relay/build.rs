@@ -1,5 +1,6 @@
-//! Packs the page and the assets into the binary: every file as it is, its gzip form, and a tag of its content.
-//! Needs no node and no npm: the page's modules are served as they are written.
+//! Packs the page and the assets into the binary: every file, its gzip form, and a tag of its content.
+//! Needs no node and no npm. Modules stay modules under their own names; only what a browser does not need (comments, white space,
+//! long local names) is taken out, which is a third of the page's weight.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,6 +10,11 @@ use std::{env, fs, io};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use oxc_allocator::Allocator;
+use oxc_codegen::{Codegen, CodegenOptions};
+use oxc_minifier::{CompressOptions, MangleOptions, Minifier, MinifierOptions};
+use oxc_parser::Parser;
+use oxc_span::SourceType;
 use sha2::{Digest, Sha256};
 
 fn main() -> io::Result<()> {
@@ -21,7 +27,9 @@ fn main() -> io::Result<()> {
 
     let mut table = String::from("pub(crate) static FILES: &[File] = &[\n");
     for (index, (path, source)) in files.iter().enumerate() {
-        let content = fs::read(source)?;
+        let content = compact(source, fs::read(source)?);
+        let plain = out.join(format!("{index}.plain"));
+        fs::write(&plain, &content)?;
         let gzip = out.join(format!("{index}.gz"));
         let mut encoder = GzEncoder::new(fs::File::create(&gzip)?, Compression::best());
         encoder.write_all(&content)?;
@@ -34,7 +42,7 @@ fn main() -> io::Result<()> {
             table,
             "    File {{ path: {path:?}, content_type: {:?}, etag: \"\\\"{tag}\\\"\", content: include_bytes!({:?}), gzip: include_bytes!({:?}) }},",
             content_type(source),
-            source.canonicalize()?,
+            plain,
             gzip
         )
         .expect("a string takes all");
@@ -63,6 +71,48 @@ fn collect(
         }
     }
     Ok(())
+}
+
+/// The file without what only its writers need.
+fn compact(path: &Path, content: Vec<u8>) -> Vec<u8> {
+    let text = |content| String::from_utf8(content).unwrap_or_else(|_| panic!("{} is not UTF-8", path.display()));
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("js") => compact_script(path, &text(content)).into_bytes(),
+        Some("css" | "html") => compact_lines(&text(content)).into_bytes(),
+        _ => content,
+    }
+}
+
+fn compact_script(path: &Path, source: &str) -> String {
+    let allocator = Allocator::default();
+    let parsed = Parser::new(&allocator, source, SourceType::mjs()).parse();
+    if let Some(error) = parsed.errors.first() {
+        panic!("{}: {error}", path.display());
+    }
+    let mut program = parsed.program;
+    let options = MinifierOptions {
+        mangle: Some(MangleOptions { top_level: Some(true), ..MangleOptions::default() }),
+        compress: Some(CompressOptions::default()),
+    };
+    let minified = Minifier::new(options).minify(&allocator, &mut program);
+    Codegen::new().with_options(CodegenOptions::minify()).with_scoping(minified.scoping).build(&program).code
+}
+
+/// Drops `/* … */` and `<!-- … -->` comments, indentation and empty lines. The page's style sheet and HTML have none of these inside strings.
+fn compact_lines(source: &str) -> String {
+    let mut kept = source.to_owned();
+    for (open, close) in [("/*", "*/"), ("<!--", "-->")] {
+        while let Some(start) = kept.find(open) {
+            let end = kept[start..].find(close).map_or(kept.len(), |end| start + end + close.len());
+            kept.replace_range(start..end, "");
+        }
+    }
+    let lines = kept.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.fold(String::new(), |mut all, line| {
+        all.push_str(line);
+        all.push('\n');
+        all
+    })
 }
 
 fn content_type(path: &Path) -> &'static str {

@@ -1,9 +1,10 @@
 // What a visitor's browser loads, from whom, and under which rules.
 
 import assert from 'node:assert/strict';
-import { chromium, person } from './lib/people.mjs';
+import { chromium, guest, person } from './lib/people.mjs';
 import { newRoom, startRelay } from './lib/relay.mjs';
 import { scenario } from './lib/scenario.mjs';
+import { until } from './lib/until.mjs';
 
 const ENOUGH = 6;
 
@@ -23,6 +24,15 @@ scenario('the page asks for little, asks nobody else, and keeps its own rules', 
   assert.ok(!ana.requests.some(url => url.split('#')[0].includes(room.secret)), 'the secret is never sent');
   assert.ok(!(await ana.page.title()).includes(room.secret), 'and out of the title');
   assert.ok(untilJoin.length <= ENOUGH, `${untilJoin.length} requests until Join is visible, more than ${ENOUGH}`);
+});
+
+scenario('the link that the relay prints at its start opens a sealed room', async cleanup => {
+  const relay = await startRelay(cleanup);
+  const link = await until('the relay to print a link', () => relay.printed.match(/http:\/\/127\.0\.0\.1:\d+\/room\/\S+/)?.[0]);
+  assert.match(link, /\/room\/[a-z0-9-]+#[A-Za-z0-9_-]{22}/);
+  assert.ok(!relay.log.includes(new URL(link).hash.slice(1)), 'the secret is on the console only, not in the log');
+  const ana = await guest(await chromium(cleanup, { camera: 'small' }), 'Ana', link);
+  assert.deepEqual(ana.problems, []);
 });
 
 scenario('every page comes with strict headers', async cleanup => {

@@ -11,8 +11,8 @@ mod check;
 mod fuzz;
 mod lint;
 mod run;
-mod suites;
 mod runners;
+mod suites;
 mod web;
 
 use clap::{Parser, Subcommand};

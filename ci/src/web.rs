@@ -57,7 +57,9 @@ fn served() -> Result<Vec<String>> {
     ];
     let mut served = Vec::new();
     for (folder, endings) in folders {
-        for entry in std::fs::read_dir(root().join(folder)).with_context(|| format!("could not list {folder}"))? {
+        for entry in
+            std::fs::read_dir(root().join(folder)).with_context(|| format!("could not list {folder}"))?
+        {
             let name = entry?.file_name().to_string_lossy().into_owned();
             if name.rsplit_once('.').is_some_and(|(_, ending)| endings.contains(&ending)) {
                 served.push(format!("{folder}/{name}"));

@@ -103,11 +103,6 @@ impl Log {
 pub(crate) struct Origin(String);
 
 impl Origin {
-    /// The text of it, such as `https://meet.example.org`.
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// Host, and port unless it is the scheme's own.
     pub(crate) fn authority(&self) -> &str {
         self.0.split_once("://").map_or("", |(_, authority)| authority)

@@ -119,6 +119,15 @@ mod tests {
         assert!(find("/js/types.d.ts").is_none());
     }
 
+    /// 60 KB for all there is: both languages, every dialog, the word list.
+    #[test]
+    fn the_whole_page_weighs_at_most_sixty_kilobytes_compressed() {
+        let mut sizes: Vec<(usize, &str)> = FILES.iter().map(|file| (file.gzip.len(), file.path)).collect();
+        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        let total: usize = sizes.iter().map(|(size, _)| size).sum();
+        assert!(total <= 60_000, "{total} bytes: {sizes:?}");
+    }
+
     #[test]
     fn only_the_own_origin_and_listed_ones_may_open_a_socket() {
         let allowed = ["tauri://localhost".to_owned()];

@@ -173,8 +173,9 @@ impl PasswordPool {
         self.submit(Job::Verify { password, hash, reply: Box::new(reply) });
     }
 
-    /// Jobs that wait or run, for the metrics.
-    pub(crate) fn depth(&self) -> usize {
+    /// Jobs that wait or run.
+    #[cfg(test)]
+    fn depth(&self) -> usize {
         let queue = self.handle.0.queue();
         queue.jobs.len() + queue.running
     }

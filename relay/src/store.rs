@@ -240,10 +240,17 @@ impl Store {
 }
 
 /// Holds the directory for this process; the system lets go of it even after `kill -9`.
-type Claim = Option<File>;
+struct Claim(File);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Closing alone would not do while a process that is just being started still shares the descriptor.
+        let _ = self.0.unlock();
+    }
+}
 
 /// Makes the directory when it is missing and locks it. `Ok(None)`: it cannot be written, or its file system has no locks.
-fn claim(dir: &Path) -> Result<Claim, StoreError> {
+fn claim(dir: &Path) -> Result<Option<Claim>, StoreError> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     let mut options = OpenOptions::new();
@@ -260,7 +267,7 @@ fn claim(dir: &Path) -> Result<Claim, StoreError> {
     }
     let Ok(file) = options.open(dir.join("relay.lock")) else { return Ok(None) };
     match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) => Ok(Some(Claim(file))),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked(dir.to_owned())),
         Err(TryLockError::Error(_)) => Ok(None),
     }

@@ -5,10 +5,9 @@ import { controls } from './controls.js';
 import { Meter } from './devices.js';
 import { formatLink, toBase64Url } from './link.js';
 import { Notices } from './notices.js';
-import { button, h, icon, recentRooms, remember, roomTitle } from './page.js';
+import { button, h, icon, recentRooms, remember, roomTitle, t } from './page.js';
 import { listenForShortcuts, shortcutSettings } from './shortcuts.js';
 import { Stage } from './stage.js';
-import { t } from './strings.js';
 
 /** @import { Call } from './call.js' */
 /** @import { Pip } from './pip.js' */
@@ -16,10 +15,15 @@ import { t } from './strings.js';
 /** @import { App, Session, View } from './view.d.ts' */
 
 const ROOMS_KEPT = 12;
-/** Louder than this while muted, for so many of the meter's ticks, is talking. */
-const TALKING = 0.55;
+/** Louder than this while muted, for about so many of the meter's ticks, is talking. */
+const TALKING = 0.5;
 const TALKING_TICKS = 6;
 const HINT_EVERY_MS = 20000;
+/** @type {Record<string, string>} */
+const NOTICE_ICONS = {
+  joined: 'people', left: 'people', kicked: 'kick', screen: 'share', chat: 'chat', hand: 'hand', muted: 'mic-off',
+  away: 'warn', back: 'check', refused: 'warn',
+};
 
 const later = [
   () => import('./chat-view.js'), () => import('./people-view.js'), () => import('./invite-view.js'), () => import('./settings-view.js'),
@@ -180,7 +184,8 @@ export function show(app, session) {
       meter = microphone && new Meter(microphone);
       call.setAudioEnabled(Boolean(microphone) && devices.wanted.audio);
       call.setMicrophone(microphone);
-      if (!microphone) sayProblem();
+      if (microphone) notices.clear('device');
+      else sayProblem();
     }
     if (devices.camera !== camera) {
       camera = devices.camera;
@@ -204,7 +209,8 @@ export function show(app, session) {
       stage.selfSpeaking = speaking;
       stage.draw(snapshot);
     }
-    loud = speaking && !snapshot.media.audio ? loud + 1 : 0;
+    // Speech has pauses: silence takes away less than a loud moment adds.
+    loud = snapshot.media.audio ? 0 : Math.max(0, loud + (speaking ? 1 : -0.2));
     if (loud >= TALKING_TICKS && performance.now() - hinted > HINT_EVERY_MS) {
       hinted = performance.now();
       notices.show('talking', t('banner.talkingMuted'), { label: t('control.unmute'), press: () => setMicrophone(true) }, true);
@@ -285,12 +291,10 @@ export function show(app, session) {
   /** @param {Event} event */
   function onNotice(event) {
     const { kind, name, userId } = /** @type {CustomEvent<{kind: string, userId: string, name: string}>} */ (event).detail;
-    /** @type {Record<string, string>} */
-    const icons = { joined: 'people', left: 'people', kicked: 'kick', screen: 'share', chat: 'chat', hand: 'hand', muted: 'mic-off', away: 'warn', back: 'check', refused: 'warn' };
     if (kind === 'chat' && panel?.kind === 'chat') return;
     // Mutes are common: the tile shows them, and only joins, leaves and requests are told.
     if (kind === 'muted' && snapshot.remotes.length > 3) return;
-    notices.say(t(`notice.${kind}`, { name: name || t('guest') }), icons[kind] ?? '');
+    notices.say(t(`notice.${kind}`, { name: name || t('guest') }), NOTICE_ICONS[kind] ?? '');
     if (kind === 'refused') stage.root.querySelector(`[data-user-id="${CSS.escape(userId)}"]`)?.scrollIntoView();
   }
 

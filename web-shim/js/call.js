@@ -10,7 +10,7 @@ import { Roster } from './roster.js';
 import { Sealer, deriveLinkProof } from './seal.js';
 import { Signaling } from './signaling.js';
 import { cleanName } from './text.js';
-import { readChat, readMedia } from './wire.js';
+import { LIMITS, readChat, readMedia } from './wire.js';
 
 /** @import { CallSnapshot, ChannelMessage, ClientMessage, Environment, JoinOptions, Media, Notice, NegotiationKind, Participant, Payload, RemoteSnapshot, RoomInfo, RoomJoined, RoomStats, ServerMessage, SignalingState, Tile } from './types.d.ts' */
 /** @import { PeerLink } from './peer-link.js' */
@@ -362,6 +362,8 @@ export class Call extends EventTarget {
     const { id, roster, mesh } = this.#self;
     if (participant.userId === id) return;
     const known = mesh.links.get(participant.userId);
+    // More than any room holds: a relay that makes people up must not make us build a connection to each.
+    if (!known && mesh.links.size >= LIMITS.participants) return;
     const member = roster.put(participant);
     const link = mesh.open(participant.userId, newer);
     if (known && newer) void known.recover();

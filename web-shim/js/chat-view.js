@@ -1,8 +1,7 @@
 // The chat panel: what was written, and the field to write in.
 // Never makes markup of what people wrote: text stays text, and only http(s) addresses become links.
 
-import { h, iconButton } from './page.js';
-import { language, t } from './strings.js';
+import { h, iconButton, parseUrl, recall, t } from './page.js';
 
 /** @import { Call } from './call.js' */
 /** @import { CallSnapshot } from './types.d.ts' */
@@ -19,7 +18,7 @@ export function linkify(text) {
   const parts = [];
   let end = 0;
   for (const match of text.matchAll(ADDRESS)) {
-    if (!URL.canParse(match[0])) continue;
+    if (!parseUrl(match[0])) continue;
     parts.push(text.slice(end, match.index), h('a', { href: match[0], target: '_blank', rel: 'noopener noreferrer' }, match[0]));
     end = match.index + match[0].length;
   }
@@ -28,7 +27,7 @@ export function linkify(text) {
 
 /** @param {Call} call @param {() => void} close */
 export function chatPanel(call, close) {
-  const log = h('div', { id: 'chat-log', class: 'chat-log', role: 'log', tabindex: 0, 'aria-label': t('chat.log') });
+  const log = h('div', { id: 'chat-log', class: 'chat-log', role: 'log', 'aria-live': recall('announce', true) ? 'polite' : 'off', tabindex: 0, 'aria-label': t('chat.log') });
   const empty = h('p', { class: 'quiet' }, t('chat.empty'));
   const input = h('textarea', {
     id: 'chat-input', rows: 1, maxlength: LONGEST, placeholder: t('chat.placeholder'), 'aria-label': t('chat.placeholder'),
@@ -44,7 +43,7 @@ export function chatPanel(call, close) {
   const root = h('div', { class: 'panel-inner' },
     h('div', { class: 'panel-head' }, h('h2', null, t('chat.title')), iconButton('close', t('chat.close'), close)),
     log, h('p', { class: 'quiet chat-note' }, t('chat.note')), form);
-  const clock = new Intl.DateTimeFormat(language(), { hour: 'numeric', minute: '2-digit' });
+  const clock = new Intl.DateTimeFormat(document.documentElement.lang, { hour: 'numeric', minute: '2-digit' });
   /** @type {Set<string>} */
   const drawn = new Set();
   let lastFrom = '';

@@ -1,8 +1,7 @@
 // The bar of the call: microphone, camera, screen, hand, chat, people, more, leave.
 // Never changes the call by itself: each button calls what call-view.js gives it.
 
-import { h, icon, setIcon } from './page.js';
-import { t } from './strings.js';
+import { h, icon, setIcon, t } from './page.js';
 
 /** @import { CallSnapshot } from './types.d.ts' */
 
@@ -93,7 +92,7 @@ export function controls(on, able) {
       press(hand, media.hand, 'hand', hint(t(media.hand ? 'control.handDown' : 'control.hand'), 'hand'));
       press(layout, view.speakerView, view.speakerView ? 'grid' : 'speaker', t('control.speakerView'));
       share.disabled = info?.allowScreenShare === false && !media.screen;
-      for (const [element, deed] of /** @type {[HTMLElement, string][]} */ ([[mute, 'mute'], [camera, 'camera'], [share, 'share'], [hand, 'hand'], [chat, 'chat'], [people, 'people']])) {
+      for (const [deed, element] of Object.entries({ mute, camera, share, hand, chat, people })) {
         if (keys[deed]) element.setAttribute('aria-keyshortcuts', keys[deed]);
         else element.removeAttribute('aria-keyshortcuts');
       }

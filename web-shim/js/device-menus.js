@@ -2,8 +2,7 @@
 // Used before the call and in its settings; never opens a device by itself.
 
 import { Meter, canChooseSpeaker, testSpeaker } from './devices.js';
-import { button, h, icon } from './page.js';
-import { t } from './strings.js';
+import { button, h, icon, t } from './page.js';
 
 /** @import { Devices, Kind } from './devices.js' */
 

@@ -103,7 +103,7 @@ export class Devices extends EventTarget {
   /** @param {MediaStream} stream */
   #take(stream) {
     for (const track of stream.getTracks()) {
-      if (this.closed) {
+      if (this.closed || (track.kind === 'video' && !this.wanted.video)) {
         track.stop();
         continue;
       }
@@ -136,10 +136,16 @@ export class Devices extends EventTarget {
     else setTimeout(again, RETRY_MS);
   }
 
+  /** Keeps what the person wants on, for this visit and the next. @param {Wanted} wanted */
+  want(wanted) {
+    Object.assign(this.wanted, wanted);
+    remember('microphone', this.wanted.audio);
+    remember('camera', this.wanted.video);
+  }
+
   /** @param {boolean} on */
   async setMicrophone(on) {
-    this.wanted.audio = on;
-    remember('microphone', on);
+    this.want({ audio: on });
     if (on && !this.microphone) return this.open({ audio: true });
     if (this.microphone) this.microphone.enabled = on;
     this.#changed();
@@ -147,8 +153,7 @@ export class Devices extends EventTarget {
 
   /** Off closes the camera, so that its light goes out. @param {boolean} on */
   async setCamera(on) {
-    this.wanted.video = on;
-    remember('camera', on);
+    this.want({ video: on });
     if (on && !this.camera) return this.open({ video: true });
     if (!on) {
       this.camera?.stop();

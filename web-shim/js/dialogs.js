@@ -1,8 +1,7 @@
 // Dialogs: one at a time, closed by Escape, by their button or by a press beside them; the browser keeps the focus inside.
 // Never holds a dialog's contents: each module brings its own.
 
-import { button, h, iconButton } from './page.js';
-import { t } from './strings.js';
+import { button, h, iconButton, t } from './page.js';
 
 /**
  * @param {string} title @param {(Node | string | null | false | undefined)[]} content @param {{onclose?: () => void}} [options]

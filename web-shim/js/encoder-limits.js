@@ -19,12 +19,9 @@ const SCREEN_FRAMERATE = 15;
 /** What is sent before the receiver said how it shows us: the layer of grid tiles. */
 const FIRST_TILE = { width: 640, height: 360 };
 
-export const AUDIO_ENCODING = /** @type {const} */ ({
-  active: true,
-  maxBitrate: 32_000,
-  priority: 'high',
-  networkPriority: 'high',
-});
+export const VOICE_ENCODING = /** @type {const} */ ({ active: true, maxBitrate: 32_000, priority: 'high', networkPriority: 'high' });
+/** A screen's sound is often music. */
+export const SOUND_ENCODING = /** @type {const} */ ({ active: true, maxBitrate: 96_000, priority: 'medium', networkPriority: 'medium' });
 
 /**
  * @param {MediaStreamTrack | null} track what is captured

@@ -1,7 +1,7 @@
 // What went wrong, in words: the cause, what the page does, and one action.
 // Never shows an address or a secret.
 
-import { t } from './strings.js';
+import { t } from './page.js';
 
 /** @import { CallEnd } from './types.d.ts' */
 

@@ -2,9 +2,8 @@
 // Never gives away the owner's token: the link here is the guests' link.
 
 import { copyField, openDialog } from './dialogs.js';
-import { button, h } from './page.js';
+import { button, h, t } from './page.js';
 import { qrSvg } from './qr.js';
-import { t } from './strings.js';
 
 /** @import { RoomInfo } from './types.d.ts' */
 

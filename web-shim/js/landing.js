@@ -1,8 +1,7 @@
 // The first page: make a room, enter one, or return to one.
 // Never sends a room's secret anywhere: secrets are made here and stay in the address and this browser's memory.
 
-import { button, h, icon, iconButton, recall, recentRooms, remember, roomTitle } from './page.js';
-import { language, languageSwitch, t } from './strings.js';
+import { button, h, icon, iconButton, languageSwitch, parseUrl, recall, recentRooms, remember, roomTitle, t } from './page.js';
 
 /** @import { App, View } from './view.d.ts' */
 
@@ -63,7 +62,7 @@ export function show(app) {
     const text = input.value.trim();
     if (!text) return complain(t('landing.empty'));
     const { formatLink, parseLink, slugify } = await links();
-    const url = /^https?:\/\//i.test(text) && URL.canParse(text) ? new URL(text) : null;
+    const url = /^https?:\/\//i.test(text) ? parseUrl(text) : null;
     const pasted = url && parseLink(url);
     if (url && pasted && url.origin !== location.origin) {
       return complain(t('landing.elsewhere', { host: url.host }), h('a', { href: url.href, rel: 'noreferrer' }, t('landing.openThere')));
@@ -79,7 +78,7 @@ export function show(app) {
   function drawRecent() {
     const rooms = recentRooms();
     recent.hidden = rooms.length === 0;
-    const day = new Intl.DateTimeFormat(language(), { day: 'numeric', month: 'short' });
+    const day = new Intl.DateTimeFormat(document.documentElement.lang, { day: 'numeric', month: 'short' });
     recent.replaceChildren(
       h('h2', null, t('landing.recent')),
       h('ul', null, ...rooms.map((room) => h('li', null,

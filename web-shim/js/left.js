@@ -1,8 +1,7 @@
 // The page after a call: why it ended, and the way back in.
 // Never keeps a device or a call open.
 
-import { button, h, icon, roomTitle } from './page.js';
-import { t } from './strings.js';
+import { button, h, icon, roomTitle, t } from './page.js';
 
 /** @import { App, Session, View } from './view.d.ts' */
 

@@ -1,8 +1,7 @@
 // The page's entry: picks the view for the address and puts it on the page.
 // Never reads the link's secret and never writes an address to a log.
 
-import { applyTheme, recall } from './page.js';
-import { applyLanguage } from './strings.js';
+import { applyTheme, loadLanguage, recall } from './page.js';
 
 /** @import { App, View, ViewName } from './view.d.ts' */
 
@@ -25,7 +24,7 @@ const app = {
   root: /** @type {HTMLElement} */ (document.getElementById('app')),
   async show(name, session) {
     const mine = ++turn;
-    const { show } = await views[name]();
+    const [{ show }] = await Promise.all([views[name](), loadLanguage()]);
     // Somebody navigated again while the module was on its way.
     if (mine !== turn) return;
     const first = !current;
@@ -41,7 +40,6 @@ const app = {
     route();
   },
   refresh(session) {
-    applyLanguage();
     app.show(shown, session);
   },
 };
@@ -51,6 +49,5 @@ function route() {
 }
 
 applyTheme(recall('theme', 'auto'));
-applyLanguage();
 addEventListener('popstate', route);
 route();

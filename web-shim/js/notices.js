@@ -1,8 +1,7 @@
 // What the page tells people during a call: short notices, lasting banners, and the two things that may interrupt.
 // Never floods: notices wait their turn and are gathered when many come at once.
 
-import { button, h, icon, iconButton, recall } from './page.js';
-import { t } from './strings.js';
+import { button, h, icon, iconButton, recall, t } from './page.js';
 
 const EVERY_MS = 1500;
 const STAY_MS = 6000;

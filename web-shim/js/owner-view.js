@@ -4,8 +4,7 @@
 import { confirmDialog, copyField, openDialog } from './dialogs.js';
 import { explain } from './failures.js';
 import { formatLink } from './link.js';
-import { button, field, h, icon, toggle } from './page.js';
-import { language, t } from './strings.js';
+import { button, field, h, icon, t, toggle } from './page.js';
 
 /** @import { Call } from './call.js' */
 /** @import { CallEnd } from './types.d.ts' */
@@ -83,8 +82,8 @@ export function openRoomOptions({ call, session }) {
 
   const stats = h('dl', { class: 'stats' });
   call.getStats().then((figures) => {
-    const day = new Intl.DateTimeFormat(language(), { dateStyle: 'medium', timeZone: 'UTC' });
-    const hours = (figures.totalDurationSeconds / 3600).toLocaleString(language(), { maximumFractionDigits: 1 });
+    const day = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: 'medium', timeZone: 'UTC' });
+    const hours = (figures.totalDurationSeconds / 3600).toLocaleString(document.documentElement.lang, { maximumFractionDigits: 1 });
     /** @type {[string, string][]} */
     const rows = [['room.created', day.format(new Date(figures.createdAt))], ['room.used', day.format(new Date(figures.lastUsed))],
       ['room.sessions', String(figures.totalSessions)], ['room.hours', hours]];

@@ -1,5 +1,5 @@
-// What every view shares: building elements, icons, and what this browser remembers.
-// Never turns text into HTML and never talks to the network.
+// What every view shares: building elements, icons, words in the person's language, and what this browser remembers.
+// Never turns text into HTML.
 
 const SVG = 'http://www.w3.org/2000/svg';
 
@@ -89,6 +89,44 @@ export function remember(key, value) {
   }
 }
 
+/**
+ * The languages of the page, each with its table; only the one shown is fetched.
+ * @type {Record<string, {name: string, load: () => Promise<{TABLE: Record<string, string>}>}>}
+ */
+const LANGUAGES = {
+  en: { name: 'English', load: () => import('./strings.js') },
+  de: { name: 'Deutsch', load: () => import('./strings-de.js') },
+};
+let language = 'en';
+/** @type {Record<string, string>} */
+let table = {};
+
+/** Takes the language that a person chose here, else the first of the browser's that the page speaks. */
+export async function loadLanguage() {
+  const wished = [recall('language', ''), ...(navigator.languages ?? [])].map((tag) => String(tag).slice(0, 2).toLowerCase());
+  language = wished.find((tag) => tag in LANGUAGES) ?? 'en';
+  table = (await LANGUAGES[language].load()).TABLE;
+  document.documentElement.lang = language;
+}
+
+/** The sentence of `key` in the language shown. @param {string} key @param {Record<string, string | number>} [values] put in for the braces */
+export function t(key, values = {}) {
+  return table[key].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+}
+
+/** @param {() => void} refresh draws the page again, in another language */
+export function languageSwitch(refresh) {
+  const select = h('select', {
+    id: 'language', class: 'language', 'aria-label': t('language'),
+    onchange: () => {
+      remember('language', select.value);
+      refresh();
+    },
+  }, ...Object.entries(LANGUAGES).map(([tag, { name }]) => h('option', { value: tag, lang: tag }, name)));
+  select.value = language;
+  return select;
+}
+
 /** @typedef {{id: string, secret: string | null, at: number}} RecentRoom */
 
 /** The rooms entered from this browser, newest first. @returns {RecentRoom[]} */
@@ -101,6 +139,15 @@ export function recentRooms() {
 export function roomTitle(roomId) {
   if (/^[0-9a-f]{8}-[0-9a-f]{4}-/.test(roomId)) return roomId;
   return roomId.replace(/(^|-)(\w)/g, (_, dash, letter) => (dash ? ' ' : '') + letter.toUpperCase());
+}
+
+/** @param {string} text @returns {URL | null} */
+export function parseUrl(text) {
+  try {
+    return new URL(text);
+  } catch {
+    return null;
+  }
 }
 
 /** `auto` follows the system. @param {string} theme */

@@ -6,7 +6,7 @@
 // 3. A connection that restarts do not revive is replaced by one with a new session.
 // All steps of a link run one after the other, so none sees another half done.
 
-import { AUDIO_ENCODING, cameraEncoding, limitSender, screenEncoding } from './encoder-limits.js';
+import { SOUND_ENCODING, VOICE_ENCODING, cameraEncoding, limitSender, screenEncoding } from './encoder-limits.js';
 import { toBase64Url } from './link.js';
 import { LinkQuality, voiceLevel } from './quality.js';
 import { SealError } from './seal.js';
@@ -251,13 +251,7 @@ export class PeerLink {
 
   /** Applies what the encoders may make, where it has changed. */
   limit() {
-    const { tracks } = this.#owner;
-    const wanted = [
-      AUDIO_ENCODING,
-      cameraEncoding(tracks[CAMERA] ?? null, this.#theirTile),
-      screenEncoding(tracks[SCREEN] ?? null, this.#theirTile),
-      AUDIO_ENCODING,
-    ];
+    const wanted = this.#encodings();
     const senders = this.#transceivers.map(({ sender }) => sender);
     this.#limiting = this.#limiting.then(async () => {
       for (const [slot, encoding] of wanted.entries()) {
@@ -415,10 +409,16 @@ export class PeerLink {
     pc?.close();
   }
 
+  /** What each section may send to who shows us like this. */
+  #encodings() {
+    const [, camera = null, screen = null] = this.#owner.tracks;
+    const tile = this.#theirTile;
+    return [VOICE_ENCODING, cameraEncoding(camera, tile), screenEncoding(screen, tile), SOUND_ENCODING];
+  }
+
   /** @param {RTCPeerConnection} pc */
   #addTransceivers(pc) {
-    const { tracks } = this.#owner;
-    const encodings = [AUDIO_ENCODING, cameraEncoding(tracks[CAMERA] ?? null, null), screenEncoding(tracks[SCREEN] ?? null, null), AUDIO_ENCODING];
+    const encodings = this.#encodings();
     const streams = this.#sendingStreams();
     this.#useTransceivers(
       KINDS.map((kind, slot) =>

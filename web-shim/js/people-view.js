@@ -2,12 +2,12 @@
 // Never shows a colour without its word.
 
 import { confirmDialog } from './dialogs.js';
-import { h, hue, icon, iconButton, initials, toggle } from './page.js';
-import { t } from './strings.js';
+import { h, hue, icon, iconButton, initials, t, toggle } from './page.js';
 
 /** @import { Call } from './call.js' */
 /** @import { Stage } from './stage.js' */
-/** @import { CallSnapshot, Media, RemoteSnapshot } from './types.d.ts' */
+/** @import { CallSnapshot, RemoteSnapshot } from './types.d.ts' */
+/** @import { Person } from './view.d.ts' */
 
 /** Phones of Apple leave the volume to their buttons. */
 const canSetVolume = (() => {
@@ -55,8 +55,6 @@ export function peoplePanel({ call, stage, close }) {
   }
   return { root, focus: heading, draw, dispose() {} };
 }
-
-/** @typedef {{userId: string, name: string, media: Media, owner: boolean, words: string, quality: string, self: boolean, screenSound: boolean}} Person */
 
 /** @param {Person} person @param {{call: Call, stage: Stage}} tools */
 function personRow({ userId, name: firstName, self }, { call, stage }) {
@@ -122,8 +120,12 @@ function personRow({ userId, name: firstName, self }, { call, stage }) {
       voice.label();
       screen.label();
       /** @type {[boolean, string, string][]} */
-      const flags = [[person.owner, 'owner', 'tile.owner'], [hand, 'hand', 'tile.hand'], [shares, 'share', 'people.shares'], [!audio, 'mic-off', 'tile.muted'], [!video, 'cam-off', 'people.noCamera']];
-      marks.replaceChildren(...flags.filter(([on]) => on).map(([, iconName, text]) => h('span', { title: t(text) }, icon(iconName), h('span', { class: 'unseen' }, t(text)))));
+      const flags = [
+        [person.owner, 'owner', 'tile.owner'], [hand, 'hand', 'tile.hand'], [shares, 'share', 'people.shares'],
+        [!audio, 'mic-off', 'tile.muted'], [!video, 'cam-off', 'people.noCamera'],
+      ];
+      marks.replaceChildren(...flags.filter(([on]) => on).map(([, iconName, text]) =>
+        h('span', { title: t(text) }, icon(iconName), h('span', { class: 'unseen' }, t(text)))));
     },
   };
 }

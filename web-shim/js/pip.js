@@ -1,8 +1,7 @@
 // The small window outside the page: who speaks or what is shown, with the most needed buttons where browsers allow them.
 // Never moves the page's own tiles: it shows the same streams in elements of its own.
 
-import { h, iconButton, setIcon } from './page.js';
-import { t } from './strings.js';
+import { h, iconButton, setIcon, t } from './page.js';
 
 /** @import { Call } from './call.js' */
 /** @import { Stage } from './stage.js' */

@@ -1,8 +1,7 @@
 // The page before the call: own picture, devices, name, who is inside, and the door's questions.
 // Never opens a device without a press or an earlier permission; the link's secret stays in memory and in the address.
 
-import { button, field, h, hue, icon, initials, recall, remember, roomTitle, setIcon } from './page.js';
-import { languageSwitch, t } from './strings.js';
+import { button, field, h, hue, icon, iconButton, initials, languageSwitch, recall, remember, roomTitle, setIcon, t } from './page.js';
 
 /** @import { Devices, Wanted } from './devices.js' */
 /** @import { Sealer } from './seal.js' */
@@ -14,7 +13,7 @@ const META_EVERY_MS = 10000;
 /** @param {App} app @param {Session} [known] the visit, when the person was here a moment ago @returns {View} */
 export function show(app, known) {
   const roomId = location.pathname.split('/')[2]?.toLowerCase() ?? '';
-  const title = roomTitle(decodeURIComponent(roomId));
+  const title = roomTitle(roomId);
   document.title = `${title} · Snug`;
   /** @type {Session | null} */
   let session = known ?? null;
@@ -30,8 +29,8 @@ export function show(app, known) {
   const avatar = h('div', { class: 'avatar', 'aria-hidden': 'true' });
   const offText = h('p', { id: 'device-problem', role: 'status' });
   const turnOn = button('cam', t('prejoin.turnOn'), () => openDevices({ audio: true, video: true }), { class: 'primary' });
-  const micToggle = h('button', { id: 'toggle-mic', type: 'button', class: 'round', 'aria-label': t('control.mute'), onclick: () => press('audio') }, icon('mic'));
-  const camToggle = h('button', { id: 'toggle-cam', type: 'button', class: 'round', 'aria-label': t('control.cameraOff'), onclick: () => press('video') }, icon('cam'));
+  const micToggle = iconButton('mic', t('control.mute'), () => press('audio'), { id: 'toggle-mic', class: 'round' });
+  const camToggle = iconButton('cam', t('control.cameraOff'), () => press('video'), { id: 'toggle-cam', class: 'round' });
   const mirror = h('div', { class: 'mirror' }, video,
     h('div', { class: 'mirror-off' }, avatar, offText, turnOn),
     h('div', { class: 'mirror-controls' }, micToggle, camToggle));
@@ -62,6 +61,8 @@ export function show(app, known) {
         heading, chips, inside, field(t('prejoin.name'), name), passwordField, status, join, joinMuted, privacy)),
   );
 
+  /** Devices that were permitted earlier, on their way. @type {Promise<void> | undefined} */
+  let opening;
   const ready = prepare();
 
   async function prepare() {
@@ -91,11 +92,12 @@ export function show(app, known) {
       join.disabled = joinMuted.disabled = true;
       fail({ code: 'INSECURE', message: '' });
     }
+    session.devices.problem ??= Devices.impossible;
     drawDevices();
     const may = await Devices.permitted();
     const wanted = session.devices.wanted;
     if (!session.devices.asked && ((may.audio && wanted.audio) || (may.video && wanted.video))) {
-      await session.devices.open({ audio: may.audio && wanted.audio, video: may.video && wanted.video });
+      opening = session.devices.open({ audio: may.audio && wanted.audio, video: may.video && wanted.video });
     }
     watchRoom(link);
   }
@@ -106,17 +108,10 @@ export function show(app, known) {
     const devices = session?.devices;
     if (!devices) return;
     turnOn.disabled = true;
-    if (wanted.audio) await mark(devices, 'audio');
-    if (wanted.video) await mark(devices, 'video');
+    devices.want(wanted);
     await devices.open(wanted);
     turnOn.disabled = false;
     if (document.activeElement === document.body) (devices.camera ? join : turnOn).focus();
-  }
-
-  /** What was asked for is wanted from then on. @param {Devices} devices @param {'audio' | 'video'} kind */
-  async function mark(devices, kind) {
-    devices.wanted[kind] = true;
-    remember(kind === 'audio' ? 'microphone' : 'camera', true);
   }
 
   /** @param {'audio' | 'video'} kind */
@@ -146,9 +141,10 @@ export function show(app, known) {
     setIcon(camToggle, camera ? 'cam' : 'cam-off');
     micToggle.title = t(micOff ? 'control.unmute' : 'control.mute');
     camToggle.title = t(camera ? 'control.cameraOff' : 'control.cameraOn');
-    offText.textContent = devices.problem ? t(devices.problem) : camera ? '' : microphone ? t('prejoin.cameraIsOff') : devices.asked ? t('prejoin.allOff') : t('prejoin.notAsked');
+    offText.textContent = mirrorWords(devices);
     mirror.classList.toggle('troubled', Boolean(devices.problem));
-    turnOn.hidden = Boolean(camera && microphone) || (devices.asked && !devices.problem && Boolean(microphone || camera)) || devices.problem === 'device.insecure' || devices.problem === 'device.unsupported';
+    const hopeless = /insecure|unsupported/.test(devices.problem ?? '');
+    turnOn.hidden = devices.problem ? hopeless : Boolean(camera || microphone);
     turnOn.lastElementChild?.replaceChildren(t(devices.problem ? 'prejoin.tryAgain' : 'prejoin.turnOn'));
     joinMuted.hidden = Boolean(devices.asked && !microphone && !camera && devices.problem);
     if (!menusMade && (camera || microphone)) {
@@ -161,6 +157,14 @@ export function show(app, known) {
       });
     }
     drawAvatar();
+  }
+
+  /** What is wrong, or why there is no picture. @param {Devices} devices */
+  function mirrorWords({ problem, camera, microphone, asked }) {
+    if (problem) return t(problem);
+    if (camera) return '';
+    if (microphone) return t('prejoin.cameraIsOff');
+    return t(asked ? 'prejoin.allOff' : 'prejoin.notAsked');
   }
 
   function drawAvatar() {
@@ -235,17 +239,27 @@ export function show(app, known) {
     session.password = password.value || null;
   }
 
+  /** Counts the tries to join; 0 while there is none. */
+  let entering = 0;
+  /** The relay has been asked and has not answered yet. */
+  let atDoor = false;
   /** @param {boolean} withDevices whether microphone and camera are asked for when they were not yet */
   async function enter(withDevices) {
-    if (join.disabled) return;
+    // A second Join changes nothing; "without" overtakes a permission prompt that nobody answers.
+    if (join.disabled || atDoor || (withDevices && entering)) return;
+    const mine = ++entering;
     setBusy(true);
     status.replaceChildren();
     try {
       await ready;
       if (!session) return;
       const { devices } = session;
-      if (withDevices && !devices.asked && (devices.wanted.audio || devices.wanted.video) && !(await openForJoin(devices))) return;
-      if (!withDevices) await Promise.all([devices.setMicrophone(false), devices.setCamera(false)]);
+      if (withDevices) {
+        await opening;
+        if (!devices.asked && !devices.problem && (devices.wanted.audio || devices.wanted.video) && !(await openForJoin(devices))) return;
+      } else await Promise.all([devices.setMicrophone(false), devices.setCamera(false)]);
+      if (disposed || mine !== entering) return;
+      atDoor = true;
       const renamed = session.name !== name.value.trim();
       keep();
       remember('name', session.name || null);
@@ -265,7 +279,11 @@ export function show(app, known) {
     } catch (error) {
       await fail(/** @type {CallEnd} */ (error));
     } finally {
-      if (!disposed) setBusy(false);
+      if (mine === entering) atDoor = false;
+      if (!disposed && mine === entering) {
+        entering = 0;
+        setBusy(false);
+      }
     }
   }
 

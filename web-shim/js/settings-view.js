@@ -3,10 +3,9 @@
 
 import { deviceMenus } from './device-menus.js';
 import { openDialog } from './dialogs.js';
-import { applyTheme, button, field, h, recall, remember, toggle } from './page.js';
+import { applyTheme, button, field, h, languageSwitch, recall, remember, t, toggle } from './page.js';
 import { openShortcutList } from './shortcut-list.js';
 import { shortcutSettings } from './shortcuts.js';
-import { languageSwitch, t } from './strings.js';
 
 /** @import { Devices } from './devices.js' */
 /** @import { Notices } from './notices.js' */

@@ -2,9 +2,8 @@
 // Never accepts a key that the browser or the page needs (Space, Escape, Tab).
 
 import { openDialog } from './dialogs.js';
-import { button, h } from './page.js';
+import { button, h, t } from './page.js';
 import { DEFAULT_KEYS, remap, shortcutSettings } from './shortcuts.js';
-import { t } from './strings.js';
 
 /** @import { Deed } from './shortcuts.js' */
 

@@ -2,8 +2,7 @@
 // Never talks to the network: it reads snapshots and tells the call how large it shows whom.
 
 import { gridLayout, pairLayout, spotlightLayout } from './grid.js';
-import { h } from './page.js';
-import { t } from './strings.js';
+import { h, t } from './page.js';
 import { Tile } from './tile.js';
 
 /** @import { Call } from './call.js' */

@@ -1,12 +1,9 @@
 // One tile of the call: a person's camera or a shared screen, with name, marks and the state of its link in words.
 // Never decides where it stands (stage.js) and never keeps a person's data of its own.
 
-import { h, hue, icon, iconButton, initials } from './page.js';
-import { t } from './strings.js';
+import { h, hue, icon, iconButton, initials, t } from './page.js';
 
-/** @import { Rect } from './view.d.ts' */
-
-/** What a tile shows. @typedef {{name: string, self?: boolean, picture: boolean, muted: boolean, hand: boolean, owner: boolean, speaking: boolean, veil: string, link: string, paused?: boolean}} TileState */
+/** @import { Rect, TileState } from './view.d.ts' */
 
 export class Tile {
   /** @type {TileState | null} */

@@ -2,7 +2,7 @@
 
 import type { Call } from './call.js';
 import type { Devices } from './devices.js';
-import type { RoomLink } from './types.js';
+import type { Media, RoomLink } from './types.js';
 
 /** What main.js gives to every view. */
 export type App = {
@@ -30,6 +30,31 @@ export type Session = {
   call: Call | null;
   /** Why the call ended, when the person did not leave by themselves. */
   ended: string | null;
+};
+
+/** What a tile shows. `veil` is the sentence over it, or empty. */
+export type TileState = {
+  name: string;
+  self?: boolean;
+  picture: boolean;
+  muted: boolean;
+  hand: boolean;
+  owner: boolean;
+  speaking: boolean;
+  veil: string;
+  link: string;
+};
+
+/** A line of the people panel. `words` says how well its link works. */
+export type Person = {
+  userId: string;
+  name: string;
+  media: Media;
+  owner: boolean;
+  words: string;
+  quality: string;
+  self: boolean;
+  screenSound: boolean;
 };
 
 export type Rect = { x: number; y: number; width: number; height: number };

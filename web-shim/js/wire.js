@@ -22,6 +22,7 @@ export const LIMITS = {
   /** Messages that wait for a way to one participant. */
   queue: 64,
   chatLog: 500,
+  /** Far more than a room holds. */
   participants: 64,
 };
 

@@ -1,6 +1,7 @@
 //! Benches: figures of the real relay, printed as Markdown with the date and the conditions.
 //! They never assert a time: whether a bar is met is printed, and the exit code says only whether the bench could run.
 
+mod floor;
 mod passwords;
 mod server;
 mod signaling;

@@ -3,6 +3,9 @@
 use anyhow::{Context, Result};
 use std::time::Duration;
 
+/// Linux reports CPU time in ticks of this size on every architecture we run on.
+const TICKS_PER_SECOND: f64 = 100.0;
+
 /// A collection of durations.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Times(Vec<Duration>);
@@ -33,16 +36,38 @@ pub(crate) fn resident(pid: u32) -> Result<u64> {
     Ok(kib * 1024)
 }
 
-/// CPU time of a process so far, user and system, all threads, in seconds.
-pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name in parentheses may hold spaces; what follows it does not.
-    let after = stat.rsplit(") ").next().context("no fields")?;
-    let fields: Vec<&str> = after.split(' ').collect();
-    let ticks: u64 =
-        fields.get(11).context("utime")?.parse::<u64>()? + fields.get(12).context("stime")?.parse::<u64>()?;
-    // Linux reports in ticks of 1/100 s on every architecture we run on.
-    Ok(ticks as f64 / 100.0)
+/// CPU time of a process so far, all threads, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cpu {
+    /// In its own code.
+    pub(crate) user: f64,
+    /// In the kernel on its behalf; over loopback that includes the receiver's half of TCP.
+    pub(crate) system: f64,
+}
+
+impl Cpu {
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        Self::read(&format!("/proc/{pid}/stat"))
+    }
+
+    /// Of the calling thread alone.
+    pub(crate) fn of_thread() -> Result<Self> {
+        Self::read("/proc/thread-self/stat")
+    }
+
+    fn read(path: &str) -> Result<Self> {
+        let stat = std::fs::read_to_string(path)?;
+        // The name in parentheses may hold spaces; what follows it does not.
+        let after = stat.rsplit(") ").next().context("no fields")?;
+        let mut ticks = after.split(' ').skip(11).map(str::parse::<u64>);
+        let mut next =
+            || Ok::<_, anyhow::Error>(ticks.next().context("utime and stime")?? as f64 / TICKS_PER_SECOND);
+        Ok(Self { user: next()?, system: next()? })
+    }
+
+    pub(crate) fn total(self) -> f64 {
+        self.user + self.system
+    }
 }
 
 pub(crate) fn mebibytes(bytes: u64) -> f64 {

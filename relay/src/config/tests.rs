@@ -164,7 +164,7 @@ fn every_key_of_the_file_is_read() {
     assert!(missing.is_empty(), "{missing:?}");
     let (_dir, path) = file(text);
     let config = good(&["--config", &path]);
-    assert_eq!(config.public_url.as_ref().map(super::Origin::as_str), Some("https://a.example"));
+    assert_eq!(config.public_url.as_ref().map(|url| url.0.as_str()), Some("https://a.example"));
     assert_eq!(config.allowed_origins[0], "tauri://localhost");
     assert_eq!(config.metrics_listen, None);
     assert_eq!(config.tls, Some(super::TlsFiles { cert: "c".into(), key: "k".into() }));

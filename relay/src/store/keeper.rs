@@ -74,20 +74,27 @@ enum Files {
 /// See the module's text.
 pub(super) struct Keeper {
     dir: PathBuf,
-    claim: Claim,
     files: Files,
     findings: Findings,
-    /// What a failed save may have left in one of the files; taken back before they are used again.
+    /// What a failed save may have left in one of the files; taken back before they are used again. A kill in this state
+    /// leaves it to the next start, which keeps the higher revision: a refused save may then turn out to be stored.
     undo: Undo,
     /// The fault that stands between us and open files.
     fault: Option<Fault>,
     tried: Instant,
     reserve: Reserve,
     status: Arc<Mutex<StoreStatus>>,
+    /// Below `files`, so that they are closed before another relay may have the directory.
+    claim: Option<Claim>,
 }
 
 impl Keeper {
-    pub(super) fn new(dir: PathBuf, claim: Claim, reserve: Reserve, status: Arc<Mutex<StoreStatus>>) -> Self {
+    pub(super) fn new(
+        dir: PathBuf,
+        claim: Option<Claim>,
+        reserve: Reserve,
+        status: Arc<Mutex<StoreStatus>>,
+    ) -> Self {
         Self {
             dir,
             claim,

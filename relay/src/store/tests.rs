@@ -576,6 +576,49 @@ fn a_write_that_runs_out_of_space_half_way_is_taken_back() {
 }
 
 #[test]
+fn a_save_that_reached_one_file_alone_is_taken_back() {
+    let Some((dir, mount)) = Tmpfs::mount("4m") else { return };
+    let data = filled(10);
+    // The mirror on a small disk of its own, so that the main file is written and the mirror is not.
+    let (own, elsewhere) = (data.path().join(MIRROR), dir.path().join(MIRROR));
+    fs::copy(&own, &elsewhere).expect("copy");
+    fs::remove_file(&own).expect("remove");
+    std::os::unix::fs::symlink(&elsewhere, &own).expect("link");
+    let ballast = dir.path().join("ballast");
+    fill_disk(&ballast);
+
+    let store = Store::open_with(data.path().to_owned(), Reserve(None)).expect("open");
+    let mut refused = 0;
+    for n in 0..100 {
+        let result = save(&store, "new-room-1", &garbage(n, MAX_RECORD_BYTES));
+        let other = save(&store, &key(3), &garbage(n, MAX_RECORD_BYTES));
+        if result == Err(Failure::Full) && other == Err(Failure::Full) {
+            refused += 1;
+            break;
+        }
+        // Room that was left in the file: put it back as it was.
+        assert_eq!(save(&store, &key(3), &value(3)), Ok(()));
+    }
+    assert_eq!(refused, 1, "the mirror's disk was to be full");
+    let before = load(&store, "new-room-1").expect("readable");
+    assert_all_there(&store, 10, "after a refused save");
+
+    fs::remove_file(&ballast).expect("remove");
+    wait_until(&store, |state| *state == StoreState::Ok);
+    assert_all_there(&store, 10, "after the space came back");
+    assert_eq!(load(&store, "new-room-1"), Ok(before.clone()));
+    close(store);
+    let expected = value(3);
+    for file in [MAIN, MIRROR] {
+        let database = Database::open(data.path().join(file)).expect("open");
+        let table = database.begin_read().expect("begin").open_table(TABLE).expect("table");
+        let value = table.get(key(3).as_str()).expect("get").expect("there");
+        assert_eq!(Record::decode(&key(3), value.value()).expect("whole").bytes, expected, "{file}");
+    }
+    drop(mount);
+}
+
+#[test]
 fn a_read_only_disk_serves_loads_and_refuses_saves() {
     let Some((dir, mount)) = Tmpfs::mount("8m") else { return };
     let data = dir.path().join("data");
