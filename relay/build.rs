@@ -4,18 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use oxc_allocator::Allocator;
 use oxc_codegen::{Codegen, CodegenOptions};
 use oxc_minifier::{CompressOptions, MangleOptions, Minifier, MinifierOptions};
 use oxc_parser::Parser;
 use oxc_span::SourceType;
 use sha2::{Digest, Sha256};
+use zopfli::{Format, Options};
 
 fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("..");
@@ -31,9 +29,7 @@ fn main() -> io::Result<()> {
         let plain = out.join(format!("{index}.plain"));
         fs::write(&plain, &content)?;
         let gzip = out.join(format!("{index}.gz"));
-        let mut encoder = GzEncoder::new(fs::File::create(&gzip)?, Compression::best());
-        encoder.write_all(&content)?;
-        encoder.finish()?;
+        zopfli::compress(Options::default(), Format::Gzip, &*content, fs::File::create(&gzip)?)?;
         let tag: String = Sha256::digest(&content).iter().take(8).fold(String::new(), |mut tag, byte| {
             write!(tag, "{byte:02x}").expect("a string takes all");
             tag

@@ -60,10 +60,14 @@ const IMPURE_CALLS: [&str; 14] = [
 
 pub(crate) fn run() -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    outcome.add(Outcome::one(arrows()?));
+    let mut checked = |what: &str, good: bool| {
+        println!("{what}: {}", if good { "holds" } else { "broken" });
+        outcome.add(Outcome::one(good));
+    };
+    checked("who imports whom", arrows()?);
     for name in PURE {
-        outcome.add(Outcome::one(pure_tree(name)?));
-        outcome.add(Outcome::one(pure_source(name)?));
+        checked(&format!("what {name} depends on"), pure_tree(name)?);
+        checked(&format!("what {name} calls"), pure_source(name)?);
     }
     Ok(outcome)
 }

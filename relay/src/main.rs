@@ -133,16 +133,14 @@ async fn run(config: Config, started: Instant) -> anyhow::Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    drain(&config, &hub, &site, &close, &mut interrupt).await;
-    store.close(STORE_PATIENCE);
+    drain(&config, &site, &close, &mut interrupt).await;
     Ok(())
 }
 
-/// Lets everybody move on: no connection is taken any more, so that the next relay can have the port, and clients are told to
-/// reconnect, each at its own time. A second interrupt does not wait.
+/// Lets everybody move on: no connection is taken any more and the rooms are written, so that the next relay can have port and data,
+/// and clients are told to reconnect, each at its own time. A second interrupt does not wait.
 async fn drain(
     config: &Config,
-    hub: &Hub,
     site: &Site,
     close: &watch::Sender<bool>,
     interrupt: &mut tokio::signal::unix::Signal,
@@ -151,10 +149,14 @@ async fn drain(
     site.draining.store(true, Ordering::Relaxed);
     // Nobody may listen any more; that is fine here.
     let _ = close.send(true);
-    hub.drain().await;
+    site.hub.drain().await;
+    // An answer means that the hub has handed its last rooms to the store.
+    let _ = site.hub.stats().await;
+    let store = site.store.clone();
+    let _ = tokio::task::spawn_blocking(move || store.close(STORE_PATIENCE)).await;
     let deadline = Instant::now() + config.drain;
     let emptied = async {
-        while hub.stats().await.is_some_and(|stats| stats.connections > 0) && Instant::now() < deadline {
+        while site.hub.stats().await.is_some_and(|stats| stats.connections > 0) && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };

@@ -12,7 +12,8 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 use snug_room_proto::{
-    Busy, ConnectionId, Input, JobId, NoIceServers, Now, Output, QueryId, RoomServer, RoomServerConfig, StoreFailure,
+    Busy, ConnectionId, Input, JobId, NoIceServers, Now, Output, QueryId, RoomServer, RoomServerConfig,
+    StoreFailure,
 };
 use snug_wire::message::Received;
 use snug_wire::{ErrorCode, LinkProof, Request, RoomId, ServerMessage, UserId, limits};
@@ -25,31 +26,101 @@ const OUTPUTS_PER_INPUT: usize = 20_000;
 
 #[derive(Arbitrary, Debug)]
 enum Op {
-    Connect { block: u8 },
-    Disconnect { who: u8, leaving: bool },
-    Hello { who: u8, version: u8 },
-    Join { who: u8, room: u8, user: u8, password: Option<bool>, proof: Option<u8>, owner: Option<u8> },
-    Resume { who: u8, room: u8, user: u8, token: u8, last_seq: u8 },
-    Leave { who: u8 },
-    Forward { who: u8, to: u8, kind: u8, size: u16 },
-    Toggle { who: u8, kind: u8, on: bool },
-    SetPassword { who: u8, right: bool, hint: bool },
-    ClearPassword { who: u8 },
-    Lock { who: u8, locked: bool },
-    Kick { who: u8, target: u8 },
-    Settings { who: u8, most: u8, share: Option<bool> },
-    Rotate { who: u8 },
-    Stats { who: u8 },
-    Turn { who: u8 },
-    Ping { who: u8, last_seq: Option<u8> },
-    Raw { who: u8, text: String },
-    Malformed { who: u8 },
-    Query { room: u8, proof: u8 },
+    Connect {
+        block: u8,
+    },
+    Disconnect {
+        who: u8,
+        leaving: bool,
+    },
+    Hello {
+        who: u8,
+        version: u8,
+    },
+    Join {
+        who: u8,
+        room: u8,
+        user: u8,
+        password: Option<bool>,
+        proof: Option<u8>,
+        owner: Option<u8>,
+    },
+    Resume {
+        who: u8,
+        room: u8,
+        user: u8,
+        token: u8,
+        last_seq: u8,
+    },
+    Leave {
+        who: u8,
+    },
+    Forward {
+        who: u8,
+        to: u8,
+        kind: u8,
+        size: u16,
+    },
+    Toggle {
+        who: u8,
+        kind: u8,
+        on: bool,
+    },
+    SetPassword {
+        who: u8,
+        right: bool,
+        hint: bool,
+    },
+    ClearPassword {
+        who: u8,
+    },
+    Lock {
+        who: u8,
+        locked: bool,
+    },
+    Kick {
+        who: u8,
+        target: u8,
+    },
+    Settings {
+        who: u8,
+        most: u8,
+        share: Option<bool>,
+    },
+    Rotate {
+        who: u8,
+    },
+    Stats {
+        who: u8,
+    },
+    Turn {
+        who: u8,
+    },
+    Ping {
+        who: u8,
+        last_seq: Option<u8>,
+    },
+    Raw {
+        who: u8,
+        text: String,
+    },
+    Malformed {
+        who: u8,
+    },
+    Query {
+        room: u8,
+        proof: u8,
+    },
     /// Answers one of the questions that are open.
-    Answer { which: u8, how: How },
+    Answer {
+        which: u8,
+        how: How,
+    },
     /// Answers all of them, as a healthy shell would.
     AnswerAll,
-    Pass { milliseconds: u32 },
+    Pass {
+        milliseconds: u32,
+    },
     Drain,
 }
 
@@ -87,7 +158,10 @@ fuzz_target!(|ops: Vec<Op>| {
         world.drain();
         let stats = world.server.stats();
         assert_eq!(stats.connections, world.open.len(), "it knows exactly the connections that are open");
-        assert!(stats.participants <= stats.rooms * usize::from(limits::PARTICIPANTS_MAX), "a room has more seats than it may");
+        assert!(
+            stats.participants <= stats.rooms * usize::from(limits::PARTICIPANTS_MAX),
+            "a room has more seats than it may"
+        );
     }
     // In the end everybody goes, time passes, and nothing is left behind.
     for connection in world.open.keys().copied().collect::<Vec<_>>() {
@@ -141,7 +215,12 @@ impl World {
         match Request::decode(text) {
             Ok(request) => self.input(Input::Message { connection, request }),
             Err((request_id, error)) => {
-                self.input(Input::Malformed { connection, request_id, code: error.code(), detail: error.to_string() });
+                self.input(Input::Malformed {
+                    connection,
+                    request_id,
+                    code: error.code(),
+                    detail: error.to_string(),
+                });
             }
         }
     }
@@ -194,17 +273,21 @@ impl World {
                 );
             }
             Op::Toggle { who, kind, on } => {
-                let kind = ["toggle_audio", "toggle_video", "toggle_screen", "toggle_hand"][usize::from(kind) % 4];
+                let kind =
+                    ["toggle_audio", "toggle_video", "toggle_screen", "toggle_hand"][usize::from(kind) % 4];
                 self.say(who, json!({"type": kind, "enabled": on}));
             }
             Op::SetPassword { who, right, hint } => {
-                let mut message = json!({"type": "set_room_password", "password": if right { "right" } else { "other" }});
+                let mut message =
+                    json!({"type": "set_room_password", "password": if right { "right" } else { "other" }});
                 if hint {
                     message["hint"] = json!("a hint");
                 }
                 self.say(who, message);
             }
-            Op::ClearPassword { who } => self.say(who, json!({"type": "clear_room_password", "requestId": 7})),
+            Op::ClearPassword { who } => {
+                self.say(who, json!({"type": "clear_room_password", "requestId": 7}))
+            }
             Op::Lock { who, locked } => self.say(who, json!({"type": "lock_room", "locked": locked})),
             Op::Kick { who, target } => self.say(who, json!({"type": "kick", "targetId": user_id(target)})),
             Op::Settings { who, most, share } => {
@@ -232,7 +315,11 @@ impl World {
             Op::Query { room, proof } => {
                 self.next += 1;
                 self.queries.insert(self.next);
-                self.input(Input::Query { query: QueryId(self.next), room: room_of(room), link_proof: LinkProof::from_bytes([proof % 3; 32]) });
+                self.input(Input::Query {
+                    query: QueryId(self.next),
+                    room: room_of(room),
+                    link_proof: LinkProof::from_bytes([proof % 3; 32]),
+                });
             }
             Op::Answer { which, how } => {
                 if !self.questions.is_empty() {
@@ -281,7 +368,11 @@ impl World {
                 }
             }
             Question::Hash { job, password } => {
-                let result = if failure.is_some() { Err(Busy(Duration::from_secs(1))) } else { Ok(format!("hash of {password}")) };
+                let result = if failure.is_some() {
+                    Err(Busy(Duration::from_secs(1)))
+                } else {
+                    Ok(format!("hash of {password}"))
+                };
                 self.input(Input::PasswordHashed { job, result });
             }
             Question::Check { job, right } => {
@@ -301,7 +392,10 @@ impl World {
                     self.server.handle_timeout(self.now);
                     self.drain();
                     if let Some(next) = self.server.poll_timeout() {
-                        assert!(next > self.now.at, "a timer that is due again at once never lets the shell sleep");
+                        assert!(
+                            next > self.now.at,
+                            "a timer that is due again at once never lets the shell sleep"
+                        );
                     }
                 }
                 _ => {
@@ -323,7 +417,8 @@ impl World {
             let Some(output) = self.server.poll_output() else { return };
             match output {
                 Output::Send { connection, frame } => {
-                    let last = self.open.get_mut(&connection).expect("sent to a connection that is not there");
+                    let last =
+                        self.open.get_mut(&connection).expect("sent to a connection that is not there");
                     let received = Received::decode(&frame.encode()).expect("a client can read every frame");
                     if let Some(seq) = received.seq {
                         // A seat may be taken over from another connection, so the first number seen here may be any.
@@ -338,7 +433,9 @@ impl World {
                     assert!(self.open.remove(&connection).is_some(), "closed a connection that is not there");
                 }
                 Output::LoadRoom { job, room } => self.questions.push(Question::Load { job, room }),
-                Output::SaveRoom { job, room, record, .. } => self.questions.push(Question::Save { job, room, record }),
+                Output::SaveRoom { job, room, record, .. } => {
+                    self.questions.push(Question::Save { job, room, record })
+                }
                 Output::HashPassword { job, password } => {
                     self.questions.push(Question::Hash { job, password: password.expose().to_owned() });
                 }
@@ -346,7 +443,9 @@ impl World {
                     let right = hash.is_some_and(|hash| hash == format!("hash of {}", password.expose()));
                     self.questions.push(Question::Check { job, right });
                 }
-                Output::Meta { query, .. } => assert!(self.queries.remove(&query.0), "an answer to a question that nobody asked"),
+                Output::Meta { query, .. } => {
+                    assert!(self.queries.remove(&query.0), "an answer to a question that nobody asked")
+                }
             }
         }
         panic!("one input caused {OUTPUTS_PER_INPUT} outputs");
@@ -399,5 +498,8 @@ fn user_id(user: u8) -> String {
 }
 
 fn proof_text(proof: u8) -> String {
-    serde_json::to_value(LinkProof::from_bytes([proof % 3; 32])).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    serde_json::to_value(LinkProof::from_bytes([proof % 3; 32]))
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }

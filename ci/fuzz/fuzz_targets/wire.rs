@@ -78,14 +78,17 @@ fn opening(frame: &str) {
 /// A genuine payload with some of its characters replaced opens only if it is still the same.
 fn changed_on_the_way(data: &[u8]) {
     static GENUINE: OnceLock<String> = OnceLock::new();
-    let genuine = GENUINE.get_or_init(|| match sealer(7, 2).seal(Kind::Offer, Some(UserId::from_bytes([1; 16])), r#"{"sdp":"v=0"}"#) {
-        Payload::Sealed(text) => text,
-        Payload::Plain(_) => panic!("a sealer with a secret seals"),
+    let genuine = GENUINE.get_or_init(|| {
+        match sealer(7, 2).seal(Kind::Offer, Some(UserId::from_bytes([1; 16])), r#"{"sdp":"v=0"}"#) {
+            Payload::Sealed(text) => text,
+            Payload::Plain(_) => panic!("a sealer with a secret seals"),
+        }
     });
     let mut changed = genuine.clone().into_bytes();
     for pair in data.chunks_exact(2).take(8) {
         let place = usize::from(pair[0]) % changed.len();
-        changed[place] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[usize::from(pair[1] & 63)];
+        changed[place] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[usize::from(pair[1] & 63)];
     }
     let changed = String::from_utf8(changed).expect("only letters were put in");
     let mut receiver = sealer(7, 1);
@@ -93,6 +96,9 @@ fn changed_on_the_way(data: &[u8]) {
     let opened = receiver.open(Kind::Offer, sender, false, &Payload::Sealed(changed.clone()));
     assert_eq!(opened.is_ok(), changed == *genuine, "{changed}");
     if opened.is_ok() {
-        assert!(receiver.open(Kind::Offer, sender, false, &Payload::Sealed(changed)).is_err(), "it opens only once");
+        assert!(
+            receiver.open(Kind::Offer, sender, false, &Payload::Sealed(changed)).is_err(),
+            "it opens only once"
+        );
     }
 }
