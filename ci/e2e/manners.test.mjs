@@ -164,6 +164,7 @@ scenario('the password is asked for, its hint comes only after a wrong one, and 
     await ana.open(room.url);
     const page = () => ana.page.evaluate(() => document.body.textContent);
     await ana.press('#join');
+    await ana.doorAnswers();
     await ana.page.waitForSelector('#password', { visible: true });
     assert.ok(!(await page()).includes('Bruges'), 'no hint before a try');
     await ana.picture(`password-asked-${sealed ? 'sealed' : 'open'}`);

@@ -31,7 +31,7 @@ const later = [
 ];
 
 /** @param {App} app @param {Session} session @returns {View} */
-export function show(app, session) {
+export function showCall(app, session) {
   const { devices, link } = session;
   const call = /** @type {Call} */ (session.call);
   const title = roomTitle(session.roomId);
@@ -80,7 +80,7 @@ export function show(app, session) {
     notices.banner, stage.root, aside, bar.root, notices.root, notices.urgent);
   stage.alone.append(
     h('p', null, t('call.alone')),
-    h('div', { class: 'buttons' }, button('copy', t('call.copyInvite'), copyLink, { class: 'primary' }), button('invite', t('call.moreWays'), openInvite)));
+    h('div', { class: 'buttons' }, button('copy', t('key.copy'), copyLink, { class: 'primary' }), button('invite', t('call.moreWays'), openInvite)));
   app.root.append(root);
 
   function draw() {
@@ -105,10 +105,10 @@ export function show(app, session) {
     const lost = snapshot.signaling === 'reconnecting';
     if (lost !== wasLost) {
       wasLost = lost;
-      notices.interrupt(lost ? t('banner.disconnectedShort') : '');
+      notices.interrupt(lost ? t('banner.disconnected') : '');
       if (!lost) notices.say(t('notice.reconnected'), 'check');
     }
-    if (lost) notices.show('lost', t('banner.reconnecting'), { label: t('banner.retry'), press: () => call.retryNow() });
+    if (lost) notices.show('lost', t('banner.reconnecting'), { label: t('page.retry'), press: () => call.retryNow() });
     else notices.clear('lost');
     for (const remote of snapshot.remotes) {
       const key = `refused-${remote.userId}`;
@@ -141,7 +141,7 @@ export function show(app, session) {
     if (!forTalk) await devices.setMicrophone(on);
     call.setAudioEnabled(on);
     notices.clear('talking');
-    if (!forTalk) notices.interrupt(on ? t('self.unmuted') : t('self.muted'));
+    if (!forTalk) notices.interrupt(on ? t('banner.unmuted') : t('banner.muted'));
   }
 
   /** @param {boolean} on */
@@ -272,7 +272,7 @@ export function show(app, session) {
 
   async function copyLink() {
     const { copyText } = await import('./dialogs.js');
-    if (await copyText(inviteUrl())) notices.say(t('notice.copied'), 'copy');
+    if (await copyText(inviteUrl())) notices.say(t('page.copied'), 'copy');
     else openInvite();
   }
 
@@ -294,7 +294,7 @@ export function show(app, session) {
     if (kind === 'chat' && panel?.kind === 'chat') return;
     // Mutes are common: the tile shows them, and only joins, leaves and requests are told.
     if (kind === 'muted' && snapshot.remotes.length > 3) return;
-    notices.say(t(`notice.${kind}`, { name: name || t('guest') }), NOTICE_ICONS[kind] ?? '');
+    notices.say(t(`notice.${kind}`, { name: name || t('page.guest') }), NOTICE_ICONS[kind] ?? '');
     if (kind === 'refused') stage.root.querySelector(`[data-user-id="${CSS.escape(userId)}"]`)?.scrollIntoView();
   }
 
@@ -315,7 +315,7 @@ export function show(app, session) {
     finished = true;
     devices.close();
     session.call = null;
-    session.ended = end && (await import('./failures.js')).explain(end, { room: title }).text;
+    session.ended = end && (await import('./failures.js')).explain(end).text;
     app.show('left', session);
   }
   let finished = false;

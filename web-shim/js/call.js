@@ -6,6 +6,7 @@ import { browserEnvironment } from './environment.js';
 import { CallError } from './errors.js';
 import { toBase64Url } from './link.js';
 import { Mesh } from './mesh.js';
+import { CAMERA, SCREEN } from './peer-link.js';
 import { Roster } from './roster.js';
 import { Sealer, deriveLinkProof } from './seal.js';
 import { Signaling } from './signaling.js';
@@ -16,12 +17,8 @@ import { LIMITS, readChat, readMedia } from './wire.js';
 /** @import { PeerLink } from './peer-link.js' */
 /** @import { Member } from './roster.js' */
 
-export { CallError };
-
 const AGENT = 'snug-web/1';
 const MICROPHONE = 0;
-const CAMERA = 1;
-const SCREEN = 2;
 const SCREEN_SOUND = 3;
 /** At most one `change` in this time. */
 const CHANGE_MS = 50;
@@ -31,7 +28,7 @@ const FORGET_MS = 30_000;
 /** The half-second tick came this late: the machine slept. */
 const SLEPT_MS = 5000;
 /** After these the call is over although links may still carry media. */
-const FINAL = new Set(['KICKED', 'REPLACED']);
+const FOR_GOOD = new Set(['KICKED', 'REPLACED']);
 
 /**
  * Events: `change` (the snapshot is another one), `notice` (detail: Notice), `ended` (detail: CallEnd).
@@ -420,7 +417,7 @@ export class Call extends EventTarget {
   /** @param {CallError} error */
   #onEnded(error) {
     this.#ending = error;
-    if (FINAL.has(error.code) || !this.#self.mesh.anyConnected) this.#finish(error);
+    if (FOR_GOOD.has(error.code) || !this.#self.mesh.anyConnected) this.#finish(error);
   }
 
   /** @param {CallError} error */

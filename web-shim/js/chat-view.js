@@ -41,7 +41,7 @@ export function chatPanel(call, close) {
   const form = h('form', { class: 'chat-form', onsubmit: (/** @type {Event} */ event) => { event.preventDefault(); send(); } },
     input, iconButton('send', t('chat.send'), () => {}, { type: 'submit', class: 'icon-button primary' }));
   const root = h('div', { class: 'panel-inner' },
-    h('div', { class: 'panel-head' }, h('h2', null, t('chat.title')), iconButton('close', t('chat.close'), close)),
+    h('div', { class: 'panel-head' }, h('h2', null, t('control.chat')), iconButton('close', t('page.close'), close)),
     log, h('p', { class: 'quiet chat-note' }, t('chat.note')), form);
   const clock = new Intl.DateTimeFormat(document.documentElement.lang, { hour: 'numeric', minute: '2-digit' });
   /** @type {Set<string>} */
@@ -74,7 +74,7 @@ export function chatPanel(call, close) {
       const follows = lastFrom === message.fromId;
       lastFrom = message.fromId;
       log.append(h('div', { class: `message${message.own ? ' own' : ''}${follows ? ' follows' : ''}` },
-        h('p', { class: 'message-head' }, h('bdi', null, message.own ? t('you') : message.name || t('guest')), ' ', h('time', null, clock.format(message.sentAt))),
+        h('p', { class: 'message-head' }, h('bdi', null, message.own ? t('page.you') : message.name || t('page.guest')), ' ', h('time', null, clock.format(message.sentAt))),
         h('p', { class: 'message-text', dir: 'auto' }, ...linkify(message.text))));
       if (atEnd || message.own) log.scrollTop = log.scrollHeight;
     }

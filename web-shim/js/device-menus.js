@@ -8,7 +8,7 @@ import { button, h, icon, t } from './page.js';
 
 const SEGMENTS = 12;
 /** So long may the microphone be silent before the page asks about it. */
-const SILENCE_MS = 7000;
+const UNHEARD_MS = 7000;
 
 /**
  * @param {Devices} devices
@@ -81,7 +81,7 @@ function microphoneMeter(devices) {
     if (level > 0.25 || !meter?.awake) heard = now;
     const lit = Math.round(level * SEGMENTS);
     segments.forEach((segment, at) => segment.classList.toggle('lit', at < lit));
-    hint.hidden = !meter || now - heard < SILENCE_MS;
+    hint.hidden = !meter || now - heard < UNHEARD_MS;
   }, 80);
   devices.addEventListener('change', follow);
   follow();

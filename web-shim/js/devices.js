@@ -7,7 +7,7 @@ import { recall, remember } from './page.js';
 /** @typedef {{audio?: boolean, video?: boolean}} Wanted */
 
 /** Asking again after a track ended by itself, so that unplugging and background pauses heal. */
-const RETRY_MS = 800;
+const BUSY_RETRY_MS = 800;
 
 export class Devices extends EventTarget {
   /** @type {MediaStreamTrack | null} */
@@ -133,7 +133,7 @@ export class Devices extends EventTarget {
       this.open({ audio, video: !audio });
     };
     if (document.hidden) document.addEventListener('visibilitychange', again, { once: true });
-    else setTimeout(again, RETRY_MS);
+    else setTimeout(again, BUSY_RETRY_MS);
   }
 
   /** Keeps what the person wants on, for this visit and the next. @param {Wanted} wanted */
@@ -213,7 +213,7 @@ export class Devices extends EventTarget {
 function problemOf(error, need) {
   const name = error instanceof DOMException ? error.name : '';
   if (name === 'NotAllowedError' || name === 'SecurityError') {
-    return /system/i.test(/** @type {DOMException} */ (error).message) ? 'device.blockedBySystem' : `device.blocked.${browser()}`;
+    return /system/i.test(/** @type {DOMException} */ (error).message) ? 'device.blockedBySystem' : `blocked.${browser()}`;
   }
   if (name === 'NotFoundError' || name === 'OverconstrainedError') {
     return need.audio && need.video ? 'device.none' : need.audio ? 'device.noMicrophone' : 'device.noCamera';

@@ -14,7 +14,7 @@ export function openDialog(title, content, options = {}) {
     'aria-labelledby': 'dialog-title',
     onclose: () => { dialog.remove(); options.onclose?.(); },
     onclick: (/** @type {MouseEvent} */ event) => { if (event.target === dialog) dialog.close(); },
-  }, h('div', { class: 'dialog-head' }, h('h2', { id: 'dialog-title' }, title), iconButton('close', t('close'), () => dialog.close())),
+  }, h('div', { class: 'dialog-head' }, h('h2', { id: 'dialog-title' }, title), iconButton('close', t('page.close'), () => dialog.close())),
   h('div', { class: 'dialog-body' }, ...content));
   document.body.append(dialog);
   dialog.showModal();
@@ -28,7 +28,7 @@ export function openDialog(title, content, options = {}) {
 export function confirmDialog(title, content, label, act) {
   /** @type {HTMLDialogElement} */
   const dialog = openDialog(title, [...content, h('div', { class: 'buttons' },
-    button('', t('cancel'), () => dialog.close()),
+    button('', t('page.cancel'), () => dialog.close()),
     button('', label, () => { dialog.close(); act(); }, { class: 'danger' }))]);
 }
 
@@ -38,7 +38,7 @@ export function copyField(label, text, id) {
   input.value = text;
   const said = h('span', { role: 'status', class: 'quiet' });
   return h('div', { class: 'field' }, h('label', { for: id }, label), h('div', { class: 'copy-row' }, input,
-    button('copy', t('copy'), async () => { said.textContent = t((await copyText(text, input)) ? 'copied' : 'copyByHand'); })), said);
+    button('copy', t('page.copy'), async () => { said.textContent = t((await copyText(text, input)) ? 'page.copied' : 'page.copyByHand'); })), said);
 }
 
 /** @param {string} text @param {HTMLInputElement} [field] selected when the browser does not let the page copy */

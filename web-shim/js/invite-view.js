@@ -10,7 +10,7 @@ import { qrSvg } from './qr.js';
 /** @param {{url: string, title: string, sealed: boolean, room: RoomInfo | null}} invite */
 export function openInvite({ url, title, sealed, room }) {
   const canShare = typeof navigator.share === 'function';
-  openDialog(t('invite.title'), [
+  openDialog(t('call.invite'), [
     copyField(t('invite.link'), url, 'invite-link'),
     canShare && button('share', t('invite.share'), () => navigator.share({ title: `Snug · ${title}`, url }).catch(() => {}), { class: 'primary' }),
     h('div', { class: 'qr' }, qrSvg(url, t('invite.qr'))),

@@ -34,7 +34,7 @@ async function newRoomId() {
 }
 
 /** @param {App} app @returns {View} */
-export function show(app) {
+export function showLanding(app) {
   document.title = 'Snug';
   const links = () => import('./link.js');
 

@@ -6,7 +6,7 @@ import { button, h, icon, roomTitle, t } from './page.js';
 /** @import { App, Session, View } from './view.d.ts' */
 
 /** @param {App} app @param {Session} session @returns {View} */
-export function show(app, session) {
+export function showLeft(app, session) {
   const title = roomTitle(session.roomId);
   document.title = `${title} · Snug`;
   const heading = h('h1', { tabindex: -1 }, t(session.ended ? 'left.ended' : 'left.title'));
@@ -17,7 +17,7 @@ export function show(app, session) {
       h('p', { id: 'left-reason' }, session.ended ?? t('left.text', { room: title })),
       h('div', { class: 'buttons' },
         button('retry', t('left.rejoin'), () => app.show('prejoin', session), { id: 'rejoin', class: 'primary' }),
-        button('', t('left.home'), () => app.go('/'), { id: 'home' }))),
+        button('', t('page.start'), () => app.go('/'), { id: 'home' }))),
   );
   return { focus: heading, dispose() {} };
 }

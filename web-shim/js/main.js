@@ -5,12 +5,12 @@ import { applyTheme, loadLanguage, recall } from './page.js';
 
 /** @import { App, View, ViewName } from './view.d.ts' */
 
-/** @type {Record<ViewName, () => Promise<{show: (app: App, session: any) => View}>>} */
+/** @type {Record<ViewName, () => Promise<(app: App, session: any) => View>>} */
 const views = {
-  landing: () => import('./landing.js'),
-  prejoin: () => import('./prejoin.js'),
-  call: () => import('./call-view.js'),
-  left: () => import('./left.js'),
+  landing: async () => (await import('./landing.js')).showLanding,
+  prejoin: async () => (await import('./prejoin.js')).showPrejoin,
+  call: async () => (await import('./call-view.js')).showCall,
+  left: async () => (await import('./left.js')).showLeft,
 };
 
 /** @type {View | null} */
@@ -24,7 +24,7 @@ const app = {
   root: /** @type {HTMLElement} */ (document.getElementById('app')),
   async show(name, session) {
     const mine = ++turn;
-    const [{ show }] = await Promise.all([views[name](), loadLanguage()]);
+    const [show] = await Promise.all([views[name](), loadLanguage()]);
     // Somebody navigated again while the module was on its way.
     if (mine !== turn) return;
     const first = !current;

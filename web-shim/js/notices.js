@@ -71,7 +71,7 @@ export class Notices {
     old?.remove();
     const line = h('div', { class: 'banner-line', 'data-text': text, 'data-banner': key }, icon('warn'), h('p', null, text),
       action ? button('', action.label, action.press, { class: 'small' }) : null,
-      closable ? iconButton('close', t('close'), () => this.clear(key)) : null);
+      closable ? iconButton('close', t('page.close'), () => this.clear(key)) : null);
     this.#banners.set(key, line);
     this.banner.append(line);
   }

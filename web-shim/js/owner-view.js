@@ -41,7 +41,7 @@ export function openRoomOptions({ call, session }) {
   const hint = h('input', { id: 'room-hint', type: 'text', maxlength: 128, autocomplete: 'off' });
   const now = h('p', null);
   const clear = button('', t('room.passwordClear'), async () => {
-    if (await attempt(() => call.clearPassword(), t('room.passwordCleared'))) drawPassword(false);
+    if (await attempt(() => call.clearPassword(), t('room.saved'))) drawPassword(false);
   });
   /** @param {boolean} enabled */
   function drawPassword(enabled) {
@@ -51,7 +51,7 @@ export function openRoomOptions({ call, session }) {
   drawPassword(room.passwordEnabled);
   async function savePassword() {
     if (!password.value) return password.focus();
-    if (await attempt(() => call.setPassword(password.value, hint.value.trim() || undefined), t('room.passwordSaved'))) {
+    if (await attempt(() => call.setPassword(password.value, hint.value.trim() || undefined), t('room.saved'))) {
       session.password = password.value;
       password.value = '';
       drawPassword(true);
@@ -69,7 +69,7 @@ export function openRoomOptions({ call, session }) {
     recovery.replaceChildren(url ? copyField(t('room.recovery'), url, 'recovery-link') : h('p', null, t('room.noToken')));
   }
   drawRecovery();
-  const rotate = button('', t('room.rotate'), () => confirmDialog(t('room.rotate'), [h('p', null, t('room.rotateText'))], t('room.rotateDo'), async () => {
+  const rotate = button('', t('room.rotate'), () => confirmDialog(t('room.rotate'), [h('p', null, t('room.rotateText'))], t('room.rotate'), async () => {
     openRoomOptions({ call, session });
     const shown = /** @type {HTMLElement | null} */ (document.querySelector('#room-status'));
     try {
@@ -91,7 +91,7 @@ export function openRoomOptions({ call, session }) {
   }, (error) => stats.append(explain(error).text));
 
   status.id = 'room-status';
-  openDialog(t('room.title'), [
+  openDialog(t('control.room'), [
     status,
     h('section', null, h('h3', null, t('room.door')),
       setting(t('room.lock'), room.locked, (on) => call.lock(on)),

@@ -91,14 +91,14 @@ export function remember(key, value) {
 
 /**
  * The languages of the page, each with its table; only the one shown is fetched.
- * @type {Record<string, {name: string, load: () => Promise<{TABLE: Record<string, string>}>}>}
+ * @type {Record<string, {name: string, load: () => Promise<{TABLE: Record<string, Record<string, string>>}>}>}
  */
 const LANGUAGES = {
   en: { name: 'English', load: () => import('./strings.js') },
   de: { name: 'Deutsch', load: () => import('./strings-de.js') },
 };
 let language = 'en';
-/** @type {Record<string, string>} */
+/** @type {Record<string, Record<string, string>>} */
 let table = {};
 
 /** Takes the language that a person chose here, else the first of the browser's that the page speaks. */
@@ -109,15 +109,16 @@ export async function loadLanguage() {
   document.documentElement.lang = language;
 }
 
-/** The sentence of `key` in the language shown. @param {string} key @param {Record<string, string | number>} [values] put in for the braces */
+/** The sentence of `group.name` in the language shown; empty where there is none. @param {string} key @param {Record<string, string | number>} [values] put in for the braces */
 export function t(key, values = {}) {
-  return table[key].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+  const [group, name] = key.split('.');
+  return (table[group][name] ?? '').replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 }
 
 /** @param {() => void} refresh draws the page again, in another language */
 export function languageSwitch(refresh) {
   const select = h('select', {
-    id: 'language', class: 'language', 'aria-label': t('language'),
+    id: 'language', class: 'language', 'aria-label': t('page.language'),
     onchange: () => {
       remember('language', select.value);
       refresh();

@@ -31,8 +31,8 @@ import { LIMITS, encode, parseChannelMessage, readCandidate, readDescription, re
 
 /** The sections of an offer, in order. */
 const KINDS = ['audio', 'video', 'video', 'audio'];
-const CAMERA = 1;
-const SCREEN = 2;
+export const CAMERA = 1;
+export const SCREEN = 2;
 
 // How long a link may be without packets before this side acts: the newer participant acts, the other one when that did not help.
 const INTERRUPTED_MS = { newer: 2000, older: 6000 };

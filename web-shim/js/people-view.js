@@ -23,7 +23,7 @@ export function peoplePanel({ call, stage, close }) {
   const list = h('ul', { class: 'people' });
   const heading = h('h2', { tabindex: -1 });
   const root = h('div', { class: 'panel-inner' },
-    h('div', { class: 'panel-head' }, heading, iconButton('close', t('people.close'), close)), list);
+    h('div', { class: 'panel-head' }, heading, iconButton('close', t('page.close'), close)), list);
   /** @type {Map<string, ReturnType<typeof personRow>>} */
   const rows = new Map();
 
@@ -67,7 +67,7 @@ function personRow({ userId, name: firstName, self }, { call, stage }) {
   const pin = iconButton('pin', '', () => { stage.pin(self ? 'self' : userId); drawPin(); });
   const kick = iconButton('kick', '', askKick, { hidden: true });
   const voice = volume(userId, () => t('people.volume', { name }));
-  const screen = volume(`${userId}/screen`, () => t('people.screenVolume', { name }));
+  const screen = volume(`${userId}/screen`, () => t('people.volume', { name }));
   const root = h('li', { 'data-person': userId }, avatar,
     h('div', { class: 'person' }, h('div', { class: 'person-line' }, label, marks), words, !self && canSetVolume && voice.root, !self && canSetVolume && screen.root),
     pin, kick);
@@ -88,8 +88,8 @@ function personRow({ userId, name: firstName, self }, { call, stage }) {
 
   function askKick() {
     let lock = true;
-    confirmDialog(t('people.kickTitle', { name }), [h('p', null, t('people.kickText')), toggle(t('people.kickLock'), lock, (on) => { lock = on; })],
-      t('people.kickDo'), async () => {
+    confirmDialog(`${t('people.kick', { name })}?`, [h('p', null, t('people.kickText')), toggle(t('people.kickLock'), lock, (on) => { lock = on; })],
+      t('people.kick', { name }), async () => {
         // The door is shut first, or the person could be back at once.
         if (lock) await call.lock(true).catch(() => {});
         await call.kick(userId).catch(() => {});
@@ -121,8 +121,8 @@ function personRow({ userId, name: firstName, self }, { call, stage }) {
       screen.label();
       /** @type {[boolean, string, string][]} */
       const flags = [
-        [person.owner, 'owner', 'tile.owner'], [hand, 'hand', 'tile.hand'], [shares, 'share', 'people.shares'],
-        [!audio, 'mic-off', 'tile.muted'], [!video, 'cam-off', 'people.noCamera'],
+        [person.owner, 'owner', 'tile.owner'], [hand, 'hand', 'tile.hand'], [shares, 'share', 'tile.shares'],
+        [!audio, 'mic-off', 'tile.muted'], [!video, 'cam-off', 'tile.noCamera'],
       ];
       marks.replaceChildren(...flags.filter(([on]) => on).map(([, iconName, text]) =>
         h('span', { title: t(text) }, icon(iconName), h('span', { class: 'unseen' }, t(text)))));
@@ -135,7 +135,7 @@ function linkWords(remote) {
   if (remote.link === 'refused') return t('link.refused');
   if (remote.link !== 'connected') return t(`link.${remote.link}`);
   const parts = [t(`quality.${remote.quality}`)];
-  if (remote.path) parts.push(t(`path.${remote.path}`));
+  if (remote.path) parts.push(t(`link.${remote.path}`));
   if (remote.roundTripMs !== null) parts.push(`${Math.round(remote.roundTripMs)} ms`);
   if (remote.loss !== null && remote.loss >= 0.01) parts.push(t('link.loss', { n: Math.round(remote.loss * 100) }));
   if (remote.away) parts.push(t('link.away'));

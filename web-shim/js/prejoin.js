@@ -11,7 +11,7 @@ import { button, field, h, hue, icon, iconButton, initials, languageSwitch, reca
 const META_EVERY_MS = 10000;
 
 /** @param {App} app @param {Session} [known] the visit, when the person was here a moment ago @returns {View} */
-export function show(app, known) {
+export function showPrejoin(app, known) {
   const roomId = location.pathname.split('/')[2]?.toLowerCase() ?? '';
   const title = roomTitle(roomId);
   document.title = `${title} · Snug`;
@@ -40,7 +40,7 @@ export function show(app, known) {
   const name = h('input', { id: 'name', type: 'text', maxlength: 64, autocomplete: 'nickname', placeholder: t('prejoin.nameHint') });
   name.value = session?.name ?? recall('name', '');
   const password = h('input', { id: 'password', type: 'password', maxlength: 256, autocomplete: 'off', 'aria-describedby': 'prejoin-status' });
-  const passwordField = field(t('prejoin.password'), password);
+  const passwordField = field(t('room.password'), password);
   passwordField.hidden = !session?.password;
   password.value = session?.password ?? '';
   const status = h('div', { id: 'prejoin-status', class: 'problem', role: 'status' });
@@ -145,7 +145,7 @@ export function show(app, known) {
     mirror.classList.toggle('troubled', Boolean(devices.problem));
     const hopeless = /insecure|unsupported/.test(devices.problem ?? '');
     turnOn.hidden = devices.problem ? hopeless : Boolean(camera || microphone);
-    turnOn.lastElementChild?.replaceChildren(t(devices.problem ? 'prejoin.tryAgain' : 'prejoin.turnOn'));
+    turnOn.lastElementChild?.replaceChildren(t(devices.problem ? 'page.retry' : 'prejoin.turnOn'));
     joinMuted.hidden = Boolean(devices.asked && !microphone && !camera && devices.problem);
     if (!menusMade && (camera || microphone)) {
       menusMade = true;
@@ -210,13 +210,13 @@ export function show(app, known) {
   async function drawRoom(meta, sealer) {
     const people = await Promise.all((meta.participants ?? []).map(async ({ userId, displayName }) => {
       try {
-        return String(/** @type {{name: string}} */ (await sealer.open('name', userId, '*', displayName)).name) || t('guest');
+        return String(/** @type {{name: string}} */ (await sealer.open('name', userId, '*', displayName)).name) || t('page.guest');
       } catch {
-        return t('guest');
+        return t('page.guest');
       }
     }));
     chips.replaceChildren(...[
-      meta.passwordEnabled && h('span', { class: 'chip' }, icon('lock'), t('prejoin.hasPassword')),
+      meta.passwordEnabled && h('span', { class: 'chip' }, icon('lock'), t('room.password')),
       meta.locked && h('span', { class: 'chip' }, icon('lock'), t('prejoin.isLocked')),
     ].filter((chip) => chip instanceof Node));
     if (meta.passwordEnabled && !session?.link.ownerToken) passwordField.hidden = false;
@@ -266,7 +266,7 @@ export function show(app, known) {
       if (renamed && session.call) dropCall();
       const { Call } = await import('./call.js');
       const call = session.call ??= new Call({
-        link: session.link, name: session.name || t('guest'), password: session.password, ownerToken: session.link.ownerToken,
+        link: session.link, name: session.name || t('page.guest'), password: session.password, ownerToken: session.link.ownerToken,
         microphone: devices.microphone, camera: devices.camera,
       });
       call.setAudioEnabled(Boolean(devices.microphone) && devices.wanted.audio);
@@ -306,7 +306,7 @@ export function show(app, known) {
   async function fail(end) {
     const { explain } = await import('./failures.js');
     const asksPassword = end.code === 'AUTH_FAILED' || end.code === 'AUTH_REQUIRED';
-    const said = explain(end, { triedPassword: Boolean(session?.password), room: title });
+    const said = explain(end, Boolean(session?.password));
     status.replaceChildren(h('p', null, icon('warn'), said.text));
     if (end.hint) status.append(h('p', null, t('prejoin.hint', { hint: end.hint })));
     if (asksPassword) {

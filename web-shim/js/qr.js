@@ -36,7 +36,7 @@ function correction(data, degree) {
 }
 
 /** @param {Uint8Array} bytes @returns {{version: number, codewords: number[]}} */
-function encode(bytes) {
+function encodeBytes(bytes) {
   const version = DATA.findIndex((size, at) => bytes.length + (at < 9 ? 2 : 3) <= size) + 1;
   if (!version) throw new RangeError(`${bytes.length} bytes are too many for a QR code of version 12`);
   const size = DATA[version - 1];
@@ -155,7 +155,7 @@ function penalty(grid) {
 
 /** @param {string} text @returns {boolean[][]} rows of modules, true is dark; without the quiet zone @throws {RangeError} when too long */
 export function qrMatrix(text) {
-  const { version, codewords } = encode(new TextEncoder().encode(text));
+  const { version, codewords } = encodeBytes(new TextEncoder().encode(text));
   const free = frame(version);
   const size = free.length;
   // Reserves the places of the format and version before data is laid out.

@@ -16,7 +16,7 @@ const COUNTER_BYTES = 8;
 const TAG_BYTES = 16;
 
 /** @type {Record<SealProblem, string>} */
-const MESSAGES = {
+const PROBLEMS = {
   not_sealed: "The payload is not sealed although this room's link has a secret.",
   no_secret: 'The payload is sealed and this link has no secret: ask for the whole link.',
   reflected: 'The relay sent our own payload back.',
@@ -27,7 +27,7 @@ const MESSAGES = {
 export class SealError extends Error {
   /** @param {SealProblem} problem */
   constructor(problem) {
-    super(MESSAGES[problem]);
+    super(PROBLEMS[problem]);
     this.name = 'SealError';
     this.problem = problem;
   }

@@ -19,17 +19,17 @@ import { shortcutSettings } from './shortcuts.js';
 export function openSettings({ devices, notices, shortcuts, refresh }) {
   const menus = deviceMenus(devices);
   const theme = h('select', { id: 'theme', onchange: () => { remember('theme', theme.value); applyTheme(theme.value); } },
-    ...['auto', 'light', 'dark'].map((name) => h('option', { value: name }, t(`settings.theme.${name}`))));
+    ...['auto', 'light', 'dark'].map((name) => h('option', { value: name }, t(`theme.${name}`))));
   theme.value = recall('theme', 'auto');
   const language = languageSwitch(refresh);
   language.removeAttribute('aria-label');
 
   openDialog(t('control.settings'), [
     h('section', null, h('h3', null, t('settings.devices')), menus.root),
-    h('section', null, h('h3', null, t('settings.looks')), field(t('settings.theme'), theme), field(t('language'), language)),
-    h('section', null, h('h3', null, t('settings.notices')),
+    h('section', null, h('h3', null, t('settings.looks')), field(t('settings.theme'), theme), field(t('page.language'), language)),
+    h('section', null, h('h3', null, t('control.more')),
       toggle(t('settings.announce'), recall('announce', true), (on) => { remember('announce', on); notices.applyLoudness(); })),
-    h('section', null, h('h3', null, t('settings.keys')),
+    h('section', null, h('h3', null, t('control.shortcuts')),
       toggle(t('settings.shortcuts'), shortcutSettings().on, (on) => shortcuts.change(on, shortcutSettings().keys)),
       button('keys', t('control.shortcuts'), () => openShortcutList(shortcuts))),
   ], { onclose: menus.dispose });

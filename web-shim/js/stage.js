@@ -258,9 +258,9 @@ export class Stage {
 /** The words over a tile whose person cannot be seen or heard. @param {RemoteSnapshot} remote */
 function veilOf(remote) {
   if (remote.link === 'refused') return t(`refused.${remote.refusal ?? 'tampered'}`, { name: remote.name });
-  if (remote.link === 'connecting') return t('tile.connecting');
-  if (remote.link === 'interrupted') return t('tile.interrupted');
-  if (remote.link === 'closed') return t('tile.closed');
+  if (remote.link === 'connecting') return t('link.connecting');
+  if (remote.link === 'interrupted') return t('link.interrupted');
+  if (remote.link === 'closed') return t('link.closed');
   return '';
 }
 

@@ -10,8 +10,8 @@ const words = JSON.parse(readFileSync(new URL('../../assets/words.json', import.
 test('the_words_are_short_plain_and_said_once', () => {
   const all = [...words.adjectives, ...words.nouns];
   assert.equal(new Set(all).size, all.length);
-  assert.equal(words.adjectives.length, 128);
-  assert.equal(words.nouns.length, 256);
+  assert.equal(words.adjectives.length, 256);
+  assert.equal(words.nouns.length, 512);
   for (const word of all) assert.match(word, /^[a-z]{2,9}$/);
 });
 

@@ -137,7 +137,7 @@ export class Person {
   async join({ password = null, wait = true } = {}) {
     await this.press('#join');
     if (password !== null) {
-      await this.page.waitForSelector('#password', { visible: true, timeout: 30_000 });
+      await this.doorAnswers();
       await this.type('#password', password);
       await this.press('#join');
     }
@@ -145,11 +145,20 @@ export class Person {
     return this;
   }
 
+  /** Waits until the door has said no to the last press of Join. */
+  async doorAnswers() {
+    await until(`the door to answer ${this.name}`, () =>
+      this.page.evaluate(() => {
+        const busy = document.querySelector('#join')?.getAttribute('aria-busy') === 'true';
+        return !busy && document.querySelector('#prejoin-status')?.textContent.trim();
+      }),
+    );
+  }
+
   async online(timeout = 60_000) {
-    await until(`${this.name} to be online`, async () => {
-      const state = await this.state();
-      return state === 'online' ? state : (await this.text('#prejoin-status').catch(() => null), null);
-    }, { timeout });
+    await until(`${this.name} to be online`, async () => (await this.state()) === 'online' || this.page.evaluate(() => {
+      throw new Error(`the page says: ${document.querySelector('#prejoin-status, #left-reason, #banner')?.textContent}`);
+    }), { timeout });
   }
 
   state() {

@@ -1,6 +1,8 @@
 //! Packs the page and the assets into the binary: every file, its gzip form, and a tag of its content.
-//! Needs no node and no npm. Modules stay modules under their own names; only what a browser does not need (comments, white space,
-//! long local names) is taken out, which is a third of the page's weight.
+//! It takes out what a browser does not need (comments, white space, long local names) and joins the modules (`join.rs`). It needs no node and no npm,
+//! and nothing needs it to read or run the page: the modules work as they are written, from any file server.
+
+mod join;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,24 +22,29 @@ fn main() -> io::Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     let mut files = BTreeMap::new();
     collect(&root.join("web-shim"), "", &["html", "css"], &mut files)?;
-    collect(&root.join("web-shim/js"), "js/", &["js"], &mut files)?;
     collect(&root.join("assets"), "assets/", &["json", "svg", "png", "webmanifest"], &mut files)?;
+    let mut contents: BTreeMap<String, (&'static str, Vec<u8>)> = BTreeMap::new();
+    for (path, source) in &files {
+        contents.insert(path.clone(), (content_type(source), compact(source, fs::read(source)?)));
+    }
+    for (name, text) in join::join(&modules(&root.join("web-shim/js"))?) {
+        let script = compact_script(&name, &text).into_bytes();
+        contents.insert(format!("/js/{name}.js"), ("text/javascript; charset=utf-8", script));
+    }
 
     let mut table = String::from("pub(crate) static FILES: &[File] = &[\n");
-    for (index, (path, source)) in files.iter().enumerate() {
-        let content = compact(source, fs::read(source)?);
+    for (index, (path, (content_type, content))) in contents.iter().enumerate() {
         let plain = out.join(format!("{index}.plain"));
-        fs::write(&plain, &content)?;
+        fs::write(&plain, content)?;
         let gzip = out.join(format!("{index}.gz"));
-        zopfli::compress(Options::default(), Format::Gzip, &*content, fs::File::create(&gzip)?)?;
-        let tag: String = Sha256::digest(&content).iter().take(8).fold(String::new(), |mut tag, byte| {
+        zopfli::compress(Options::default(), Format::Gzip, content.as_slice(), fs::File::create(&gzip)?)?;
+        let tag: String = Sha256::digest(content).iter().take(8).fold(String::new(), |mut tag, byte| {
             write!(tag, "{byte:02x}").expect("a string takes all");
             tag
         });
         writeln!(
             table,
-            "    File {{ path: {path:?}, content_type: {:?}, etag: \"\\\"{tag}\\\"\", content: include_bytes!({:?}), gzip: include_bytes!({:?}) }},",
-            content_type(source),
+            "    File {{ path: {path:?}, content_type: {content_type:?}, etag: \"\\\"{tag}\\\"\", content: include_bytes!({:?}), gzip: include_bytes!({:?}) }},",
             plain,
             gzip
         )
@@ -69,21 +76,30 @@ fn collect(
     Ok(())
 }
 
+/// The page's modules by name.
+fn modules(folder: &Path) -> io::Result<join::Modules> {
+    let mut files = BTreeMap::new();
+    collect(folder, "", &["js"], &mut files)?;
+    let name = |path: &str| path.trim_start_matches('/').trim_end_matches(".js").to_owned();
+    files.iter().map(|(path, source)| Ok((name(path), fs::read_to_string(source)?))).collect()
+}
+
 /// The file without what only its writers need.
 fn compact(path: &Path, content: Vec<u8>) -> Vec<u8> {
-    let text = |content| String::from_utf8(content).unwrap_or_else(|_| panic!("{} is not UTF-8", path.display()));
     match path.extension().and_then(|extension| extension.to_str()) {
-        Some("js") => compact_script(path, &text(content)).into_bytes(),
-        Some("css" | "html") => compact_lines(&text(content)).into_bytes(),
+        Some("css" | "html") => {
+            let text = String::from_utf8(content).unwrap_or_else(|_| panic!("{} is not UTF-8", path.display()));
+            compact_lines(&text).into_bytes()
+        }
         _ => content,
     }
 }
 
-fn compact_script(path: &Path, source: &str) -> String {
+fn compact_script(name: &str, source: &str) -> String {
     let allocator = Allocator::default();
     let parsed = Parser::new(&allocator, source, SourceType::mjs()).parse();
     if let Some(error) = parsed.errors.first() {
-        panic!("{}: {error}", path.display());
+        panic!("{name}.js: {error}");
     }
     let mut program = parsed.program;
     let options = MinifierOptions {
@@ -115,7 +131,6 @@ fn content_type(path: &Path) -> &'static str {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("html") => "text/html; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
-        Some("js") => "text/javascript; charset=utf-8",
         Some("svg") => "image/svg+xml",
         Some("png") => "image/png",
         Some("webmanifest") => "application/manifest+json",
