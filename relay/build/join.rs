@@ -36,7 +36,10 @@ pub(crate) fn join(modules: &Modules) -> Modules {
             visit(name, "call", modules, &mut file_of, order);
         }
     }
-    parts.into_iter().map(|(file, order)| (file.to_owned(), joined(file, &order, modules, &file_of))).collect()
+    parts
+        .into_iter()
+        .map(|(file, order)| (file.to_owned(), joined(file, &order, modules, &file_of)))
+        .collect()
 }
 
 /// Puts what `name` imports before it, and then `name`, unless a file has it already.
@@ -67,7 +70,10 @@ fn joined(file: &str, order: &[&str], modules: &Modules, file_of: &BTreeMap<&str
             if let Some(import) = parse_import(name, line) {
                 let home = file_of[import.from];
                 if home != file {
-                    assert!(file != "main", "{name}.js: the first file must not import {home}.js before it is needed");
+                    assert!(
+                        file != "main",
+                        "{name}.js: the first file must not import {home}.js before it is needed"
+                    );
                     foreign.entry(home).or_default().extend(import.names);
                 }
                 continue;
@@ -75,7 +81,10 @@ fn joined(file: &str, order: &[&str], modules: &Modules, file_of: &BTreeMap<&str
             let statement = match line.strip_prefix("export ") {
                 Some(statement) => {
                     let declares = declaration(statement);
-                    exported.insert(declares.unwrap_or_else(|| panic!("{name}.js: export it where it is declared: {line}")));
+                    exported.insert(
+                        declares
+                            .unwrap_or_else(|| panic!("{name}.js: export it where it is declared: {line}")),
+                    );
                     statement
                 }
                 None => line,
@@ -83,7 +92,9 @@ fn joined(file: &str, order: &[&str], modules: &Modules, file_of: &BTreeMap<&str
             if let Some(declares) = declaration(statement)
                 && let Some(other) = declared.insert(declares, name)
             {
-                panic!("{name}.js and {other}.js both declare {declares}, and they are served as one file: rename one");
+                panic!(
+                    "{name}.js and {other}.js both declare {declares}, and they are served as one file: rename one"
+                );
             }
             body.push_str(&point_at_files(statement, file_of));
             body.push('\n');
@@ -100,8 +111,10 @@ fn point_at_files(line: &str, file_of: &BTreeMap<&str, &'static str>) -> String 
     let mut pieces = line.split("import('./");
     let mut pointed = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
-        let (module, rest) = piece.split_once(".js')").unwrap_or_else(|| panic!("an import() over two lines: {line}"));
-        let file = file_of.get(module).unwrap_or_else(|| panic!("import() of a module that there is not: {line}"));
+        let (module, rest) =
+            piece.split_once(".js')").unwrap_or_else(|| panic!("an import() over two lines: {line}"));
+        let file =
+            file_of.get(module).unwrap_or_else(|| panic!("import() of a module that there is not: {line}"));
         pointed.push_str(&format!("import('./{file}.js'){rest}"));
     }
     pointed
@@ -123,14 +136,19 @@ fn parse_import<'a>(name: &str, line: &'a str) -> Option<Import<'a>> {
         let (names, from) = rest.strip_suffix(".js';")?.split_once(" } from './")?;
         (!names.contains(" as ")).then(|| Import { from, names: names.split(", ").collect() })
     });
-    Some(parsed.unwrap_or_else(|| panic!("{name}.js: write it as import {{ a, b }} from './c.js'; instead of {line}")))
+    Some(parsed.unwrap_or_else(|| {
+        panic!("{name}.js: write it as import {{ a, b }} from './c.js'; instead of {line}")
+    }))
 }
 
 /// The name that a line at the top of a module declares.
 fn declaration(line: &str) -> Option<&str> {
     let line = line.strip_prefix("async ").unwrap_or(line);
-    let rest = ["function* ", "function ", "class ", "const ", "let "].iter().find_map(|kind| line.strip_prefix(kind))?;
-    let end = rest.find(|character: char| !(character.is_alphanumeric() || matches!(character, '_' | '$')))?;
+    let rest = ["function* ", "function ", "class ", "const ", "let "]
+        .iter()
+        .find_map(|kind| line.strip_prefix(kind))?;
+    let end =
+        rest.find(|character: char| !(character.is_alphanumeric() || matches!(character, '_' | '$')))?;
     (end > 0).then(|| &rest[..end])
 }
 

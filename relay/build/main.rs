@@ -88,7 +88,8 @@ fn modules(folder: &Path) -> io::Result<join::Modules> {
 fn compact(path: &Path, content: Vec<u8>) -> Vec<u8> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("css" | "html") => {
-            let text = String::from_utf8(content).unwrap_or_else(|_| panic!("{} is not UTF-8", path.display()));
+            let text =
+                String::from_utf8(content).unwrap_or_else(|_| panic!("{} is not UTF-8", path.display()));
             compact_lines(&text).into_bytes()
         }
         _ => content,

@@ -116,8 +116,11 @@ async fn meta(
         limit.take(client.address.into(), Instant::now())
     };
     if let Err(wait) = allowed {
-        let mut response =
-            refusal(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", "Too many requests from this network. Wait a moment.");
+        let mut response = refusal(
+            StatusCode::TOO_MANY_REQUESTS,
+            "RATE_LIMITED",
+            "Too many requests from this network. Wait a moment.",
+        );
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
         return response;
     }
@@ -132,7 +135,9 @@ async fn meta(
     let mut answer = match known {
         Some(meta) => serde_json::to_value(meta).expect("its keys are strings"),
         // The same for a room that exists and one that does not.
-        None => json!({"passwordEnabled": null, "locked": null, "maxParticipants": null, "participants": null}),
+        None => {
+            json!({"passwordEnabled": null, "locked": null, "maxParticipants": null, "participants": null})
+        }
     };
     answer["roomId"] = json!(room);
     no_store(Json(answer).into_response())
@@ -166,7 +171,9 @@ fn store_health(state: &StoreState) -> Value {
             health["quarantined"] = json!(quarantined);
             health["from"] = json!(from.code());
         }
-        StoreState::ReadOnly { reason } | StoreState::Unavailable { reason } => health["reason"] = json!(reason),
+        StoreState::ReadOnly { reason } | StoreState::Unavailable { reason } => {
+            health["reason"] = json!(reason)
+        }
         StoreState::Opening | StoreState::Ok | StoreState::DiskFull => {}
     }
     health
@@ -181,13 +188,19 @@ async fn websocket(
 ) -> Response<Body> {
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
-        Err(_) => return refusal(StatusCode::UPGRADE_REQUIRED, "BAD_MESSAGE", "This address speaks WebSocket only."),
+        Err(_) => {
+            return refusal(
+                StatusCode::UPGRADE_REQUIRED,
+                "BAD_MESSAGE",
+                "This address speaks WebSocket only.",
+            );
+        }
     };
     // A native client sends no Origin; a browser always does, so another site's page cannot get in.
     if let Some(origin) = headers.get(ORIGIN) {
-        let own = origin
-            .to_str()
-            .is_ok_and(|origin| page::is_own_origin(origin, site.authority_of(&headers), &site.allowed_origins));
+        let own = origin.to_str().is_ok_and(|origin| {
+            page::is_own_origin(origin, site.authority_of(&headers), &site.allowed_origins)
+        });
         if !own {
             return refusal(
                 StatusCode::FORBIDDEN,

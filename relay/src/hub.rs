@@ -216,7 +216,8 @@ impl HubTask {
                 let results = self.results.clone();
                 if creates && self.store.status().rooms >= self.max_rooms {
                     if let Some(job) = job {
-                        let _ = results.send(Input::RoomSaved { job, result: Err(StoreFailure::TooManyRooms) });
+                        let _ =
+                            results.send(Input::RoomSaved { job, result: Err(StoreFailure::TooManyRooms) });
                     }
                     return;
                 }

@@ -136,7 +136,12 @@ async fn serve(stream: TcpStream, address: SocketAddr, admitted: &Arc<Admitted>)
     }
 }
 
-async fn serve_http<S>(stream: S, address: SocketAddr, tls: bool, admitted: &Arc<Admitted>) -> anyhow::Result<()>
+async fn serve_http<S>(
+    stream: S,
+    address: SocketAddr,
+    tls: bool,
+    admitted: &Arc<Admitted>,
+) -> anyhow::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {

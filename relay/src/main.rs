@@ -71,7 +71,9 @@ async fn run(config: Config, started: Instant) -> anyhow::Result<()> {
     let mut listeners = Vec::new();
     for address in &config.listen {
         listeners.push(bind(*address).await.with_context(|| {
-            format!("cannot listen on {address}; is another relay running? Choose another address with --listen")
+            format!(
+                "cannot listen on {address}; is another relay running? Choose another address with --listen"
+            )
         })?);
     }
     let metrics_listener = match config.metrics_listen {

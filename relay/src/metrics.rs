@@ -66,7 +66,11 @@ impl Metrics {
     fn register(&self, registry: &mut Registry) {
         registry.register("messages_received", "Messages from clients", self.messages_received.clone());
         registry.register("messages_sent", "Messages to clients", self.messages_sent.clone());
-        registry.register("password_checks", "Passwords given to the hashing queue", self.password_checks.clone());
+        registry.register(
+            "password_checks",
+            "Passwords given to the hashing queue",
+            self.password_checks.clone(),
+        );
         registry.register("http_requests", "HTTP answers by status", self.http_requests.clone());
         registry.register(
             "connections_refused",
@@ -109,7 +113,11 @@ pub(crate) fn router(metrics: &Metrics, hub: Hub, store: Store) -> Router {
     registry.register("rooms", "Rooms that somebody is in", gauges.rooms.clone());
     registry.register("participants", "Seats, away ones included", gauges.participants.clone());
     registry.register("stored_rooms", "Rooms on disk", gauges.stored_rooms.clone());
-    registry.register("store_healthy", "1 while rooms can be saved and nothing was damaged", gauges.store_healthy.clone());
+    registry.register(
+        "store_healthy",
+        "1 while rooms can be saved and nothing was damaged",
+        gauges.store_healthy.clone(),
+    );
     let scrape = Scrape { registry: Arc::new(registry), gauges, hub, store };
     Router::new().route("/metrics", get(answer)).with_state(scrape)
 }

@@ -52,7 +52,8 @@ fn accepts_gzip(request: &HeaderMap) -> bool {
     let Some(Ok(accepted)) = request.get(ACCEPT_ENCODING).map(HeaderValue::to_str) else { return false };
     accepted.split(',').any(|coding| {
         let mut parts = coding.split(';').map(str::trim);
-        parts.next() == Some("gzip") && !parts.any(|weight| matches!(weight, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+        parts.next() == Some("gzip")
+            && !parts.any(|weight| matches!(weight, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
     })
 }
 
@@ -93,7 +94,9 @@ pub(crate) fn secure(headers: &mut HeaderMap, authority: Option<&str>, tls: bool
 fn is_authority(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 255
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']'))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']'))
 }
 
 /// Whether an `Origin` header is that of the page that `authority` serves, or one of `allowed`.
@@ -103,7 +106,11 @@ pub(crate) fn is_own_origin(origin: &str, authority: Option<&str>, allowed: &[St
     }
     let Ok(uri) = origin.parse::<Uri>() else { return false };
     matches!(uri.scheme_str(), Some("http" | "https"))
-        && uri.authority().map(|own| own.as_str()).zip(authority).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b))
+        && uri
+            .authority()
+            .map(|own| own.as_str())
+            .zip(authority)
+            .is_some_and(|(a, b)| a.eq_ignore_ascii_case(b))
 }
 
 #[cfg(test)]
@@ -138,7 +145,9 @@ mod tests {
         let check = |origin| is_own_origin(origin, Some("call.example.org"), &allowed);
         assert!(check("https://call.example.org"));
         assert!(check("tauri://localhost"));
-        for foreign in ["https://evil.example", "https://call.example.org:8443", "null", "", "file://", "https://"] {
+        for foreign in
+            ["https://evil.example", "https://call.example.org:8443", "null", "", "file://", "https://"]
+        {
             assert!(!check(foreign), "{foreign}");
         }
     }

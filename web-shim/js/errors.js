@@ -1,5 +1,5 @@
-// Why a join, an owner's request or the call itself ended: a code for the view's string table and a plain English sentence.
-// Never shown as it is when the view knows the code in the person's language.
+// Why a join, an owner's request or the call itself ended: the code that the view has a sentence for.
+// Never holds a sentence of its own: `message` is the relay's, for codes that the view does not know, or the code.
 
 /** @import { CallEnd, ServerMessage } from './types.d.ts' */
 

@@ -10,8 +10,7 @@ const AGAIN = new Set(['SERVER_BUSY', 'DRAINING']);
 const RELOAD = new Set(['VERSION_UNSUPPORTED']);
 
 /**
- * @param {CallEnd} end
- * @param {boolean} [triedPassword]
+ * @param {CallEnd} end @param {boolean} [triedPassword] whether the person had typed one
  * @returns {{text: string, again: boolean, action: {label: string, press: () => void} | null}}
  */
 export function explain(end, triedPassword = false) {
@@ -19,7 +18,7 @@ export function explain(end, triedPassword = false) {
   // A room that asks and a room that there is not give the same answer, so only who tried a password is told that it was wrong.
   const asked = code === 'AUTH_FAILED' || code === 'AUTH_REQUIRED';
   const key = !asked ? code : triedPassword ? 'AUTH_FAILED' : 'AUTH_REQUIRED';
-  const text = t(`fail.${key}`, { n: end.maxParticipants ?? 0 }) || t('fail.OTHER', { message: end.message });
+  const text = t(`fail.${key}`, { n: end.maxParticipants ?? 0 }) || t('fail.OTHER', { message: end.message || code });
   const home = code === 'BAD_LINK' || code === 'LINK_INCOMPLETE';
   const action = home ? { label: t('page.start'), press: () => location.assign('/') }
     : RELOAD.has(code) ? { label: t('fail.reload'), press: () => location.reload() } : null;

@@ -67,7 +67,7 @@ function personRow({ userId, name: firstName, self }, { call, stage }) {
   const pin = iconButton('pin', '', () => { stage.pin(self ? 'self' : userId); drawPin(); });
   const kick = iconButton('kick', '', askKick, { hidden: true });
   const voice = volume(userId, () => t('people.volume', { name }));
-  const screen = volume(`${userId}/screen`, () => t('people.volume', { name }));
+  const screen = volume(`${userId}/screen`, () => t('people.screenVolume', { name }));
   const root = h('li', { 'data-person': userId }, avatar,
     h('div', { class: 'person' }, h('div', { class: 'person-line' }, label, marks), words, !self && canSetVolume && voice.root, !self && canSetVolume && screen.root),
     pin, kick);
@@ -132,7 +132,6 @@ function personRow({ userId, name: firstName, self }, { call, stage }) {
 
 /** A link in words. @param {RemoteSnapshot} remote */
 function linkWords(remote) {
-  if (remote.link === 'refused') return t('link.refused');
   if (remote.link !== 'connected') return t(`link.${remote.link}`);
   const parts = [t(`quality.${remote.quality}`)];
   if (remote.path) parts.push(t(`link.${remote.path}`));

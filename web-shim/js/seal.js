@@ -15,19 +15,11 @@ const SENDERS = 1024;
 const COUNTER_BYTES = 8;
 const TAG_BYTES = 16;
 
-/** @type {Record<SealProblem, string>} */
-const PROBLEMS = {
-  not_sealed: "The payload is not sealed although this room's link has a secret.",
-  no_secret: 'The payload is sealed and this link has no secret: ask for the whole link.',
-  reflected: 'The relay sent our own payload back.',
-  tampered: 'The payload was changed on the way, or comes from another link.',
-  replayed: 'The payload was sent before.',
-};
-
+/** The view has a sentence for each problem. */
 export class SealError extends Error {
   /** @param {SealProblem} problem */
   constructor(problem) {
-    super(PROBLEMS[problem]);
+    super(problem);
     this.name = 'SealError';
     this.problem = problem;
   }

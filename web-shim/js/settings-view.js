@@ -27,9 +27,9 @@ export function openSettings({ devices, notices, shortcuts, refresh }) {
   openDialog(t('control.settings'), [
     h('section', null, h('h3', null, t('settings.devices')), menus.root),
     h('section', null, h('h3', null, t('settings.looks')), field(t('settings.theme'), theme), field(t('page.language'), language)),
-    h('section', null, h('h3', null, t('control.more')),
+    h('section', null, h('h3', null, t('settings.notices')),
       toggle(t('settings.announce'), recall('announce', true), (on) => { remember('announce', on); notices.applyLoudness(); })),
-    h('section', null, h('h3', null, t('control.shortcuts')),
+    h('section', null, h('h3', null, t('settings.keys')),
       toggle(t('settings.shortcuts'), shortcutSettings().on, (on) => shortcuts.change(on, shortcutSettings().keys)),
       button('keys', t('control.shortcuts'), () => openShortcutList(shortcuts))),
   ], { onclose: menus.dispose });

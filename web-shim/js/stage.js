@@ -127,7 +127,7 @@ export class Stage {
     tile.attach(remote.screen);
     tile.draw({
       name: t('tile.screen', { name: remote.name }), picture: remote.link === 'connected', muted: false, hand: false, owner: false,
-      speaking: false, link: remote.link, veil: remote.link === 'connected' ? '' : veilOf(remote),
+      speaking: false, link: remote.link, veil: veilOf(remote),
     });
   }
 
@@ -258,10 +258,7 @@ export class Stage {
 /** The words over a tile whose person cannot be seen or heard. @param {RemoteSnapshot} remote */
 function veilOf(remote) {
   if (remote.link === 'refused') return t(`refused.${remote.refusal ?? 'tampered'}`, { name: remote.name });
-  if (remote.link === 'connecting') return t('link.connecting');
-  if (remote.link === 'interrupted') return t('link.interrupted');
-  if (remote.link === 'closed') return t('link.closed');
-  return '';
+  return remote.link === 'connected' ? '' : t(`link.${remote.link}`);
 }
 
 /** @param {Tile} tile */

@@ -173,6 +173,7 @@ export const TABLE = {
   people: {
     title: 'Personen ({n} von {most})',
     volume: 'Lautstärke von {name}',
+    screenVolume: 'Lautstärke des Bildschirms von {name}',
     kick: '{name} entfernen',
     kickText: 'Die Person ist sofort draußen. Mit dem Link könnte sie zurückkommen, solange der Raum offen ist.',
     kickLock: 'Den Raum auch abschließen',
@@ -226,7 +227,9 @@ export const TABLE = {
     devices: 'Geräte',
     looks: 'Aussehen',
     theme: 'Farben',
+    notices: 'Meldungen',
     announce: 'Meldungen vom Screenreader vorlesen lassen',
+    keys: 'Tastatur',
     shortcuts: 'Tastenkürzel mit einer Taste benutzen',
   },
   theme: {
@@ -288,7 +291,7 @@ export const TABLE = {
     TIMEOUT: 'Der Server hat nicht rechtzeitig geantwortet. Drücke noch einmal Beitreten.',
     KICKED: 'Wer den Raum verwaltet, hat dich entfernt. Frag nach, bevor du wieder beitrittst.',
     REPLACED: 'Ein anderer Tab hat deinen Platz übernommen. Mach dort weiter oder tritt hier wieder bei.',
-    OTHER: 'Das hat nicht geklappt: {message} Versuche es noch einmal; wenn es so bleibt, sag es denen, die den Server betreiben.',
+    OTHER: 'Das hat nicht geklappt. Versuche es noch einmal; wenn es so bleibt, sag es denen, die den Server betreiben: {message}',
     reload: 'Neu laden',
   },
 };

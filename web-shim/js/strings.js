@@ -172,6 +172,7 @@ export const TABLE = {
   people: {
     title: 'People ({n} of {most})',
     volume: 'Volume of {name}',
+    screenVolume: 'Volume of the screen of {name}',
     kick: 'Remove {name}',
     kickText: 'They leave at once. With the link they could come back while the room is open.',
     kickLock: 'Lock the room as well',
@@ -225,7 +226,9 @@ export const TABLE = {
     devices: 'Devices',
     looks: 'Looks',
     theme: 'Theme',
+    notices: 'Notices',
     announce: 'Read notices out with a screen reader',
+    keys: 'Keyboard',
     shortcuts: 'Use single-key shortcuts',
   },
   theme: {
@@ -288,7 +291,7 @@ export const TABLE = {
     TIMEOUT: 'The server did not answer in time. Press Join again.',
     KICKED: 'The room’s owner removed you from the call. Ask them before you rejoin.',
     REPLACED: 'Another tab or window took over your place. Go on there, or rejoin here.',
-    OTHER: 'That did not work: {message} Try again; if it stays so, tell whoever runs this server.',
+    OTHER: 'That did not work. Try again; if it stays so, tell whoever runs the server: {message}',
     reload: 'Load again',
   },
 };

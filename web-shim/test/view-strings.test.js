@@ -3,8 +3,13 @@
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
-import { TABLE as GERMAN } from '../js/strings-de.js';
-import { TABLE } from '../js/strings.js';
+import { TABLE as GERMAN_GROUPS } from '../js/strings-de.js';
+import { TABLE as GROUPS } from '../js/strings.js';
+
+/** The sentences by `group.name`, as the page asks for them. @param {Record<string, Record<string, string>>} groups @returns {Record<string, string>} */
+const flat = (groups) => Object.fromEntries(Object.entries(groups).flatMap(([group, names]) => Object.entries(names).map(([name, text]) => [`${group}.${name}`, text])));
+const TABLE = flat(GROUPS);
+const GERMAN = flat(GERMAN_GROUPS);
 
 const folder = new URL('../js/', import.meta.url);
 const sources = readdirSync(folder).filter((name) => name.endsWith('.js') && !name.startsWith('strings')).map((name) => readFileSync(new URL(name, folder), 'utf8')).join('\n');
@@ -13,14 +18,14 @@ const keys = Object.keys(TABLE);
 test('every_sentence_exists_in_both_languages_with_the_same_values', () => {
   assert.deepEqual(Object.keys(GERMAN), keys);
   const values = (/** @type {string} */ text) => (text.match(/\{\w+\}/g) ?? []).sort().join();
-  for (const key of /** @type {(keyof typeof TABLE)[]} */ (keys)) {
+  for (const key of keys) {
     assert.equal(values(GERMAN[key]), values(TABLE[key]), `${key} names different values`);
     for (const text of [TABLE[key], GERMAN[key]]) assert.ok(text && text.trim() === text, key);
   }
 });
 
 test('every_key_that_the_page_names_is_in_the_table', () => {
-  const prefixes = new Set(keys.filter((key) => key.includes('.')).map((key) => key.split('.')[0]));
+  const prefixes = new Set(Object.keys(GROUPS));
   const named = [...sources.matchAll(/'([a-z]+\.[a-zA-Z_.]+)'/g)].map((match) => match[1]).filter((key) => prefixes.has(key.split('.')[0]));
   assert.ok(named.length > 100);
   for (const key of named) assert.ok(key in TABLE, `${key} is used and missing`);
@@ -40,4 +45,11 @@ test('states_that_the_engine_names_all_have_their_words', () => {
   for (const problem of members('SealProblem')) assert.ok(`refused.${problem}` in TABLE, problem);
   for (const quality of members('Quality')) assert.ok(`quality.${quality}` in TABLE, quality);
   for (const state of members('LinkState')) assert.ok(state === 'connected' || `link.${state}` in TABLE, state);
+});
+
+test('every_code_with_a_sentence_is_one_of_the_protocol_or_of_the_page', () => {
+  const protocol = readFileSync(new URL('../../relay/wire/PROTOCOL.md', import.meta.url), 'utf8');
+  for (const code of Object.keys(GROUPS.fail).filter((name) => /^[A-Z_]+$/.test(name))) {
+    assert.ok(protocol.includes(`\`${code}\``) || sources.includes(`'${code}'`) || sources.includes(`'fail.${code}'`), code);
+  }
 });
