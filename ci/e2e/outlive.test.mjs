@@ -14,7 +14,7 @@ const WINDOW = 500;
 
 /** Two people in a call who have seen and heard each other. */
 async function couple(cleanup, room, password) {
-  const [first, second] = await Promise.all([chromium(cleanup), chromium(cleanup)]);
+  const [first, second] = await Promise.all([chromium(cleanup, { camera: 'small' }), chromium(cleanup, { camera: 'small' })]);
   const people = [await guest(first, 'Ana', room.url, { password }), await guest(second, 'Bo', room.url, { password })];
   for (const someone of people) await seesAndHears(someone, 1);
   return people;
@@ -41,7 +41,7 @@ for (const password of [null, 'the kettle whistles']) {
     const people = await couple(cleanup, room, password);
 
     await record(people);
-    await during(4_000);
+    await during(6_000);
     const usual = await gaps(people);
 
     await record(people);
@@ -76,7 +76,7 @@ scenario('a relay that is upgraded tells everybody, and no call notices', async 
   const people = await couple(cleanup, room, null);
 
   await record(people);
-  await during(3_000);
+  await during(6_000);
   const usual = await gaps(people);
 
   await record(people);

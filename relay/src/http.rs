@@ -211,7 +211,9 @@ async fn websocket(
     }
     if admitted.is_socket_of(client.address).is_err() {
         let message = "Too many connections from this network. Close some, or wait a moment.";
-        return refusal(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message);
+        let mut response = refusal(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
+        return response;
     }
     let hub = site.hub.clone();
     socket::sized(upgrade).on_upgrade(move |socket| async move {

@@ -12,6 +12,7 @@ use snug_room_proto::{
 };
 use snug_wire::{CloseCode, ErrorCode, LinkProof, Request, RoomId, ServerFrame, ServerMessage};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
 use crate::metrics::Metrics;
@@ -36,6 +37,7 @@ enum ToHub {
 #[derive(Clone)]
 pub(crate) struct Hub {
     inbox: mpsc::Sender<ToHub>,
+    metrics: Arc<Metrics>,
     next_connection: Arc<AtomicU64>,
 }
 
@@ -46,17 +48,18 @@ pub(crate) struct HubConnection {
 }
 
 impl Hub {
-    /// Starts the task; it runs until every [`Hub`] is dropped.
+    /// Starts the task; it runs until every [`Hub`] is dropped. Should it end before, the relay must too: without it nothing is answered.
     pub(crate) fn spawn(
         server: RoomServer,
         store: Store,
         passwords: PasswordPool,
         max_rooms: u64,
         metrics: Arc<Metrics>,
-    ) -> Self {
+    ) -> (Self, JoinHandle<()>) {
         let (inbox, from_connections) = mpsc::channel(INBOX);
-        // Bounded by the jobs that the store's and the password pool's queues admit.
+        // One for each job, and a job stands for an input that the bounded inbox let in.
         let (results, from_jobs) = mpsc::unbounded_channel();
+        let counted = metrics.clone();
         let task = HubTask {
             server,
             store,
@@ -68,8 +71,8 @@ impl Hub {
             queries: HashMap::new(),
             next_query: 0,
         };
-        tokio::spawn(task.run(from_connections, from_jobs));
-        Self { inbox, next_connection: Arc::default() }
+        let task = tokio::spawn(task.run(from_connections, from_jobs));
+        (Self { inbox, metrics: counted, next_connection: Arc::default() }, task)
     }
 
     /// Registers a connection.
@@ -98,6 +101,11 @@ impl Hub {
         self.send(ToHub::Input(Input::Drain)).await;
     }
 
+    /// Closes the connections that are left.
+    pub(crate) async fn stop(&self) {
+        self.send(ToHub::Input(Input::Stop)).await;
+    }
+
     async fn send(&self, message: ToHub) {
         // The hub ends with the process; a message after that has nobody to answer it.
         let _ = self.inbox.send(message).await;
@@ -117,6 +125,11 @@ impl HubConnection {
             },
         };
         self.hub.send(ToHub::Input(input)).await;
+    }
+
+    /// Counts that the relay ends this connection for what it sent.
+    pub(crate) fn closed(&self, code: CloseCode) {
+        self.hub.metrics.closed(code);
     }
 
     /// The connection is over; `leaving` gives the seat up at once.
@@ -144,6 +157,7 @@ impl HubTask {
         mut from_jobs: mpsc::UnboundedReceiver<Input>,
     ) {
         let mut batch = Vec::with_capacity(BATCH);
+        let mut answers = Vec::with_capacity(BATCH);
         loop {
             let due = self.server.poll_timeout();
             let timer = async {
@@ -161,7 +175,11 @@ impl HubTask {
                         self.handle(message);
                     }
                 }
-                Some(input) = from_jobs.recv() => self.server.handle_input(input, now()),
+                _ = from_jobs.recv_many(&mut answers, BATCH) => {
+                    for answer in answers.drain(..) {
+                        self.server.handle_input(answer, now());
+                    }
+                }
                 () = timer => self.server.handle_timeout(now()),
             }
             while let Some(output) = self.server.poll_output() {
@@ -180,7 +198,9 @@ impl HubTask {
                 if let Input::Disconnected { connection, .. } = input {
                     self.connections.remove(&connection);
                 }
-                self.metrics.messages_received.inc();
+                if matches!(input, Input::Message { .. } | Input::Malformed { .. }) {
+                    self.metrics.messages_received.inc();
+                }
                 self.server.handle_input(input, now());
             }
             ToHub::Query { room, link_proof, reply } => {

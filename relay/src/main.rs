@@ -45,6 +45,9 @@ const META_BLOCKS: usize = 10_000;
 /// How long the store may take to close cleanly; a longer wait only means a check at the next start.
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Time for the last frames of connections that are closed at the end of a drain.
+const GOODBYE: Duration = Duration::from_millis(100);
+
 fn main() -> ExitCode {
     let started = Instant::now();
     let config = match config::load() {
@@ -93,7 +96,7 @@ async fn run(config: Config, started: Instant) -> anyhow::Result<()> {
 
     let metrics = Arc::new(Metrics::default());
     let rooms = RoomServer::new(room_config(&config), seed, Box::new(config.ice.clone()));
-    let hub = Hub::spawn(rooms, store.clone(), passwords, config.max_rooms, metrics.clone());
+    let (hub, hub_task) = Hub::spawn(rooms, store.clone(), passwords, config.max_rooms, metrics.clone());
     let site = Arc::new(Site {
         hub: hub.clone(),
         store: store.clone(),
@@ -134,6 +137,8 @@ async fn run(config: Config, started: Instant) -> anyhow::Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        // Better no relay than one that takes connections and answers nothing: whoever supervises it starts another.
+        ended = hub_task => anyhow::bail!("the task that keeps the rooms ended: {ended:?}"),
     }
     drain(&config, &site, &close, &mut interrupt).await;
     Ok(())
@@ -166,6 +171,9 @@ async fn drain(
         () = emptied => {}
         _ = interrupt.recv() => {}
     }
+    site.hub.stop().await;
+    // Time for the close frames; who does not read them is cut off with the process.
+    tokio::time::sleep(GOODBYE).await;
     info!("stopped");
 }
 

@@ -45,9 +45,7 @@ impl Metrics {
     /// Counts a WebSocket that the relay closed.
     pub(crate) fn closed(&self, code: CloseCode) {
         let reason = match code {
-            CloseCode::Normal => "normal",
             CloseCode::FrameTooLarge => "frame_too_large",
-            CloseCode::RelayFull => "relay_full",
             CloseCode::Protocol => "protocol",
             CloseCode::Kicked => "kicked",
             CloseCode::Replaced => "replaced",

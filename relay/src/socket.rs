@@ -45,12 +45,18 @@ async fn relay(socket: &mut WebSocket, connection: &HubConnection, outbox: &Outb
             received = socket.next() => match received {
                 Some(Ok(Message::Text(text))) => connection.received(&text).await,
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                Some(Ok(Message::Binary(_))) => return End::ByRelay(CloseCode::Protocol),
+                Some(Ok(Message::Binary(_))) => {
+                    connection.closed(CloseCode::Protocol);
+                    return End::ByRelay(CloseCode::Protocol);
+                }
                 Some(Ok(Message::Close(frame))) => {
                     let leaving = frame.is_some_and(|frame| matches!(frame.code, 1000 | 1001));
                     return End::ByClient { leaving };
                 }
-                Some(Err(error)) if is_too_large(&error) => return End::ByRelay(CloseCode::FrameTooLarge),
+                Some(Err(error)) if is_too_large(&error) => {
+                    connection.closed(CloseCode::FrameTooLarge);
+                    return End::ByRelay(CloseCode::FrameTooLarge);
+                }
                 Some(Err(_)) | None => return End::ByClient { leaving: false },
             },
             () = outbox.changed() => {
@@ -63,7 +69,9 @@ async fn relay(socket: &mut WebSocket, connection: &HubConnection, outbox: &Outb
                 };
                 // A client that does not read must not keep what closes it waiting.
                 let patience = async {
-                    outbox.close_asked().await;
+                    if close.is_none() {
+                        outbox.close_asked().await;
+                    }
                     tokio::time::sleep(LAST_WORDS).await;
                 };
                 let written = tokio::select! {

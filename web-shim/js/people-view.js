@@ -70,7 +70,7 @@ function personRow({ userId, name: firstName, self }, { call, stage }) {
   const screen = volume(`${userId}/screen`, () => t('people.screenVolume', { name }));
   const root = h('li', { 'data-person': userId }, avatar,
     h('div', { class: 'person' }, h('div', { class: 'person-line' }, label, marks), words, !self && canSetVolume && voice.root, !self && canSetVolume && screen.root),
-    pin, kick);
+    pin, !self && kick);
 
   /** @param {string} key @param {() => string} text */
   function volume(key, text) {
@@ -102,7 +102,7 @@ function personRow({ userId, name: firstName, self }, { call, stage }) {
     /** @param {Person} person @param {boolean} ownerLooks */
     draw(person, ownerLooks) {
       drawPin();
-      kick.hidden = self || !ownerLooks;
+      kick.hidden = !ownerLooks;
       words.dataset.quality = person.quality;
       if (words.textContent !== person.words) words.textContent = person.words;
       screen.root.hidden = !person.screenSound;

@@ -78,27 +78,34 @@ export function installProbe() {
   window.__probe = probe;
 }
 
+/** The sampler ticks every 100 ms; when a tick is later than this, it was the machine that stood still, not the media. */
+const LATE_TICK = 150;
+
 /**
  * The longest time without progress in a recording, per kind, in milliseconds, over all connections.
  *
- * A gap is counted from the last sample that showed the old figure to the first that showed a higher one, so it is never
- * shorter than the real one.
+ * A gap runs from the last sample that showed the old figure to the first that showed a higher one, so it is never shorter than the real one. Of
+ * an interval in which the page itself could not run, only as much counts as a tick may take.
  */
 export function longestGaps(samples) {
   const gaps = { frames: 0, packets: 0 };
   const width = Math.max(0, ...samples.map(sample => sample.links.length));
   for (const field of ['frames', 'packets']) {
     for (let link = 0; link < width; link += 1) {
-      let last = null;
-      for (const sample of samples) {
+      let highest = null;
+      let gap = 0;
+      samples.forEach((sample, number) => {
         const value = sample.links[link]?.[field];
-        if (value === undefined) continue;
-        if (last === null || value > last.value) {
-          if (last !== null) gaps[field] = Math.max(gaps[field], sample.at - last.at);
-          last = { value, at: sample.at };
+        if (value === undefined) return;
+        if (highest !== null) {
+          gap += Math.min(LATE_TICK, sample.at - samples[number - 1].at);
+          gaps[field] = Math.max(gaps[field], gap);
         }
-      }
-      if (last !== null) gaps[field] = Math.max(gaps[field], samples.at(-1).at - last.at);
+        if (highest === null || value > highest) {
+          highest = value;
+          gap = 0;
+        }
+      });
     }
   }
   return { frames: Math.round(gaps.frames), packets: Math.round(gaps.packets) };

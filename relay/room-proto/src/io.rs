@@ -130,8 +130,10 @@ pub enum Input {
         /// What shows that the asker has the whole link.
         link_proof: LinkProof,
     },
-    /// The relay is about to stop.
+    /// The relay is about to stop: everybody is told to reconnect.
     Drain,
+    /// It stops: who is still here is closed.
+    Stop,
 }
 
 /// What the shell is to do.

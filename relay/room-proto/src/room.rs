@@ -31,6 +31,7 @@ pub(crate) struct Room {
 pub(crate) struct PendingChange {
     pub(crate) change: Change,
     pub(crate) connection: ConnectionId,
+    pub(crate) user: UserId,
     pub(crate) request_id: Option<u32>,
 }
 

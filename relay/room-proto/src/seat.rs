@@ -18,7 +18,7 @@ pub(crate) struct Seat {
     pub(crate) held_until: Option<Instant>,
     /// When its TURN credentials are renewed.
     pub(crate) credentials_due: Option<Instant>,
-    /// The token to resume it, and the one before: a client whose connection was lost with the answer to `resume` has only that.
+    /// The token to resume it, and the one that last did: a client whose connection was lost with the answer to `resume` has only that.
     pub(crate) resume_token: Token,
     pub(crate) previous_token: Option<Token>,
     seq: u64,
@@ -70,7 +70,7 @@ impl Seat {
         let frame = frame.with_seq(self.seq);
         self.replay_bytes += frame.len();
         self.replay.push_back(frame.clone());
-        while self.replay.len() > limits::QUEUE_MESSAGES || self.replay_bytes > limits::QUEUE_BYTES {
+        while self.replay.len() > limits::REPLAY_MESSAGES || self.replay_bytes > limits::REPLAY_BYTES {
             self.forget_oldest();
         }
         if let Some(connection) = self.connection {

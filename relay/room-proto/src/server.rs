@@ -38,6 +38,7 @@ pub struct RoomServer {
     rooms: HashMap<RoomId, RoomEntry>,
     jobs: HashMap<JobId, Job>,
     next_job: u64,
+    next_attempt: u64,
     joins: Buckets<AddressBlock>,
     creations: Buckets<AddressBlock>,
     room_failures: Backoff<RoomId>,
@@ -86,11 +87,17 @@ enum State {
 struct Joining {
     join: JoinRoom,
     request_id: Option<u32>,
-    /// The check that it waits for: the answer to an earlier join of the connection must not decide this one.
+    /// Which join of all this is: what was begun for an earlier join of the connection must not decide this one.
+    attempt: Attempt,
+    /// The check that it waits for.
     job: Option<JobId>,
     /// The hash that the password was right for.
     password_checked: Option<String>,
 }
+
+/// Numbers every `join_room`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Attempt(u64);
 
 enum RoomEntry {
     /// The store is asked for it.
@@ -103,12 +110,12 @@ enum RoomEntry {
 struct Creating {
     record: RoomRecord,
     owner_token: Token,
-    creator: ConnectionId,
+    creator: (ConnectionId, Attempt),
     waiting: Vec<Waiter>,
 }
 
 enum Waiter {
-    Join(ConnectionId),
+    Join(ConnectionId, Attempt),
     Meta(QueryId, LinkProof),
 }
 
@@ -151,6 +158,7 @@ impl RoomServer {
             rooms: HashMap::new(),
             jobs: HashMap::new(),
             next_job: 0,
+            next_attempt: 0,
             room_failures: Backoff::new(BackoffConfig { free: 10, cap: Duration::from_secs(30) }),
             block_failures: Backoff::new(BackoffConfig { free: 3, cap: Duration::from_secs(300) }),
             timers: BinaryHeap::new(),
@@ -205,6 +213,7 @@ impl RoomServer {
                 self.wait_for_room(room, Waiter::Meta(query, link_proof), now);
             }
             Input::Drain => self.drain(now),
+            Input::Stop => self.stop(now),
         }
     }
 
@@ -239,7 +248,9 @@ impl RoomServer {
         let Some(connection) = self.connections.get(&id) else { return };
         let deadline = connection.deadline();
         if deadline > now.at {
-            return self.set_timer(deadline, Timer::Connection(id));
+            // A seat may be taken meanwhile, and a seat's silence is shorter than the time to join.
+            let look_again = deadline.min(now.at + limits::IDLE_TIMEOUT);
+            return self.set_timer(look_again, Timer::Connection(id));
         }
         self.send(id, &ServerMessage::error(ErrorCode::Idle, None));
         self.close(id, CloseCode::Idle, now);
@@ -333,11 +344,11 @@ impl RoomServer {
             return self.refuse(id, request_id, (ErrorCode::RateLimited, Some(wait)));
         }
         let room = join.room_id.clone();
-        self.set_state(
-            id,
-            State::Joining(Box::new(Joining { join, request_id, job: None, password_checked: None })),
-        );
-        self.wait_for_room(room, Waiter::Join(id), now);
+        self.next_attempt += 1;
+        let attempt = Attempt(self.next_attempt);
+        let joining = Joining { join, request_id, attempt, job: None, password_checked: None };
+        self.set_state(id, State::Joining(Box::new(joining)));
+        self.wait_for_room(room, Waiter::Join(id, attempt), now);
     }
 
     /// Goes on with `waiter` once the room is in memory, which may be at once.
@@ -359,7 +370,11 @@ impl RoomServer {
 
     fn room_ready(&mut self, room: &RoomId, waiter: Waiter, now: Now) {
         match waiter {
-            Waiter::Join(id) => self.admit(id, now),
+            Waiter::Join(id, attempt) => {
+                if self.joining(id, attempt).is_some() {
+                    self.admit(id, now);
+                }
+            }
             Waiter::Meta(query, link_proof) => {
                 let meta = match self.rooms.get(room) {
                     // A room without a proof tells nobody anything: its answer is that of an unknown room.
@@ -375,7 +390,11 @@ impl RoomServer {
 
     fn refuse_waiter(&mut self, waiter: Waiter, refusal: Refusal) {
         match waiter {
-            Waiter::Join(id) => self.refuse_join(id, refusal),
+            Waiter::Join(id, attempt) => {
+                if self.joining(id, attempt).is_some() {
+                    self.refuse_join(id, refusal);
+                }
+            }
             Waiter::Meta(query, _) => self.outputs.push_back(Output::Meta { query, meta: None }),
         }
     }
@@ -409,15 +428,15 @@ impl RoomServer {
         let mut creator = None;
         let mut others = Vec::new();
         for waiter in waiting {
-            let Waiter::Join(id) = waiter else {
+            let Waiter::Join(id, attempt) = waiter else {
                 self.room_ready(room, waiter, now);
                 continue;
             };
-            let Some(joining) = self.joining(id) else { continue };
+            let Some(joining) = self.joining(id, attempt) else { continue };
             match joining.join.password.clone() {
                 Some(password) => self.check_password(id, room, password, None, now),
-                None if creator.is_none() && self.may_create(id, now) => creator = Some(id),
-                None if creator.is_some() => others.push(Waiter::Join(id)),
+                None if creator.is_none() && self.may_create(id, now) => creator = Some((id, attempt)),
+                None if creator.is_some() => others.push(Waiter::Join(id, attempt)),
                 None => {}
             }
         }
@@ -438,9 +457,11 @@ impl RoomServer {
         }
     }
 
-    fn create(&mut self, room: &RoomId, creator: ConnectionId, waiting: Vec<Waiter>, now: Now) {
-        let owner_token = self.new_token();
-        let Some(joining) = self.joining(creator) else { return };
+    fn create(&mut self, room: &RoomId, creator: (ConnectionId, Attempt), waiting: Vec<Waiter>, now: Now) {
+        let drawn = self.new_token();
+        let Some(joining) = self.joining(creator.0, creator.1) else { return };
+        // A token of the client's own is taken, so that a creator who never hears the answer still owns the room.
+        let owner_token = joining.join.owner_token.clone().unwrap_or(drawn);
         let link_proof = joining.join.link_proof.as_ref().map(LinkProof::digest);
         let record = RoomRecord::new(now.unix, owner_token.digest(), link_proof);
         let job = self.new_job(Job::Create(room.clone()));
@@ -458,15 +479,17 @@ impl RoomServer {
         let Some(RoomEntry::Creating(creating)) = self.rooms.remove(room) else { return };
         let Creating { record, owner_token, creator, waiting } = *creating;
         if let Err(failure) = result {
-            for waiter in std::iter::once(Waiter::Join(creator)).chain(waiting) {
+            for waiter in std::iter::once(Waiter::Join(creator.0, creator.1)).chain(waiting) {
                 self.refuse_waiter(waiter, (failure.code(), None));
             }
             return;
         }
         self.rooms.insert(room.clone(), RoomEntry::Open(Box::new(Room::new(record))));
-        if let Some(joining) = self.joining_mut(creator) {
+        if self.joining(creator.0, creator.1).is_some()
+            && let Some(joining) = self.joining_mut(creator.0)
+        {
             joining.join.owner_token = Some(owner_token.clone());
-            self.seat(creator, Some(owner_token), now);
+            self.seat(creator.0, Some(owner_token), now);
         }
         for waiter in waiting {
             self.room_ready(room, waiter, now);
@@ -483,7 +506,11 @@ impl RoomServer {
         let owner = join.owner_token.as_ref().is_some_and(|token| room.is_owner_token(token));
 
         if !room.proves_link(join.link_proof.as_ref()) {
-            return self.refuse_join(id, (ErrorCode::LinkIncomplete, None));
+            // Who guesses names of rooms with a password must not learn from the answer that this one exists.
+            return match join.password.clone() {
+                Some(password) => self.check_password(id, &join.room_id.clone(), password, None, now),
+                None => self.refuse_join(id, (ErrorCode::LinkIncomplete, None)),
+            };
         }
         if room.was_kicked(join.user_id) {
             return self.refuse_join(id, (ErrorCode::Kicked, None));
@@ -551,7 +578,8 @@ impl RoomServer {
             Ok(true) => {
                 joining.password_checked = hash;
                 // The room may have emptied and left memory, or its password may have changed meanwhile.
-                self.wait_for_room(room, Waiter::Join(id), now);
+                let attempt = joining.attempt;
+                self.wait_for_room(room, Waiter::Join(id, attempt), now);
             }
             Ok(false) => {
                 connection.failed_at = Some(room.clone());
@@ -642,9 +670,7 @@ impl RoomServer {
     ) {
         let new_token = self.new_token();
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        if let Err(wait) = self.joins.take(connection.block, now.at) {
-            return self.refuse(id, request_id, (ErrorCode::RateLimited, Some(wait)));
-        }
+        // Not counted as a join: nobody guesses 256 bits, and after an outage a whole office comes back at once.
         let seat = match self.rooms.get_mut(&room_id) {
             Some(RoomEntry::Open(room)) => room.seat_mut(user),
             _ => None,
@@ -655,7 +681,9 @@ impl RoomServer {
         connection.state = State::Seated { room: room_id.clone(), user };
         let replaced = seat.connection.replace(id);
         let was_away = seat.held_until.take().is_some();
-        seat.previous_token = Some(std::mem::replace(&mut seat.resume_token, new_token.clone()));
+        // The one that was shown: answers may be lost more than once.
+        seat.previous_token = Some(token.clone());
+        seat.resume_token = new_token.clone();
         let missed = seat.missed_since(last_seq);
         if let Some(old) = replaced {
             self.connections.remove(&old);
@@ -913,7 +941,12 @@ impl RoomServer {
 
     /// Writes a change; it counts, and is answered, once it is on disk. Changes of one room are written one after the other.
     fn change(&mut self, seat: &SeatRef, change: Change) {
-        let pending = PendingChange { change, connection: seat.connection, request_id: seat.request_id };
+        let pending = PendingChange {
+            change,
+            connection: seat.connection,
+            user: seat.user,
+            request_id: seat.request_id,
+        };
         let Some(room) = self.open_room(&seat.room) else { return };
         if !room.queue_change(pending) {
             return self.refuse(seat.connection, seat.request_id, (ErrorCode::ServerBusy, Some(COMPLAINT)));
@@ -945,14 +978,18 @@ impl RoomServer {
 
     fn change_written(&mut self, room_id: &RoomId, result: Result<(), StoreFailure>) {
         let Some(RoomEntry::Open(room)) = self.rooms.get_mut(room_id) else { return };
-        let Some(PendingChange { change, connection, request_id }) = room.finish_change(result.is_ok())
+        let Some(PendingChange { change, connection, user, request_id }) = room.finish_change(result.is_ok())
         else {
             return;
         };
         match (result, change) {
             (Err(failure), _) => self.refuse(connection, request_id, (failure.code(), None)),
             (Ok(()), Change::OwnerToken(owner_token)) => {
-                self.send(connection, &ServerMessage::OwnerToken { owner_token, request_id });
+                // Numbered and kept for a resume: the old token is dead, and this one is told only once.
+                let message = ServerMessage::OwnerToken { owner_token, request_id };
+                if let Some(seat) = room.seat_mut(user) {
+                    seat.deliver(&ServerFrame::new(&message), &mut self.outputs);
+                }
             }
             (Ok(()), Change::Password(_) | Change::Settings { .. }) => {
                 room.stop_disallowed_screens(&mut self.outputs);
@@ -987,10 +1024,19 @@ impl RoomServer {
         let mut rooms: Vec<RoomId> = self.rooms.keys().cloned().collect();
         rooms.sort();
         for room_id in rooms {
-            if let Some(room) = self.open_room(&room_id) {
+            // A change on its way to disk must not be overtaken by the record without it.
+            if let Some(room) = self.open_room(&room_id).filter(|room| !room.is_changing()) {
                 room.account(now);
                 self.save_quietly(&room_id);
             }
+        }
+    }
+
+    fn stop(&mut self, now: Now) {
+        let mut ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        ids.sort();
+        for id in ids {
+            self.close(id, CloseCode::Draining, now);
         }
     }
 
@@ -1025,9 +1071,10 @@ impl RoomServer {
         }
     }
 
-    fn joining(&self, id: ConnectionId) -> Option<&Joining> {
+    /// The join that `attempt` began, unless the connection has given it up.
+    fn joining(&self, id: ConnectionId, attempt: Attempt) -> Option<&Joining> {
         match &self.connections.get(&id)?.state {
-            State::Joining(joining) => Some(joining),
+            State::Joining(joining) if joining.attempt == attempt => Some(joining),
             _ => None,
         }
     }

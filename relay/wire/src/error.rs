@@ -75,12 +75,8 @@ impl ErrorCode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub enum CloseCode {
-    /// Leaving was asked for.
-    Normal = 1000,
     /// A frame over [`crate::limits::FRAME`].
     FrameTooLarge = 1009,
-    /// The relay has as many connections as it may.
-    RelayFull = 1013,
     /// No `hello`, no common version, not a text frame.
     Protocol = 4000,
     /// Removed by the owner; do not reconnect.

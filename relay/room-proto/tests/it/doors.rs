@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::world::{Client, World, user};
 use serde_json::{Value, json};
-use snug_room_proto::StoreFailure;
-use snug_wire::CloseCode;
+use snug_room_proto::{Input, StoreFailure};
+use snug_wire::{CloseCode, LinkProof, Token};
 
 const ROOM: &str = "sunny-mountain-42";
 
@@ -114,6 +114,57 @@ fn the_answer_to_an_abandoned_join_decides_nothing() {
     world.hold_jobs = false;
     world.run_jobs();
     assert_eq!(world.receive_types(bo), ["room_joined"]);
+}
+
+#[test]
+fn a_room_that_is_made_for_an_abandoned_join_seats_nobody_elsewhere() {
+    let (mut world, _, _) = guarded();
+    let bo = world.connect(2);
+    world.hold_jobs = true;
+    world.send_join(bo, "new-room", json!({}));
+    // The store knows no such room; now it is being made.
+    world.hold_jobs = true;
+    world.run_jobs();
+    world.send(bo, json!({"type": "leave_room"}));
+    world.send_join(bo, ROOM, json!({"password": "cat"}));
+    world.hold_jobs = false;
+    world.run_jobs();
+    assert_eq!(world.receive(bo)["code"], "AUTH_FAILED");
+    assert!(world.try_receive(bo).is_none());
+}
+
+#[test]
+fn a_guess_at_a_sealed_room_gets_the_answer_of_an_unknown_one() {
+    let mut world = World::new();
+    let ana = world.connect(1);
+    world.try_join(ana, ROOM, json!({"linkProof": LinkProof::from_bytes([1; 32])}));
+    let bo = world.connect(2);
+    let sealed = world.try_join(bo, ROOM, json!({"password": "cat"}));
+    assert_eq!(sealed, world.try_join(bo, "no-such-room", json!({"password": "cat"})));
+    assert_eq!(world.password_work, 2);
+}
+
+#[test]
+fn a_creator_may_bring_its_own_owner_token() {
+    let mut world = World::new();
+    let ana = world.connect(1);
+    let token = Token::from_bytes([5; 32]);
+    let joined = world.try_join(ana, ROOM, json!({"ownerToken": token}));
+    assert_eq!((&joined["isOwner"], &joined["ownerToken"]), (&json!(true), &json!(token)));
+}
+
+#[test]
+fn draining_does_not_undo_a_change_on_its_way_to_disk() {
+    let mut world = World::new();
+    let (ana, _) = world.join(1, ROOM);
+    world.hold_jobs = true;
+    world.send(ana, json!({"type": "update_settings", "maxParticipants": 3}));
+    world.input(Input::Drain);
+    world.hold_jobs = false;
+    world.run_jobs();
+    let mut world = world.restarted();
+    let (_, joined) = world.join(2, ROOM);
+    assert_eq!(joined["roomInfo"]["maxParticipants"], 3);
 }
 
 #[test]

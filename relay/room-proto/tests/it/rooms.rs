@@ -444,6 +444,27 @@ fn a_connection_without_a_seat_or_a_sound_is_closed() {
 }
 
 #[test]
+fn a_seat_taken_late_is_still_closed_for_silence_in_time() {
+    let mut world = World::new();
+    let late = world.connect(1);
+    world.pass(Duration::from_secs(10));
+    world.try_join(late, ROOM, json!({}));
+    world.pass(limits::IDLE_TIMEOUT * 2);
+    assert_eq!(world.closed.get(&late.connection.0), Some(&CloseCode::Idle));
+}
+
+#[test]
+fn a_seat_survives_any_number_of_lost_answers_to_resume() {
+    let mut world = World::new();
+    let (bo, joined) = world.join(2, ROOM);
+    let resume = json!({"type": "resume", "roomId": ROOM, "userId": bo.user, "resumeToken": joined["resumeToken"], "lastSeq": 1});
+    for _ in 0..4 {
+        let again = world.connect(2);
+        assert_eq!(world.request(again, resume.clone())["type"], "resumed");
+    }
+}
+
+#[test]
 fn too_many_messages_are_dropped_and_complained_about_once_a_second() {
     let mut world = World::new();
     let (ana, _) = world.join(1, ROOM);
