@@ -3,7 +3,7 @@
 
 import { ABANDONED, Connector } from './connector.js';
 import { CallError, refusal } from './errors.js';
-import { CLOSED_KICKED, CLOSED_REPLACED, VERSION, encode, parseServerMessage } from './wire.js';
+import { CLOSED_KICKED, CLOSED_REPLACED, VERSION, encode, parseServerMessage, sequenceOf } from './wire.js';
 
 /** @import { ClientMessage, Environment, RoomJoined, ServerMessage, SignalingState } from './types.d.ts' */
 /** @typedef {Extract<ServerMessage, { type: 'error' | 'auth_required' | 'room_full' }>} Refusal */
@@ -133,13 +133,14 @@ export class Signaling {
   retryNow() {
     if (this.#timers.rejoin === undefined) return this.probe();
     this.#clear('rejoin');
-    return void this.#sendJoin();
+    this.#enter();
   }
 
   /** Gives the seat up. */
   leave() {
     this.send({ type: 'leave_room' });
     this.#close(1000);
+    this.#settleJoin(new CallError('LEFT'));
   }
 
   // The connection.
@@ -150,19 +151,24 @@ export class Signaling {
     this.#socket = socket;
     if (this.#seat) this.#setState('reconnecting');
     socket.onmessage = ({ data }) => {
+      if (socket !== this.#socket) return;
       const message = parseServerMessage(data);
-      if (message && socket === this.#socket) this.#received(message);
+      if (message) this.#received(message);
+      // A message that this page does not know still counts, or the next one would look like a gap for ever.
+      else this.#lastSeq = Math.max(this.#lastSeq, sequenceOf(data) ?? 0);
     };
     socket.onclose = ({ code }) => socket === this.#socket && this.#closed(code);
     this.#write({ type: 'hello', versions: [VERSION], agent: this.#agent });
-    if (this.#seat?.resumeToken) {
-      const { roomId, userId, resumeToken } = this.#seat;
-      this.#write({ type: 'resume', roomId, userId, resumeToken, lastSeq: this.#lastSeq });
-      this.#awaitAnswer();
-    } else if (this.#seat || this.#joining) {
-      this.#sendJoin();
-    }
+    if (this.#seat || this.#joining) this.#enter();
     this.#beat();
+  }
+
+  /** Takes the seat back while it is held, else asks for one. */
+  #enter() {
+    if (!this.#seat?.resumeToken) return void this.#sendJoin();
+    const { roomId, userId, resumeToken } = this.#seat;
+    this.#write({ type: 'resume', roomId, userId, resumeToken, lastSeq: this.#lastSeq });
+    this.#awaitAnswer();
   }
 
   /** @param {number} code */
@@ -316,7 +322,7 @@ export class Signaling {
     }
     if (FINAL.has(error.code)) return this.#end(error);
     const wait = error.retryAfterMs ?? REJOIN_MS * (0.5 + this.#env.random() / 2);
-    return this.#after('rejoin', Math.min(wait, MOST_REJOIN_MS), () => void this.#sendJoin());
+    return this.#after('rejoin', Math.min(wait, MOST_REJOIN_MS), () => this.#enter());
   }
 
   /** After a wrong password the relay tells the hint to who asks without one (PROTOCOL §4). @param {CallError} error */

@@ -9,13 +9,14 @@ export const LIMITS = {
   /** Largest frame from the relay, in characters. */
   relayFrame: 256 * 1024,
   /** Largest data channel message, in characters. Offers and answers are the large ones. */
-  channelMessage: 64 * 1024,
+  channelMessage: 16 * 1024,
+  description: 64 * 1024,
   /** Offer or answer as it travels, sealed. */
   descriptionPayload: 44 * 1024,
   candidatePayload: 2 * 1024,
   namePayload: 512,
   /** A chat message as it travels: 4,000 characters sealed. */
-  chatPayload: 32 * 1024,
+  chatPayload: 15 * 1024,
   sdp: 32 * 1024,
   /** Candidates for one description, sent as well as kept until the description is there. */
   candidates: 64,
@@ -135,9 +136,17 @@ export function parseServerMessage(frame) {
   return message && ENVELOPE(message) ? message : null;
 }
 
+/** The number of a relay's message, known type or not. @param {unknown} frame @returns {number | null} */
+export function sequenceOf(frame) {
+  const digits = typeof frame === 'string' ? /^\{"seq":(\d{1,15}),/.exec(frame) : null;
+  return digits && Number(digits[1]);
+}
+
 /** @param {unknown} frame @returns {ChannelMessage | null} */
 export function parseChannelMessage(frame) {
-  return parse(frame, LIMITS.channelMessage, FROM_CHANNEL);
+  const message = parse(frame, LIMITS.description, FROM_CHANNEL);
+  const large = message?.type === 'offer' || message?.type === 'answer';
+  return message && (large || String(frame).length <= LIMITS.channelMessage) ? message : null;
 }
 
 /** @param {unknown} frame @param {number} max @param {Record<string, Check>} shapes */
