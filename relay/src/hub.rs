@@ -22,7 +22,9 @@ use crate::store::{self, Store};
 
 /// Inputs from connections that may wait for the hub; past that, connections are read more slowly.
 const INBOX: usize = 1024;
-/// Inputs that are handled before their outputs are carried out.
+/// Bytes queued before the connections' tasks get a turn: a quarter of one queue.
+const BREATH: usize = snug_wire::limits::QUEUE_BYTES / 4;
+/// Inputs that are taken at once.
 const BATCH: usize = 128;
 
 /// What the hub is told.
@@ -70,6 +72,7 @@ impl Hub {
             connections: HashMap::new(),
             queries: HashMap::new(),
             next_query: 0,
+            queued: 0,
         };
         let task = tokio::spawn(task.run(from_connections, from_jobs));
         (Self { inbox, metrics: counted, next_connection: Arc::default() }, task)
@@ -148,6 +151,8 @@ struct HubTask {
     connections: HashMap<ConnectionId, Arc<Outbox>>,
     queries: HashMap<QueryId, oneshot::Sender<Option<RoomMeta>>>,
     next_query: u64,
+    /// Bytes queued for clients since their tasks last ran.
+    queued: usize,
 }
 
 impl HubTask {
@@ -173,6 +178,12 @@ impl HubTask {
                     }
                     for message in batch.drain(..) {
                         self.handle(message);
+                        self.carry_out_all();
+                        if self.queued >= BREATH {
+                            // Those who are written to must get to write, or their queues fill within one batch.
+                            self.queued = 0;
+                            tokio::task::yield_now().await;
+                        }
                     }
                 }
                 _ = from_jobs.recv_many(&mut answers, BATCH) => {
@@ -182,9 +193,14 @@ impl HubTask {
                 }
                 () = timer => self.server.handle_timeout(now()),
             }
-            while let Some(output) = self.server.poll_output() {
-                self.carry_out(output);
-            }
+            self.carry_out_all();
+            self.queued = 0;
+        }
+    }
+
+    fn carry_out_all(&mut self) {
+        while let Some(output) = self.server.poll_output() {
+            self.carry_out(output);
         }
     }
 
@@ -273,6 +289,7 @@ impl HubTask {
     fn send(&mut self, connection: ConnectionId, frame: ServerFrame) {
         let Some(outbox) = self.connections.get(&connection) else { return };
         self.metrics.messages_sent.inc();
+        self.queued += frame.len();
         if outbox.push(frame).is_ok() {
             return;
         }

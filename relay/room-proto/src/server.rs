@@ -26,6 +26,8 @@ use crate::token_bucket::{Buckets, TokenBucket};
 const BLOCKS: usize = 10_000;
 /// Most joins and questions that wait for one room to be loaded.
 const WAITING: usize = 256;
+/// Most password checks under way for one room, and for one address block: a whole room may come back at once.
+const CHECKS: usize = 10;
 /// At most one answer to too many messages in this time: the answers must not be a load of their own.
 const COMPLAINT: Duration = Duration::from_secs(1);
 
@@ -133,6 +135,8 @@ enum Job {
     Check {
         connection: ConnectionId,
         hash: Option<String>,
+        room: RoomId,
+        block: AddressBlock,
     },
 }
 
@@ -558,7 +562,16 @@ impl RoomServer {
         if let Some(wait) = waits.into_iter().flatten().max() {
             return self.refuse_join(id, (ErrorCode::RateLimited, Some(wait)));
         }
-        let job = self.new_job(Job::Check { connection: id, hash: hash.clone() });
+        let block = connection.block;
+        let under_way = |same: &dyn Fn(&RoomId, &AddressBlock) -> bool| {
+            let is_one = |job: &&Job| matches!(job, Job::Check { room, block, .. } if same(room, block));
+            self.jobs.values().filter(is_one).count()
+        };
+        // A failure counts when it is known: without this, guesses sent at once would all be free.
+        if under_way(&|_, of| *of == block).max(under_way(&|of, _| of == room)) >= CHECKS {
+            return self.refuse_join(id, (ErrorCode::ServerBusy, Some(COMPLAINT)));
+        }
+        let job = self.new_job(Job::Check { connection: id, hash: hash.clone(), room: room.clone(), block });
         if let Some(joining) = self.joining_mut(id) {
             joining.job = Some(job);
         }
@@ -566,25 +579,27 @@ impl RoomServer {
     }
 
     fn password_checked(&mut self, job: JobId, result: Result<bool, Busy>, now: Now) {
-        let Some(Job::Check { connection: id, hash }) = self.jobs.remove(&job) else { return };
+        let Some(Job::Check { connection: id, hash, room, block }) = self.jobs.remove(&job) else { return };
+        if result == Ok(false) {
+            // Also when nobody waits for the answer any more.
+            self.block_failures.failed(block, now.at);
+            self.room_failures.failed(room.clone(), now.at);
+        }
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let State::Joining(joining) = &mut connection.state else { return };
         if joining.job != Some(job) {
             return;
         }
-        let room = joining.join.room_id.clone();
         match result {
             Err(Busy(wait)) => self.refuse_join(id, (ErrorCode::ServerBusy, Some(wait))),
             Ok(true) => {
                 joining.password_checked = hash;
-                // The room may have emptied and left memory, or its password may have changed meanwhile.
                 let attempt = joining.attempt;
+                // The room may have emptied and left memory, or its password may have changed meanwhile.
                 self.wait_for_room(room, Waiter::Join(id, attempt), now);
             }
             Ok(false) => {
                 connection.failed_at = Some(room.clone());
-                self.block_failures.failed(connection.block, now.at);
-                self.room_failures.failed(room.clone(), now.at);
                 self.refuse_join(id, (ErrorCode::AuthFailed, None));
                 self.forget_if_empty(&room);
             }
@@ -686,8 +701,8 @@ impl RoomServer {
         seat.resume_token = new_token.clone();
         let missed = seat.missed_since(last_seq);
         if let Some(old) = replaced {
-            self.connections.remove(&old);
             self.send(old, &ServerMessage::error(ErrorCode::Replaced, None));
+            self.connections.remove(&old);
             self.outputs.push_back(Output::Close { connection: old, code: CloseCode::Replaced });
         }
         match missed {
@@ -870,6 +885,12 @@ impl RoomServer {
         match message {
             ClientMessage::SetRoomPassword { password, hint } => {
                 let hint = hint.filter(|hint| !hint.is_empty());
+                let hashing =
+                    |job: &Job| matches!(job, Job::Hash { connection, .. } if *connection == seat.connection);
+                if self.jobs.values().any(hashing) {
+                    let refusal = (ErrorCode::ServerBusy, Some(COMPLAINT));
+                    return self.refuse(seat.connection, seat.request_id, refusal);
+                }
                 let job = self.new_job(Job::Hash {
                     connection: seat.connection,
                     request_id: seat.request_id,
@@ -1043,6 +1064,10 @@ impl RoomServer {
     // --- helpers -------------------------------------------------------------------------------------------------
 
     fn send(&mut self, connection: ConnectionId, message: &ServerMessage) {
+        // Who asked may be gone when the answer comes.
+        if !self.connections.contains_key(&connection) {
+            return;
+        }
         self.outputs.push_back(Output::Send { connection, frame: ServerFrame::new(message) });
     }
 

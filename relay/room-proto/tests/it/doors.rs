@@ -88,6 +88,33 @@ fn wrong_passwords_cost_time_for_the_network_and_for_the_room() {
 }
 
 #[test]
+fn guesses_sent_at_once_are_not_all_tried() {
+    let (mut world, _, _) = guarded();
+    let before = world.password_work;
+    world.hold_jobs = true;
+    let guessers: Vec<Client> = (20..60).map(|number| world.connect(number)).collect();
+    for guesser in &guessers {
+        world.send_join(*guesser, ROOM, json!({"password": "cat"}));
+    }
+    world.hold_jobs = false;
+    world.run_jobs();
+    assert_eq!(world.password_work - before, 10, "no more than a room's worth");
+    assert_eq!(world.receive(guessers[39])["code"], "SERVER_BUSY");
+}
+
+#[test]
+fn an_answer_to_who_has_gone_is_sent_to_nobody() {
+    let mut world = World::new();
+    let (ana, _) = world.join(1, ROOM);
+    world.hold_jobs = true;
+    world.send(ana, json!({"type": "clear_room_password"}));
+    world.drop_connection(ana);
+    world.hold_jobs = false;
+    world.run_jobs();
+    assert!(world.try_receive(ana).is_none());
+}
+
+#[test]
 fn a_password_changed_while_the_old_one_is_checked_counts() {
     let (mut world, ana, _) = guarded();
     let bo = world.connect(2);
