@@ -143,6 +143,7 @@ export class Call extends EventTarget {
         onOpen: () => this.#sendTiles(),
         onChange: (link) => this.#onLinkChange(link),
         onTick: (slept) => this.#onTick(slept),
+        onHush: () => this.#signaling.probe(true),
       },
     });
     const before = this.#self?.mesh.tracks ?? [];

@@ -16,6 +16,7 @@ import { SpeakerPicker } from './quality.js';
  * @property {LinkOwner['onOpen']} onOpen
  * @property {(link: PeerLink | null) => void} onChange a link's state, or of any link the level or health
  * @property {(sleptMs: number) => void} onTick every half second
+ * @property {() => void} onHush nothing comes from anybody any more
  */
 
 const TICK_MS = 250;
@@ -23,6 +24,8 @@ const TICK_MS = 250;
 const WATCH_EVERY = 2;
 const POLL_EVERY = 8;
 const POLL_HIDDEN_EVERY = 40;
+/** When nothing has come from anybody for so long, it is probably our own network: browsers notice only after five seconds. */
+const HUSH_MS = 1000;
 
 export class Mesh {
   /** @type {Map<string, PeerLink>} */
@@ -35,6 +38,7 @@ export class Mesh {
   speaker = null;
   #picker = new SpeakerPicker();
   #ticks = 0;
+  #hushed = false;
   #lastWatch;
   #timer;
 
@@ -50,6 +54,7 @@ export class Mesh {
     this.onOpen = owner.onOpen;
     this.onChange = owner.onChange;
     this.onTick = owner.onTick;
+    this.onHush = owner.onHush;
     this.#lastWatch = env.now();
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
@@ -142,6 +147,10 @@ export class Mesh {
     const before = this.speaker;
     this.speaker = this.#picker.update(levels, this.env.now());
     if (changed || before !== this.speaker) this.onChange(null);
+    const hushes = [...this.links.values()].map((link) => link.hush).filter((hush) => hush !== null);
+    const hushed = hushes.length > 0 && Math.min(...hushes) > HUSH_MS;
+    if (hushed && !this.#hushed) this.onHush();
+    this.#hushed = hushed;
   }
 
   async #poll() {

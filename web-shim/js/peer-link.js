@@ -8,7 +8,7 @@
 
 import { SOUND_ENCODING, VOICE_ENCODING, cameraEncoding, limitSender, screenEncoding } from './encoder-limits.js';
 import { toBase64Url } from './link.js';
-import { LinkQuality, voiceLevel } from './quality.js';
+import { LinkQuality, hushOf, voiceLevel } from './quality.js';
 import { SealError } from './seal.js';
 import { LIMITS, encode, parseChannelMessage, readCandidate, readDescription, readMedia } from './wire.js';
 
@@ -147,7 +147,7 @@ export class PeerLink {
     this.flush();
     const pc = this.#pc;
     // An offer without an answer was probably lost with the connection to the relay.
-    if (this.connected && pc?.signalingState === 'stable') {
+    if (this.connected && pc?.signalingState === 'stable' && (this.hush ?? 0) < LIVENESS_MS) {
       await this.poll();
       const before = this.quality.inbound;
       await new Promise((resolve) => setTimeout(resolve, LIVENESS_MS));
@@ -247,6 +247,11 @@ export class PeerLink {
     const before = this.level;
     this.level = this.connected ? voiceLevel(this.#transceivers[0]?.receiver) : 0;
     return this.level !== before;
+  }
+
+  /** For how long a connected link that carried media has been without, in milliseconds. */
+  get hush() {
+    return this.connected ? hushOf(this.#transceivers.map(({ receiver }) => receiver)) : null;
   }
 
   /** Applies what the encoders may make, where it has changed. */

@@ -90,8 +90,21 @@ function word(connected, loss, roundTripMs, frozen) {
  */
 export function voiceLevel(receiver) {
   const [source] = receiver?.getSynchronizationSources?.() ?? [];
-  const fresh = source && performance.timeOrigin + performance.now() - source.timestamp < 1000;
-  return fresh ? Math.round((source.audioLevel ?? 0) * 20) / 20 : 0;
+  return source && ageOf(source) < 1000 ? Math.round((source.audioLevel ?? 0) * 20) / 20 : 0;
+}
+
+/**
+ * For how long nothing has come, in milliseconds; null where nothing came for ten seconds or ever.
+ * @param {(RTCRtpReceiver | undefined)[]} receivers
+ */
+export function hushOf(receivers) {
+  const sources = receivers.flatMap((receiver) => receiver?.getSynchronizationSources?.() ?? []);
+  return sources.length > 0 ? Math.min(...sources.map(ageOf)) : null;
+}
+
+/** @param {RTCRtpSynchronizationSource} source */
+function ageOf(source) {
+  return performance.timeOrigin + performance.now() - source.timestamp;
 }
 
 /** Who speaks: the loudest, but not changing with every cough. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LinkQuality, SpeakerPicker, voiceLevel } from '../js/quality.js';
+import { LinkQuality, SpeakerPicker, hushOf, voiceLevel } from '../js/quality.js';
 
 function report({ received = 100, lost = 0, rtt = 0.03, local = 'host', remote = 'srflx', frozen = 0, firefox = false } = {}) {
   const pair = { id: 'P', type: 'candidate-pair', nominated: true, state: 'succeeded', bytesReceived: received * 100, responsesReceived: 1, currentRoundTripTime: rtt, localCandidateId: 'L', remoteCandidateId: 'R' };
@@ -90,4 +90,13 @@ test('the speaker changes for a louder voice or after a silence, not with every 
   assert.equal(picker.update([['a', 0], ['b', 0]], 2000), null);
   assert.equal(picker.update([['a', 0.1]], 2250), 'a');
   assert.equal(picker.update([], 2500), null, 'who left does not speak');
+});
+
+test('a hush is as long as the youngest packet is old, and none where nothing ever came', () => {
+  const receiver = (/** @type {number[]} */ ...ages) => /** @type {any} */ ({
+    getSynchronizationSources: () => ages.map((age) => ({ timestamp: performance.timeOrigin + performance.now() - age })),
+  });
+  const hush = hushOf([receiver(5000), receiver(1500), undefined]);
+  assert.ok(hush !== null && hush >= 1500 && hush < 1700, String(hush));
+  assert.equal(hushOf([receiver(), undefined]), null);
 });

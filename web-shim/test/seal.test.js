@@ -59,9 +59,10 @@ test('payloads come out in the order they went in', async () => {
 test('a payload sent twice is refused the second time, also when both copies are opened at once', async () => {
   const [ana, ben] = pair();
   const payload = await ana.seal('offer', BEN, { sdp: '' });
-  const [first, second] = await Promise.allSettled([ben.open('offer', ANA, BEN, payload), ben.open('offer', ANA, BEN, payload)]);
-  assert.equal(first.status, 'fulfilled');
-  assert.equal(second.reason.problem, 'replayed');
+  const opened = await Promise.allSettled([ben.open('offer', ANA, BEN, payload), ben.open('offer', ANA, BEN, payload)]);
+  // Which of the two is decrypted first is the machine's choice.
+  const refusals = opened.flatMap((one) => (one.status === 'rejected' ? [one.reason.problem] : []));
+  assert.deepEqual(refusals, ['replayed']);
 });
 
 test('the window is 1,024 counters deep', async () => {
