@@ -36,6 +36,9 @@ async function progress(someone) {
   return { frames: sum('video', 'frames'), packets: sum('audio', 'packets') };
 }
 
+/** Whether a counter went on by more than `least`; a connection that was made anew counts from zero. */
+const moved = (now, before, least) => now > (now < before ? 0 : before) + least;
+
 /** How long after `since` both people have fresh pictures and sound. */
 async function mediaBack(people, since) {
   const before = await Promise.all(people.map(progress));
@@ -45,7 +48,7 @@ async function mediaBack(people, since) {
         `${someone.name} to have media again`,
         async () => {
           const seen = await progress(someone);
-          return seen.frames > before[at].frames + 2 && seen.packets > before[at].packets + 5 && performance.now() - since;
+          return moved(seen.frames, before[at].frames, 2) && moved(seen.packets, before[at].packets, 5) && performance.now() - since;
         },
         { timeout: 40_000, every: 50 },
       ),

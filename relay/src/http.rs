@@ -172,7 +172,7 @@ fn store_health(state: &StoreState) -> Value {
             health["from"] = json!(from.code());
         }
         StoreState::ReadOnly { reason } | StoreState::Unavailable { reason } => {
-            health["reason"] = json!(reason)
+            health["reason"] = json!(reason);
         }
         StoreState::Opening | StoreState::Ok | StoreState::DiskFull => {}
     }

@@ -140,7 +140,7 @@ impl Run {
                 self.send(client, message);
             }
             Operation::Lock { client, locked } => {
-                self.send(client, json!({"type": "lock_room", "locked": locked}))
+                self.send(client, json!({"type": "lock_room", "locked": locked}));
             }
             Operation::Kick { client, target } => {
                 self.send(client, json!({"type": "kick", "targetId": user(target)}));
@@ -158,7 +158,7 @@ impl Run {
             }
             Operation::Disk(full) => self.world.disk_failure = full.then_some(StoreFailure::Full),
             Operation::Busy(busy) => {
-                self.world.password_failure = busy.then_some(Busy(Duration::from_secs(1)))
+                self.world.password_failure = busy.then_some(Busy(Duration::from_secs(1)));
             }
         }
     }
