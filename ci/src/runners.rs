@@ -8,12 +8,9 @@ use crate::run::{Outcome, command, counted, passes, root, target_dir};
 pub(crate) fn cargo_test() -> Result<Outcome> {
     let nextest = command("cargo", &["nextest", "--version"]).output().is_ok_and(|out| out.status.success());
     if nextest {
-        let mut runner = command(
-            "cargo",
-            &["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--color", "never"],
-        );
-        // nextest reports on standard error.
-        runner.stderr(std::io::stdout());
+        // nextest reports on standard error, and what is counted is read from standard output.
+        let line = "exec cargo nextest run --workspace --locked --no-fail-fast --color never 2>&1";
+        let runner = command("sh", &["-c", line]);
         return counted(runner, nextest_counts);
     }
     counted(command("cargo", &["test", "--workspace", "--locked", "--no-fail-fast"]), cargo_test_counts)
