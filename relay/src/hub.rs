@@ -43,7 +43,7 @@ pub(crate) struct Hub {
     next_connection: Arc<AtomicU64>,
 }
 
-/// One connection's way to the hub. Dropping it without [`HubConnection::left`] holds the seat.
+/// One connection's way to the hub. Dropped without [`HubConnection::left`], the connection counts as silent and is closed as idle.
 pub(crate) struct HubConnection {
     hub: Hub,
     id: ConnectionId,
