@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::run::{Outcome, command, output, passes};
 
 /// The crates that must compile where there is no operating system.
-pub(crate) const PURE: [&str; 2] = ["snug-wire", "snug-room-proto"];
+pub(crate) const PURE: [&str; 3] = ["snug-wire", "snug-room-proto", "snug-turn-proto"];
 
 const WASM: &str = "wasm32-unknown-unknown";
 

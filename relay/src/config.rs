@@ -7,6 +7,7 @@
 mod options;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod validate;
 
 use std::ffi::OsString;
@@ -21,6 +22,9 @@ use crate::admission::{AdmissionConfig, TrustedProxies};
 use crate::ice::IceConfig;
 
 pub(crate) use options::{LogFormat, LogLevel, Options};
+#[cfg(test)]
+pub(crate) use turn::Listen;
+pub(crate) use turn::TurnPlan;
 
 /// Everything the relay needs to know, checked. It has no `Debug`, for it holds the TURN secret.
 pub(crate) struct Config {
@@ -38,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// Where Prometheus may ask; `None` for nowhere.
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// The relay's own STUN and TURN server, if there is to be one.
+    pub(crate) turn: Option<TurnPlan>,
     /// STUN and TURN servers for participants.
     pub(crate) ice: IceConfig,
     /// Rooms on disk.

@@ -16,7 +16,9 @@ use serde_json::{Value, json};
 use snug_room_proto::{AddressBlock, Buckets};
 use snug_wire::{LinkProof, RoomId};
 
+use crate::embedded::Embedded;
 use crate::hub::Hub;
+use crate::ice::Host;
 use crate::listener::Admitted;
 use crate::metrics::{Answer, Metrics};
 use crate::page;
@@ -30,6 +32,7 @@ const LINK_PROOF: &str = "snug-link-proof";
 pub(crate) struct Site {
     pub(crate) hub: Hub,
     pub(crate) store: Store,
+    pub(crate) turn: Embedded,
     pub(crate) metrics: Arc<Metrics>,
     /// Origins beside our own that may open a WebSocket.
     pub(crate) allowed_origins: Vec<String>,
@@ -147,7 +150,8 @@ async fn health(State(site): State<Arc<Site>>) -> Response<Body> {
     let draining = site.draining.load(std::sync::atomic::Ordering::Relaxed);
     let store = site.store.status();
     let stats = site.hub.stats().await;
-    let status = match (draining, store.state.is_healthy() && stats.is_some()) {
+    let healthy = store.state.is_healthy() && site.turn.is_healthy() && stats.is_some();
+    let status = match (draining, healthy) {
         (true, _) => "draining",
         (false, true) => "ok",
         (false, false) => "degraded",
@@ -159,6 +163,7 @@ async fn health(State(site): State<Arc<Site>>) -> Response<Body> {
         "rooms": stats.map(|stats| stats.rooms),
         "participants": stats.map(|stats| stats.participants),
         "store": store_health(&store.state),
+        "turn": site.turn.health().await,
     });
     let code = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     no_store((code, Json(answer)).into_response())
@@ -216,10 +221,17 @@ async fn websocket(
         return response;
     }
     let hub = site.hub.clone();
+    let host = reached_by(&headers);
     socket::sized(upgrade).on_upgrade(move |socket| async move {
-        socket::serve(socket, hub, client.address).await;
+        socket::serve(socket, hub, client.address, host).await;
         drop(admitted);
     })
+}
+
+/// The name or address by which the client reached the relay, so that it can be told of servers that it can reach.
+fn reached_by(headers: &HeaderMap) -> Option<Host> {
+    let (host, _) = Host::of_authority(headers.get(HOST)?.to_str().ok()?)?;
+    Some(host)
 }
 
 fn no_store(mut response: Response<Body>) -> Response<Body> {

@@ -15,10 +15,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
+use crate::ice::Host;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::password::{self, PasswordPool};
 use crate::store::{self, Store};
+use crate::turn::TurnHandle;
 
 /// Inputs from connections that may wait for the hub; past that, connections are read more slowly.
 const INBOX: usize = 1024;
@@ -29,10 +31,11 @@ const BATCH: usize = 128;
 
 /// What the hub is told.
 enum ToHub {
-    Connected { connection: ConnectionId, address: IpAddr, outbox: Arc<Outbox> },
+    Connected { connection: ConnectionId, address: IpAddr, host: Option<Box<str>>, outbox: Arc<Outbox> },
     Input(Input),
     Query { room: RoomId, link_proof: LinkProof, reply: oneshot::Sender<Option<RoomMeta>> },
     Stats { reply: oneshot::Sender<RoomServerStats> },
+    Turn(Option<TurnHandle>),
 }
 
 /// The way to the hub; clones are cheap.
@@ -68,6 +71,7 @@ impl Hub {
             passwords,
             max_rooms,
             metrics,
+            turn: None,
             results,
             connections: HashMap::new(),
             queries: HashMap::new(),
@@ -78,10 +82,16 @@ impl Hub {
         (Self { inbox, metrics: counted, next_connection: Arc::default() }, task)
     }
 
-    /// Registers a connection.
-    pub(crate) async fn connect(&self, address: IpAddr, outbox: Arc<Outbox>) -> HubConnection {
+    /// Registers a connection. `host` is the name or address by which the client reached the relay.
+    pub(crate) async fn connect(
+        &self,
+        address: IpAddr,
+        host: Option<Host>,
+        outbox: Arc<Outbox>,
+    ) -> HubConnection {
         let connection = ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed));
-        self.send(ToHub::Connected { connection, address, outbox }).await;
+        let host = host.map(|host| host.as_str().into());
+        self.send(ToHub::Connected { connection, address, host, outbox }).await;
         HubConnection { hub: self.clone(), id: connection }
     }
 
@@ -97,6 +107,11 @@ impl Hub {
         let (reply, answer) = oneshot::channel();
         self.send(ToHub::Stats { reply }).await;
         answer.await.ok()
+    }
+
+    /// The relay's own TURN server runs: from here on it is told who has a seat, and participants are told of it. `None`: it has ended.
+    pub(crate) async fn serve_turn(&self, turn: Option<TurnHandle>) {
+        self.send(ToHub::Turn(turn)).await;
     }
 
     /// Tells all clients to reconnect.
@@ -147,6 +162,8 @@ struct HubTask {
     passwords: PasswordPool,
     max_rooms: u64,
     metrics: Arc<Metrics>,
+    /// Told who may use it.
+    turn: Option<TurnHandle>,
     results: mpsc::UnboundedSender<Input>,
     connections: HashMap<ConnectionId, Arc<Outbox>>,
     queries: HashMap<QueryId, oneshot::Sender<Option<RoomMeta>>>,
@@ -206,9 +223,9 @@ impl HubTask {
 
     fn handle(&mut self, message: ToHub) {
         match message {
-            ToHub::Connected { connection, address, outbox } => {
+            ToHub::Connected { connection, address, host, outbox } => {
                 self.connections.insert(connection, outbox);
-                self.server.handle_input(Input::Connected { connection, address }, now());
+                self.server.handle_input(Input::Connected { connection, address, host }, now());
             }
             ToHub::Input(input) => {
                 if let Input::Disconnected { connection, .. } = input {
@@ -228,6 +245,14 @@ impl HubTask {
             ToHub::Stats { reply } => {
                 // The asker may have given up.
                 let _ = reply.send(self.server.stats());
+            }
+            ToHub::Turn(None) => self.turn = None,
+            ToHub::Turn(Some(turn)) => {
+                for (room, user) in self.server.seats() {
+                    turn.admit(room, user);
+                }
+                self.turn = Some(turn);
+                self.server.handle_input(Input::IceServersChanged, now());
             }
         }
     }
@@ -277,6 +302,16 @@ impl HubTask {
                 self.passwords.verify(password.expose(), hash, move |result| {
                     let _ = results.send(Input::PasswordChecked { job, result: result.map_err(busy) });
                 });
+            }
+            Output::Seated { room, user } => {
+                if let Some(turn) = &self.turn {
+                    turn.admit(&room, user);
+                }
+            }
+            Output::Unseated { room, user } => {
+                if let Some(turn) = &self.turn {
+                    turn.revoke(&room, user);
+                }
             }
             Output::Meta { query, meta } => {
                 if let Some(reply) = self.queries.remove(&query) {

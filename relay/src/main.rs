@@ -1,12 +1,15 @@
-//! The relay: signaling and the guest page, in one process and one thread but for disk and password hashes.
-//! It never sees media. `http.rs` and `socket.rs` are its face, `hub.rs` its heart; the rules are in `snug-room-proto`.
+//! The relay: signaling, the guest page, STUN and TURN in one process. One thread serves sockets and rooms; disk, password hashes and relayed
+//! media have threads of their own. It never sees media in the clear. `http.rs` and `socket.rs` are its face, `hub.rs` its heart; the rules are in `snug-room-proto`.
 
 mod admission;
+mod bind;
 mod config;
+mod embedded;
 mod http;
 mod hub;
 mod ice;
 mod listener;
+mod machine;
 mod metrics;
 mod outbox;
 mod page;
@@ -15,9 +18,9 @@ mod room_link;
 mod socket;
 mod store;
 mod tls;
+mod turn;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -29,12 +32,15 @@ use snug_room_proto::{Buckets, RateLimit, RoomServer, RoomServerConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use tracing::info;
 
 use crate::admission::Admission;
 use crate::config::Config;
+use crate::embedded::{Embedded, Launch};
 use crate::http::Site;
 use crate::hub::Hub;
+use crate::ice::IceServers;
 use crate::listener::Door;
 use crate::metrics::Metrics;
 use crate::password::PasswordPool;
@@ -69,37 +75,44 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn run(config: Config, started: Instant) -> anyhow::Result<()> {
+async fn run(mut config: Config, started: Instant) -> anyhow::Result<()> {
     // Sockets first: an address that is taken should fail before anything is touched.
-    let mut listeners = Vec::new();
-    for address in &config.listen {
-        listeners.push(bind(*address).await.with_context(|| {
-            format!(
-                "cannot listen on {address}; is another relay running? Choose another address with --listen"
-            )
-        })?);
-    }
-    let metrics_listener = match config.metrics_listen {
-        Some(address) => Some(bind(address).await.with_context(|| {
-            format!("cannot listen on {address} for metrics; choose another with --metrics-listen, or `off`")
-        })?),
-        None => None,
-    };
+    let listeners = bind::listen(&config.listen).map_err(|(address, error)| {
+        let advice = "is another relay running? Choose another address with --listen";
+        anyhow::Error::new(error).context(format!("cannot listen on {address}; {advice}"))
+    })?;
+    let metrics_listener = bind::listen(config.metrics_listen.as_slice()).map_err(|(address, error)| {
+        let advice = "choose another with --metrics-listen, or `off`";
+        anyhow::Error::new(error).context(format!("cannot listen on {address} for metrics; {advice}"))
+    })?;
     let tls = match &config.tls {
         Some(files) => Some(tls::acceptor(files)?),
         None => None,
     };
+    let (embedded, keeper) = match launch(&mut config, &listeners, &metrics_listener, tls.as_ref())? {
+        Some(launch) => Some(Embedded::start(launch)?).unzip(),
+        None => (None, None),
+    };
+    let embedded = embedded.unwrap_or_default();
     let store = Store::open(&config.data_dir)?;
     let passwords = PasswordPool::start().context("cannot start the password threads")?;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).context("the system has no random source")?;
 
     let metrics = Arc::new(Metrics::default());
-    let rooms = RoomServer::new(room_config(&config), seed, Box::new(config.ice.clone()));
+    let rooms = RoomServer::new(
+        room_config(&config),
+        seed,
+        Box::new(IceServers::new(config.ice.clone(), embedded.own_server())),
+    );
     let (hub, hub_task) = Hub::spawn(rooms, store.clone(), passwords, config.max_rooms, metrics.clone());
+    if let Some(keeper) = keeper {
+        tokio::spawn(keeper.run(hub.clone()));
+    }
     let site = Arc::new(Site {
         hub: hub.clone(),
         store: store.clone(),
+        turn: embedded.clone(),
         metrics: metrics.clone(),
         allowed_origins: config.allowed_origins.clone(),
         authority: config.public_url.as_ref().map(|url| url.authority().to_owned()),
@@ -124,9 +137,12 @@ async fn run(config: Config, started: Instant) -> anyhow::Result<()> {
         addresses.push(address);
         tokio::spawn(listener::accept(listener, door.clone(), closing.clone()));
     }
-    if let Some(listener) = metrics_listener {
+    for listener in metrics_listener {
         info!("metrics on http://{}/metrics", listener.local_addr()?);
-        tokio::spawn(serve_metrics(listener, metrics::router(&metrics, hub.clone(), store.clone())));
+        tokio::spawn(serve_metrics(
+            listener,
+            metrics::router(&metrics, hub.clone(), store.clone(), embedded.clone()),
+        ));
     }
     if !config.quiet {
         room_link::print(&config.base_url(&addresses), config.qr)?;
@@ -154,6 +170,7 @@ async fn drain(
 ) {
     info!(seconds = config.drain.as_secs(), "draining");
     site.draining.store(true, Ordering::Relaxed);
+    site.turn.drain();
     // Nobody may listen any more; that is fine here.
     let _ = close.send(true);
     site.hub.drain().await;
@@ -177,8 +194,22 @@ async fn drain(
     info!("stopped");
 }
 
-async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
+/// What the relay's own STUN and TURN server needs, if there is to be one. Without a secret of the operator's it and the rooms get one
+/// that lives as long as the process.
+fn launch(
+    config: &mut Config,
+    listeners: &[TcpListener],
+    metrics: &[TcpListener],
+    tls: Option<&TlsAcceptor>,
+) -> anyhow::Result<Option<Launch>> {
+    let Some(plan) = config.turn.clone() else { return Ok(None) };
+    let secret = match &config.ice.secret {
+        Some(secret) => secret.clone(),
+        None => ice::draw_secret().context("the system has no random source")?,
+    };
+    config.ice.secret = Some(secret.clone());
+    let listeners = listeners.iter().chain(metrics).map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+    Ok(Some(Launch { plan, secret, tls: tls.map(tls::for_turn), listeners }))
 }
 
 async fn serve_metrics(listener: TcpListener, router: Router) {

@@ -1,5 +1,7 @@
 //! Counters for Prometheus, on a listener of their own: they tell how busy people are, which is the operator's business only.
 
+mod relayed;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -15,8 +17,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use snug_wire::CloseCode;
 
+use crate::embedded::Embedded;
 use crate::hub::Hub;
 use crate::store::Store;
+
+use self::relayed::Relayed;
 
 /// What is counted. Names and help texts are in [`Metrics::register`].
 #[derive(Default)]
@@ -88,8 +93,10 @@ impl Metrics {
 struct Scrape {
     registry: Arc<Registry>,
     gauges: Gauges,
+    relayed: Relayed,
     hub: Hub,
     store: Store,
+    turn: Embedded,
 }
 
 /// Figures that are asked for at each scrape.
@@ -103,7 +110,7 @@ struct Gauges {
 }
 
 /// The `/metrics` listener's routes.
-pub(crate) fn router(metrics: &Metrics, hub: Hub, store: Store) -> Router {
+pub(crate) fn router(metrics: &Metrics, hub: Hub, store: Store, turn: Embedded) -> Router {
     let gauges = Gauges::default();
     let mut registry = Registry::with_prefix("snug");
     metrics.register(&mut registry);
@@ -116,7 +123,9 @@ pub(crate) fn router(metrics: &Metrics, hub: Hub, store: Store) -> Router {
         "1 while rooms can be saved and nothing was damaged",
         gauges.store_healthy.clone(),
     );
-    let scrape = Scrape { registry: Arc::new(registry), gauges, hub, store };
+    let relayed = Relayed::default();
+    relayed.register(registry.sub_registry_with_prefix("turn"));
+    let scrape = Scrape { registry: Arc::new(registry), gauges, relayed, hub, store, turn };
     Router::new().route("/metrics", get(answer)).with_state(scrape)
 }
 
@@ -130,6 +139,7 @@ async fn answer(State(scrape): State<Scrape>) -> impl IntoResponse {
     let status = scrape.store.status();
     gauges.stored_rooms.set(status.rooms as i64);
     gauges.store_healthy.set(i64::from(status.state.is_healthy()));
+    scrape.relayed.take(scrape.turn.figures().await);
     let mut text = String::new();
     encode(&mut text, &scrape.registry).expect("a string takes all");
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)

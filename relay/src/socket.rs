@@ -10,15 +10,17 @@ use futures_util::{SinkExt, StreamExt};
 use snug_wire::{CloseCode, limits};
 
 use crate::hub::{Hub, HubConnection};
+use crate::ice::Host;
 use crate::outbox::Outbox;
 
 /// How long a client that is being closed may take to read the last frames.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Serves one WebSocket until either side ends it.
-pub(crate) async fn serve(mut socket: WebSocket, hub: Hub, address: IpAddr) {
+/// `host` is the name or address by which the client reached the relay.
+pub(crate) async fn serve(mut socket: WebSocket, hub: Hub, address: IpAddr, host: Option<Host>) {
     let outbox = Arc::new(Outbox::default());
-    let connection = hub.connect(address, outbox.clone()).await;
+    let connection = hub.connect(address, host, outbox.clone()).await;
     let end = relay(&mut socket, &connection, &outbox).await;
     let leaving = matches!(end, End::ByClient { leaving: true });
     // The seat first: others should not wait for a slow goodbye.

@@ -101,6 +101,13 @@ pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
+/// The same certificates for TURN: clients that name a protocol name this one (RFC 7443), and browsers name none.
+pub(crate) fn for_turn(http: &TlsAcceptor) -> TlsAcceptor {
+    let mut config = ServerConfig::clone(http.config());
+    config.alpn_protocols = vec![b"stun.turn".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
+}
+
 fn server_config(certificates: Arc<Certificates>) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -293,7 +300,7 @@ mod tests {
     use tokio_rustls::client::TlsStream;
     use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-    use super::{Certificates, Stamps, acceptor, server_config, watch};
+    use super::{Certificates, Stamps, acceptor, for_turn, server_config, watch};
     use crate::config::TlsFiles;
 
     /// A self-signed certificate for `localhost`.
@@ -340,6 +347,14 @@ mod tests {
     }
 
     async fn connect(address: std::net::SocketAddr, trusted: &[&Made]) -> TlsStream<TcpStream> {
+        connect_as(&[b"h2", b"http/1.1"], address, trusted).await.expect("handshake")
+    }
+
+    async fn connect_as(
+        protocols: &[&[u8]],
+        address: std::net::SocketAddr,
+        trusted: &[&Made],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         trusted.iter().for_each(|made| roots.add(made.der.clone()).expect("a root"));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -348,10 +363,10 @@ mod tests {
             .expect("versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         let stream = TcpStream::connect(address).await.expect("connect");
         let name = ServerName::try_from("localhost").expect("a name");
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("handshake")
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
 
     fn shown(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
@@ -386,6 +401,22 @@ mod tests {
             assert!(Instant::now() < end, "the new certificate is not taken");
         }
         assert_alive(&mut early).await;
+    }
+
+    #[tokio::test]
+    async fn turn_has_the_same_certificate_under_its_own_protocol() {
+        let (made, dir) = (make(), dir());
+        let http = acceptor(&write(dir.path(), &made.cert, &made.key)).expect("usable");
+        let address = echo(for_turn(&http)).await;
+        for protocols in [[].as_slice(), &[b"stun.turn".as_slice()]] {
+            let mut stream = connect_as(protocols, address, &[&made]).await.expect("handshake");
+            assert_eq!(shown(&stream), made.der);
+            assert_alive(&mut stream).await;
+        }
+        assert!(
+            connect_as(&[b"h2", b"http/1.1"], address, &[&made]).await.is_err(),
+            "a browser that is sent here"
+        );
     }
 
     #[tokio::test]

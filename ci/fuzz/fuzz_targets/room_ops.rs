@@ -122,6 +122,7 @@ enum Op {
         milliseconds: u32,
     },
     Drain,
+    ServersChange,
 }
 
 #[derive(Arbitrary, Debug, Clone, Copy)]
@@ -149,6 +150,8 @@ struct World {
     resume_tokens: Vec<String>,
     owner_tokens: Vec<String>,
     queries: BTreeSet<u64>,
+    /// Who has a seat, by what the state machine said.
+    seated: BTreeSet<(RoomId, UserId)>,
 }
 
 fuzz_target!(|ops: Vec<Op>| {
@@ -162,6 +165,7 @@ fuzz_target!(|ops: Vec<Op>| {
             stats.participants <= stats.rooms * usize::from(limits::PARTICIPANTS_MAX),
             "a room has more seats than it may"
         );
+        assert_eq!(stats.participants, world.seated.len(), "who was told of is who has a seat");
     }
     // In the end everybody goes, time passes, and nothing is left behind.
     for connection in world.open.keys().copied().collect::<Vec<_>>() {
@@ -177,6 +181,7 @@ fuzz_target!(|ops: Vec<Op>| {
     let stats = world.server.stats();
     assert_eq!(stats.connections, 0);
     assert_eq!(stats.participants, 0, "seats are held for half a minute, not for ever");
+    assert!(world.seated.is_empty(), "nobody stays seated without being there");
 });
 
 impl World {
@@ -193,6 +198,7 @@ impl World {
             resume_tokens: vec!["A".repeat(43)],
             owner_tokens: vec!["A".repeat(43)],
             queries: BTreeSet::new(),
+            seated: BTreeSet::new(),
         }
     }
 
@@ -232,7 +238,7 @@ impl World {
                 self.next += 1;
                 self.open.insert(connection, None);
                 let address = IpAddr::V4(Ipv4Addr::new(192, 0, block % 4, 1));
-                self.input(Input::Connected { connection, address });
+                self.input(Input::Connected { connection, address, host: None });
             }
             Op::Connect { .. } => {}
             Op::Disconnect { who, leaving } => {
@@ -331,6 +337,7 @@ impl World {
             Op::AnswerAll => self.answer_all(),
             Op::Pass { milliseconds } => self.pass(Duration::from_millis(u64::from(milliseconds % 200_000))),
             Op::Drain => self.input(Input::Drain),
+            Op::ServersChange => self.input(Input::IceServersChanged),
         }
     }
 
@@ -442,6 +449,12 @@ impl World {
                 Output::CheckPassword { job, password, hash } => {
                     let right = hash.is_some_and(|hash| hash == format!("hash of {}", password.expose()));
                     self.questions.push(Question::Check { job, right });
+                }
+                Output::Seated { room, user } => {
+                    assert!(self.seated.insert((room, user)), "somebody has two seats");
+                }
+                Output::Unseated { room, user } => {
+                    assert!(self.seated.remove(&(room, user)), "a seat was given up that nobody had");
                 }
                 Output::Meta { query, .. } => {
                     assert!(self.queries.remove(&query.0), "an answer to a question that nobody asked")

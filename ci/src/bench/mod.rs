@@ -8,6 +8,8 @@ mod signaling;
 mod socket;
 mod start;
 mod stats;
+#[cfg(target_os = "linux")]
+mod turn;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -23,6 +25,8 @@ pub(crate) enum What {
     Passwords,
     /// Time to /health, idle memory, binary size
     Start,
+    /// The TURN server beside Debian's coturn
+    Turn,
     /// All of them
     All,
 }
@@ -69,6 +73,12 @@ pub(crate) fn run(what: What, smoke: bool) -> Result<Outcome> {
     }
     if matches!(what, What::Signaling | What::All) {
         measured("signaling", runtime.block_on(signaling::run(smoke)));
+    }
+    if matches!(what, What::Turn | What::All) {
+        #[cfg(target_os = "linux")]
+        measured("turn", turn::run(smoke));
+        #[cfg(not(target_os = "linux"))]
+        println!("\nbench turn reads what only Linux tells: nothing was measured");
     }
     Ok(outcome)
 }

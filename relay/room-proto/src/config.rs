@@ -39,8 +39,9 @@ impl Default for RoomServerConfig {
 
 /// Where `iceServers` come from. Credentials are a function of room, participant and time.
 pub trait IceServerSource: Send {
-    /// The servers for one participant; `unix` is the time in seconds since 1970.
-    fn ice_servers(&self, room: &RoomId, user: UserId, unix: u64) -> Vec<IceServer>;
+    /// The servers for one participant. `host` is what [`crate::Input::Connected`] said of its connection; `unix` is the
+    /// time in seconds since 1970.
+    fn ice_servers(&self, room: &RoomId, user: UserId, host: Option<&str>, unix: u64) -> Vec<IceServer>;
 
     /// How long their credentials hold.
     fn ttl(&self) -> Duration;
@@ -51,7 +52,7 @@ pub trait IceServerSource: Send {
 pub struct NoIceServers;
 
 impl IceServerSource for NoIceServers {
-    fn ice_servers(&self, _: &RoomId, _: UserId, _: u64) -> Vec<IceServer> {
+    fn ice_servers(&self, _: &RoomId, _: UserId, _: Option<&str>, _: u64) -> Vec<IceServer> {
         Vec::new()
     }
 

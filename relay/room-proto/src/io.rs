@@ -67,6 +67,9 @@ pub enum Input {
         connection: ConnectionId,
         /// Where it comes from.
         address: IpAddr,
+        /// The name or address by which it reached the relay, if the shell knows: handed to
+        /// [`crate::IceServerSource::ice_servers`] as it is.
+        host: Option<Box<str>>,
     },
     /// It sent a message.
     Message {
@@ -130,6 +133,8 @@ pub enum Input {
         /// What shows that the asker has the whole link.
         link_proof: LinkProof,
     },
+    /// [`crate::IceServerSource`] has other servers: everybody inside is told.
+    IceServersChanged,
     /// The relay is about to stop: everybody is told to reconnect.
     Drain,
     /// It stops: who is still here is closed.
@@ -186,6 +191,21 @@ pub enum Output {
         password: Password,
         /// What it should be; `None` asks for the same work and the answer "no".
         hash: Option<String>,
+    },
+    /// A participant has a seat: it may use what the relay gives to participants. Comes before the first frame that names it
+    /// to anybody, and once until [`Output::Unseated`]; a lost connection and a resume change nothing.
+    Seated {
+        /// In which room.
+        room: RoomId,
+        /// Who.
+        user: UserId,
+    },
+    /// It left, was removed, or did not come back in time.
+    Unseated {
+        /// From which room.
+        room: RoomId,
+        /// Who.
+        user: UserId,
     },
     /// Answers [`Input::Query`]; `None` for an unknown room and for a wrong proof alike.
     Meta {

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use snug_wire::message::{Forward, Forwarded, JoinRoom, RoomJoined};
 use snug_wire::{
-    ClientMessage, CloseCode, ErrorCode, LeaveReason, LinkProof, Media, Password, Request, RoomId,
+    ClientMessage, CloseCode, ErrorCode, IceServer, LeaveReason, LinkProof, Media, Password, Request, RoomId,
     ServerFrame, ServerMessage, Token, UserId, limits, negotiate_version,
 };
 
@@ -64,6 +64,7 @@ pub struct RoomServerStats {
 
 struct Connection {
     block: AddressBlock,
+    host: Option<Box<str>>,
     state: State,
     messages: TokenBucket,
     complained_at: Option<Instant>,
@@ -196,10 +197,21 @@ impl RoomServer {
         }
     }
 
+    /// All seats, away ones included: those that [`Output::Seated`] told of. In no order.
+    pub fn seats(&self) -> impl Iterator<Item = (&RoomId, UserId)> {
+        let open = self.rooms.iter().filter_map(|(id, entry)| match entry {
+            RoomEntry::Open(room) => Some((id, room)),
+            _ => None,
+        });
+        open.flat_map(|(id, room)| room.seats.iter().map(move |seat| (id, seat.user)))
+    }
+
     /// Takes one input.
     pub fn handle_input(&mut self, input: Input, now: Now) {
         match input {
-            Input::Connected { connection, address } => self.connected(connection, address.into(), now),
+            Input::Connected { connection, address, host } => {
+                self.connected(connection, address.into(), host, now);
+            }
             Input::Message { connection, request } => self.message(connection, request, now),
             Input::Malformed { connection, request_id, code, detail } => {
                 if self.allow_message(connection, now) {
@@ -216,6 +228,7 @@ impl RoomServer {
             Input::Query { query, room, link_proof } => {
                 self.wait_for_room(room, Waiter::Meta(query, link_proof), now);
             }
+            Input::IceServersChanged => self.ice_servers_changed(now),
             Input::Drain => self.drain(now),
             Input::Stop => self.stop(now),
         }
@@ -234,9 +247,10 @@ impl RoomServer {
 
     // --- connections ---------------------------------------------------------------------------------------------
 
-    fn connected(&mut self, id: ConnectionId, block: AddressBlock, now: Now) {
+    fn connected(&mut self, id: ConnectionId, block: AddressBlock, host: Option<Box<str>>, now: Now) {
         let connection = Connection {
             block,
+            host,
             state: State::Fresh,
             messages: TokenBucket::full(self.config.messages, now.at),
             complained_at: None,
@@ -614,6 +628,7 @@ impl RoomServer {
         let JoinRoom { room_id, user_id: user, display_name, owner_token, media, .. } = joining.join;
         let Some(RoomEntry::Open(room)) = self.rooms.get_mut(&room_id) else { return };
         connection.state = State::Seated { room: room_id.clone(), user };
+        self.outputs.push_back(Output::Seated { room: room_id.clone(), user });
 
         let owner = owner_token.as_ref().is_some_and(|token| room.is_owner_token(token));
         let media = Media { screen: media.screen && room.record.allow_screen_share, ..media };
@@ -641,7 +656,7 @@ impl RoomServer {
         owner_token: Option<Token>,
         now: Now,
     ) {
-        let ice_servers = self.ice.ice_servers(room_id, user, now.unix);
+        let ice_servers = self.ice_servers(room_id, user, id, now);
         let ttl = self.ice.ttl();
         let Some(RoomEntry::Open(room)) = self.rooms.get_mut(room_id) else { return };
         let room_info = room.info();
@@ -743,6 +758,19 @@ impl RoomServer {
         }
     }
 
+    /// Who is away is told when it is back.
+    fn ice_servers_changed(&mut self, now: Now) {
+        let mut seats: Vec<(RoomId, UserId)> =
+            self.seats().map(|(room, user)| (room.clone(), user)).collect();
+        seats.sort();
+        for (room_id, user) in seats {
+            if let Some(seat) = self.open_room(&room_id).and_then(|room| room.seat_mut(user)) {
+                seat.credentials_due = Some(now.at);
+                self.seat_timer(room_id, user, now);
+            }
+        }
+    }
+
     fn renew_credentials(&mut self, room_id: &RoomId, user: UserId, now: Now) {
         let due = now.at + self.ice.ttl() * 3 / 4;
         if let Some(seat) = self.open_room(room_id).and_then(|room| room.seat_mut(user)) {
@@ -753,12 +781,20 @@ impl RoomServer {
     }
 
     fn send_credentials(&mut self, room_id: &RoomId, user: UserId, now: Now) {
-        let ice_servers = self.ice.ice_servers(room_id, user, now.unix);
+        let seat = self.open_room(room_id).and_then(|room| room.seat(user));
+        let Some(connection) = seat.and_then(|seat| seat.connection) else { return };
+        let ice_servers = self.ice_servers(room_id, user, connection, now);
         let ttl = self.ice.ttl();
         let Some(RoomEntry::Open(room)) = self.rooms.get_mut(room_id) else { return };
         let Some(seat) = room.seat_mut(user) else { return };
         let message = ServerMessage::TurnCredentials { ice_servers, ice_ttl_seconds: ttl.as_secs() };
         seat.deliver(&ServerFrame::new(&message), &mut self.outputs);
+    }
+
+    /// The servers as `connection` can reach them.
+    fn ice_servers(&self, room: &RoomId, user: UserId, connection: ConnectionId, now: Now) -> Vec<IceServer> {
+        let host = self.connections.get(&connection).and_then(|connection| connection.host.as_deref());
+        self.ice.ice_servers(room, user, host, now.unix)
     }
 
     // --- inside --------------------------------------------------------------------------------------------------
@@ -841,6 +877,7 @@ impl RoomServer {
             return;
         }
         self.seats -= 1;
+        self.outputs.push_back(Output::Unseated { room: room_id.clone(), user });
         room.broadcast(None, &ServerMessage::UserLeft { user_id: user, reason }, &mut self.outputs);
         if room.seats.is_empty() {
             room.account(now);

@@ -22,8 +22,11 @@ Examples:
   Behind a proxy on the same machine that does HTTPS:
       snug-relay --public-url https://meet.example.org --trusted-proxy 127.0.0.1
 
-  With a TURN server, for participants behind strict firewalls:
-      SNUG_TURN_SECRET=... snug-relay --ice-server stun:turn.example.org:3478 \\
+  On a cloud machine whose public address is not its own (1:1 NAT), add:
+          --external-address 203.0.113.7
+
+  With another TURN server instead of the relay's own:
+      SNUG_TURN_SECRET=... snug-relay --no-turn --ice-server stun:turn.example.org:3478 \\
           --ice-server turn:turn.example.org:3478 --ice-server 'turns:turn.example.org:5349?transport=tcp'
 
 Each option may also stand in the file given by --config, under its long name without the dashes:
@@ -36,12 +39,14 @@ A flag counts before its environment variable, that before the file, and the fil
 const LISTENING: &str = "Where it listens";
 const HTTPS: &str = "HTTPS and proxies";
 const STORAGE: &str = "Storage";
+const TURN: &str = "The relay's own STUN and TURN server";
 const CONNECTING: &str = "Connecting participants (STUN and TURN)";
 const LIMITS: &str = "Limits";
 const OUTPUT: &str = "Log and console";
 
 /// Snug's relay: video calls for rooms of two to ten. It serves the page that guests open, brings participants
-/// together and keeps the rooms; sound and pictures go directly between participants.
+/// together and keeps the rooms; sound and pictures go directly between participants, or, sealed, through its TURN server
+/// where nothing else gets through.
 #[derive(Clone, Debug, Default, Deserialize, Parser)]
 #[command(name = "snug-relay", version, after_help = EXAMPLES, max_term_width = 110)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -106,18 +111,102 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIRECTORY", env = "SNUG_DATA_DIR", help_heading = STORAGE)]
     pub(crate) data_dir: Option<PathBuf>,
 
-    /// A STUN or TURN server, such as stun:HOST:3478, turn:HOST:3478 or turns:HOST:5349?transport=tcp; may be given
+    /// Run no STUN and TURN server
+    ///
+    /// Without one participants behind home routers may not find each other, unless --ice-server names another.
+    #[arg(
+        long, value_name = "BOOL", env = "SNUG_NO_TURN", help_heading = TURN,
+        num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new()
+    )]
+    pub(crate) no_turn: Option<bool>,
+
+    /// Address and port of the STUN and TURN server, UDP and TCP; may be given more than once [default: port 3478 of all
+    /// addresses, or of loopback while --listen is loopback and there is no --public-url]
+    ///
+    /// [::] is IPv6 alone here. Port 0 takes any free port. When the default is taken by another program the relay goes on
+    /// without until it is free; an address that is given here has to be free.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "SNUG_TURN_LISTEN", value_delimiter = ',', help_heading = TURN)]
+    pub(crate) turn_listen: Vec<String>,
+
+    /// Address and port of the TURN server over TLS, or "off"; may be given more than once [default: port 5349 of the
+    /// addresses of --turn-listen, when there is a certificate]
+    ///
+    /// It uses --tls-cert and --tls-key. Networks that let nothing through but HTTPS may let port 443 through: where the
+    /// page is elsewhere, give that.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "SNUG_TURN_TLS_LISTEN", value_delimiter = ',', help_heading = TURN)]
+    pub(crate) turn_tls_listen: Vec<String>,
+
+    /// UDP ports from which traffic is relayed [default: 10000-20000]
+    ///
+    /// The firewall must let them in. One port for each participant's allocation; keep them apart from those that the
+    /// system gives to outgoing connections (on Linux 32768-60999, net.ipv4.ip_local_port_range).
+    #[arg(long, value_name = "FIRST-LAST", env = "SNUG_TURN_PORTS", help_heading = TURN)]
+    pub(crate) turn_ports: Option<String>,
+
+    /// Address under which others reach this machine, when it is not its own; one for IPv4, one for IPv6 [default:
+    /// detected]
+    ///
+    /// Needed behind a router and in clouds that give a machine a private address and translate a public one to it.
+    #[arg(long, value_name = "ADDRESS", env = "SNUG_EXTERNAL_ADDRESS", value_delimiter = ',', help_heading = TURN)]
+    pub(crate) external_address: Vec<String>,
+
+    /// Name or address of the STUN and TURN server that participants are told [default: the host of --public-url, or
+    /// that by which each participant reached the relay]
+    ///
+    /// Needed when the page is reached through something that passes on HTTPS alone, such as a CDN.
+    #[arg(long, value_name = "HOST", env = "SNUG_TURN_HOST", help_heading = TURN)]
+    pub(crate) turn_host: Option<String>,
+
+    /// Address or range of private addresses to which traffic may be relayed, such as 192.168.1.0/24; may be given more
+    /// than once
+    ///
+    /// Only public addresses may be reached otherwise, so that nobody uses the server to look around in your network.
+    /// Give the range of your participants if some of them are in a network that others reach through this server alone.
+    /// Whoever is in a room can then send UDP to every machine of that range.
+    #[arg(long, value_name = "ADDRESS[/PREFIX]", env = "SNUG_TURN_ALLOW_PEER", value_delimiter = ',', help_heading = TURN)]
+    pub(crate) turn_allow_peer: Vec<String>,
+
+    /// Relayed traffic of one participant, megabits a second, both directions together, 0 for no limit [default: 100]
+    #[arg(long, value_name = "MEGABITS", env = "SNUG_TURN_PARTICIPANT_MBPS", help_heading = TURN)]
+    pub(crate) turn_participant_mbps: Option<u64>,
+
+    /// Relayed traffic of one room, megabits a second, 0 for no limit [default: 500]
+    #[arg(long, value_name = "MEGABITS", env = "SNUG_TURN_ROOM_MBPS", help_heading = TURN)]
+    pub(crate) turn_room_mbps: Option<u64>,
+
+    /// Relayed traffic of one address (IPv4) or address block (IPv6 /56), megabits a second, 0 for no limit [default: 500]
+    #[arg(long, value_name = "MEGABITS", env = "SNUG_TURN_SOURCE_MBPS", help_heading = TURN)]
+    pub(crate) turn_source_mbps: Option<u64>,
+
+    /// Relayed traffic of all together, megabits a second, 0 for no limit [default: 0]
+    #[arg(long, value_name = "MEGABITS", env = "SNUG_TURN_TOTAL_MBPS", help_heading = TURN)]
+    pub(crate) turn_total_mbps: Option<u64>,
+
+    /// Allocations of one participant: a browser asks for some with each of the others [default: 256]
+    #[arg(long, value_name = "COUNT", env = "SNUG_TURN_PARTICIPANT_ALLOCATIONS", help_heading = TURN)]
+    pub(crate) turn_participant_allocations: Option<u64>,
+
+    /// Allocations of one room [default: 2000]
+    #[arg(long, value_name = "COUNT", env = "SNUG_TURN_ROOM_ALLOCATIONS", help_heading = TURN)]
+    pub(crate) turn_room_allocations: Option<u64>,
+
+    /// Allocations of one address (IPv4) or address block (IPv6 /56) [default: 2000]
+    #[arg(long, value_name = "COUNT", env = "SNUG_TURN_SOURCE_ALLOCATIONS", help_heading = TURN)]
+    pub(crate) turn_source_allocations: Option<u64>,
+
+    /// Another STUN or TURN server, such as stun:HOST:3478, turn:HOST:3478 or turns:HOST:5349?transport=tcp; may be given
     /// more than once
     ///
     /// STUN lets participants behind home routers find each other; TURN passes their traffic on where a firewall lets
     /// nothing else through. TURN servers need a shared secret (coturn: use-auth-secret), see --turn-secret-file.
+    /// Participants are told of the relay's own server first.
     #[arg(long, value_name = "URL", env = "SNUG_ICE_SERVER", value_delimiter = ',', help_heading = CONNECTING)]
     pub(crate) ice_server: Vec<String>,
 
-    /// File with the secret shared with the TURN servers
+    /// File with the secret shared with the TURN servers [default: the relay's own server draws one at each start]
     ///
     /// Or put the secret itself into the variable SNUG_TURN_SECRET. There is no flag for it, since other users of this
-    /// machine could read it in the list of processes.
+    /// machine could read it in the list of processes. The relay's own server and those of --ice-server have the same.
     #[arg(long, value_name = "FILE", env = "SNUG_TURN_SECRET_FILE", help_heading = CONNECTING)]
     pub(crate) turn_secret_file: Option<PathBuf>,
 
@@ -251,8 +340,11 @@ impl Options {
             };
         }
         lay! {
-            lists: listen allowed_origin trusted_proxy ice_server;
-            values: public_url metrics_listen tls_cert tls_key allow_plain_http data_dir turn_secret_file
+            lists: listen allowed_origin trusted_proxy turn_listen turn_tls_listen external_address turn_allow_peer
+                ice_server;
+            values: public_url metrics_listen tls_cert tls_key allow_plain_http data_dir no_turn turn_ports
+                turn_host turn_participant_mbps turn_room_mbps turn_source_mbps turn_total_mbps
+                turn_participant_allocations turn_room_allocations turn_source_allocations turn_secret_file
                 turn_ttl_seconds public_stun max_rooms max_connections connections_per_block joins_burst
                 joins_per_minute creations_burst creations_per_minute messages_burst messages_per_second
                 drain_seconds log_format log_level no_qr quiet

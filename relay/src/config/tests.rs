@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
@@ -11,14 +12,16 @@ use clap::{CommandFactory, Parser};
 use snug_room_proto::{IceServerSource as _, RateLimit};
 use snug_wire::UserId;
 
-use super::{Config, ConfigError, Log, LogFormat, LogLevel, Options, resolve};
+use crate::ice::IceServers;
+
+use super::{Config, ConfigError, Listen, Log, LogFormat, LogLevel, Options, resolve};
 
 /// Resolves flags (and a file) with nothing but HOME in the environment.
 fn config(flags: &[&str]) -> Result<Config, ConfigError> {
     config_with(flags, &[("HOME", "/home/op")], Some(20_000))
 }
 
-fn config_with(
+pub(super) fn config_with(
     flags: &[&str],
     variables: &[(&str, &str)],
     files: Option<u64>,
@@ -30,11 +33,11 @@ fn config_with(
     resolve(options, &|name| variables.get(name).cloned(), files)
 }
 
-fn good(flags: &[&str]) -> Config {
+pub(super) fn good(flags: &[&str]) -> Config {
     config(flags).unwrap_or_else(|error| panic!("{flags:?}: {error}"))
 }
 
-fn error(flags: &[&str]) -> String {
+pub(super) fn error(flags: &[&str]) -> String {
     match config(flags) {
         Ok(_) => panic!("{flags:?} must be refused"),
         Err(error) => error.to_string(),
@@ -59,7 +62,10 @@ fn without_options_it_is_a_relay_on_loopback() {
     assert!(config.ice.urls.is_empty(), "no third party is asked unless the operator says so");
     assert_eq!(config.ice.ttl, Duration::from_secs(3600));
     assert_eq!(config.max_rooms, 100_000);
-    assert_eq!(config.admission.max_connections, 10_000);
+    assert_eq!(
+        config.admission.max_connections, 9936,
+        "half of the files that are left, which relayed traffic needs too"
+    );
     assert_eq!(config.admission.per_block, 256);
     assert_eq!(config.joins, RateLimit { burst: 30.0, per_second: 0.5 });
     assert_eq!(config.creations, RateLimit { burst: 20.0, per_second: 1.0 / 60.0 });
@@ -152,7 +158,11 @@ fn every_option_has_a_flag_a_variable_a_key_and_a_help_text() {
 fn every_key_of_the_file_is_read() {
     let text = "listen = [\"127.0.0.1:1\"]\npublic-url = \"https://a.example\"\nallowed-origin = [\"tauri://localhost\"]\n\
         metrics-listen = \"off\"\ntls-cert = \"c\"\ntls-key = \"k\"\nallow-plain-http = true\ntrusted-proxy = [\"::1\"]\n\
-        data-dir = \"/d\"\nice-server = [\"stun:a.example\"]\nturn-ttl-seconds = 600\npublic-stun = true\nmax-rooms = 1\n\
+        data-dir = \"/d\"\nno-turn = false\nturn-listen = [\"127.0.0.1:0\"]\nturn-tls-listen = [\"127.0.0.1:0\"]\n\
+        turn-ports = \"2000-3000\"\nexternal-address = [\"203.0.113.7\"]\nturn-host = \"turn.a.example\"\n\
+        turn-allow-peer = [\"10.0.0.0/8\"]\nturn-participant-mbps = 11\nturn-room-mbps = 12\nturn-source-mbps = 13\n\
+        turn-total-mbps = 14\nturn-participant-allocations = 15\nturn-room-allocations = 16\n\
+        turn-source-allocations = 17\nice-server = [\"stun:a.example\"]\nturn-ttl-seconds = 600\npublic-stun = true\nmax-rooms = 1\n\
         max-connections = 2\nconnections-per-block = 3\njoins-burst = 4\njoins-per-minute = 60\ncreations-burst = 6\n\
         creations-per-minute = 120\nmessages-burst = 8\nmessages-per-second = 9\ndrain-seconds = 10\nlog-format = \"json\"\n\
         log-level = \"trace\"\nno-qr = true\nquiet = true\n";
@@ -171,6 +181,16 @@ fn every_key_of_the_file_is_read() {
     assert!(config.trusted_proxies.contain("::1".parse().expect("an address")));
     assert!(config.admission.trusted_proxies.contain("::1".parse().expect("an address")));
     assert_eq!(config.data_dir, PathBuf::from("/d"));
+    let turn = config.turn.as_ref().expect("on");
+    let free = Listen { addresses: vec!["127.0.0.1:0".parse().expect("an address")], given: true };
+    assert_eq!((&turn.listen, &turn.tls_listen), (&free, &free));
+    assert_eq!(turn.relay_ports, 2000..=3000);
+    assert_eq!(turn.external, ["203.0.113.7".parse::<std::net::IpAddr>().expect("an address")]);
+    assert_eq!(turn.allow_peers, ["10.0.0.0/8".parse().expect("a network")]);
+    let megabits = [turn.quotas.per_owner, turn.quotas.per_group, turn.quotas.per_source, turn.quotas.server];
+    assert_eq!(megabits.map(|quota| quota.megabits), [11, 12, 13, 14]);
+    assert_eq!(megabits.map(|quota| quota.allocations), [15, 16, 17, u32::MAX]);
+    assert_eq!(config.ice.host.as_ref().map(crate::ice::Host::as_str), Some("turn.a.example"));
     assert_eq!(config.ice.urls.len(), 2);
     assert_eq!(config.ice.ttl, Duration::from_secs(600));
     assert_eq!((config.max_rooms, config.admission.max_connections), (1, 2));
@@ -191,6 +211,7 @@ fn an_unknown_key_is_an_error_with_a_guess() {
         ("publicurl = \"x\"", "did you mean public-url?"),
         ("colour = 3", "--help lists the keys"),
         ("turn-secret = \"x\"", "turn-secret-file"),
+        ("turn-port = \"1-2\"", "did you mean turn-ports?"),
         ("config = \"x\"", "--help lists the keys"),
         ("[limits]\nmax-rooms = 3", "--help lists the keys"),
     ] {
@@ -258,6 +279,8 @@ fn each_error_names_the_option_the_value_and_a_better_one() {
         assert!(text.contains(said), "{flags:?}: {text}");
     }
     assert!(error(&["--listen", "127.0.0.1:80", "--listen", "127.0.0.1:80"]).contains("twice"));
+    let servers = "stun:a.example,".repeat(17);
+    assert!(error(&["--ice-server", servers.trim_end_matches(',')]).contains("one more than 16"));
 }
 
 #[test]
@@ -307,7 +330,10 @@ fn the_turn_secret_comes_from_a_variable_or_a_file_and_is_never_shown() {
     let from_file = good(&flags);
     let from_variable = config_with(&turn, &variables("north"), None).expect("valid");
     let room = "room-one".parse().expect("a room id");
-    let entries = |config: &Config| config.ice.ice_servers(&room, UserId::from_bytes([0; 16]), 0);
+    let entries = |config: &Config| {
+        let servers = IceServers::new(config.ice.clone(), Arc::default());
+        servers.ice_servers(&room, UserId::from_bytes([0; 16]), None, 0)
+    };
     assert!(entries(&from_file) == entries(&from_variable));
     let both = config_with(&flags, &variables("south"), None).err().expect("one of them").to_string();
     assert!(
@@ -328,8 +354,11 @@ fn public_stun_is_an_opt_in() {
 fn connections_leave_files_for_the_rest() {
     let most =
         |files| config_with(&[], &[("HOME", "/")], files).map(|config| config.admission.max_connections);
-    assert_eq!(most(Some(1024)).ok(), Some(896));
-    assert_eq!(most(Some(20_000)).ok(), Some(10_000));
+    assert_eq!(most(Some(1024)).ok(), Some(448), "as many are left for relayed traffic");
+    assert_eq!(most(Some(20_000)).ok(), Some(9936));
+    assert_eq!(most(Some(100_000)).ok(), Some(10_000));
+    let alone = config_with(&["--no-turn"], &[("HOME", "/")], Some(1024)).expect("valid");
+    assert_eq!(alone.admission.max_connections, 896);
     assert_eq!(most(None).ok(), Some(10_000));
     assert!(most(Some(100)).is_err_and(|error| error.to_string().contains("ulimit -n")));
     assert_eq!(good(&["--max-connections", "15000"]).admission.max_connections, 15_000);

@@ -4,19 +4,22 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use snug_room_proto::RateLimit;
+use snug_turn_proto::Secret;
 use zeroize::Zeroizing;
 
 use crate::admission::{AdmissionConfig, CidrError, MAX_HALF_OPEN, TrustedProxies};
-use crate::ice::{IceConfig, IceUrl, PUBLIC_STUN, TurnSecret};
+use crate::ice::{Host, IceConfig, IceUrl, PUBLIC_STUN, read_secret};
 
+use super::turn::{self, Around};
 use super::{Config, ConfigError, Environment, Log, Options, Origin, TlsFiles};
 
 /// Files that are no connections: listeners, room files, the certificate, the log, and what is being accepted.
 const RESERVED_FILES: u64 = 128;
+/// Most STUN and TURN servers beside the relay's own: a browser asks each of them for each connection.
+const MOST_SERVERS: usize = 16;
 /// Connections allowed when nobody says otherwise.
 const DEFAULT_CONNECTIONS: u64 = 10_000;
 
@@ -27,7 +30,7 @@ pub(super) fn validate(
 ) -> Result<Config, ConfigError> {
     let listen = listen(&options.listen)?;
     let public_url = options.public_url.as_deref().map(public_url).transpose()?;
-    let tls = tls(options.tls_cert, options.tls_key)?;
+    let tls = tls(options.tls_cert.clone(), options.tls_key.clone())?;
     if tls.is_none() && !options.allow_plain_http.unwrap_or(false) {
         refuse_plain_http(&listen)?;
     }
@@ -47,6 +50,17 @@ pub(super) fn validate(
         |option, value, default, range| Ok(Duration::from_secs(number(option, value, default, range)?));
     let ttl = seconds("--turn-ttl-seconds", options.turn_ttl_seconds, 3600, 300..=86_400)?;
     let secret = secret(options.turn_secret_file.as_deref(), environment)?;
+    let wants_turn = !options.no_turn.unwrap_or(false);
+    let max_connections = max_connections(options.max_connections, files, wants_turn)?;
+    let around = Around {
+        listen: &listen,
+        tls: tls.is_some(),
+        public: public_url.is_some(),
+        files: files.map(|files| files.saturating_sub(RESERVED_FILES + max_connections as u64)),
+    };
+    let turn = turn::plan(&options, &around)?;
+    let host = turn_host(options.turn_host.as_deref(), public_url.as_ref())?;
+    let urls = ice_urls(&options.ice_server, options.public_stun.unwrap_or(false), secret.is_some())?;
     Ok(Config {
         listen,
         public_url,
@@ -54,15 +68,16 @@ pub(super) fn validate(
         allowed_origins: allowed_origins.into_iter().map(|origin| origin.0).collect(),
         data_dir: data_dir(options.data_dir, environment)?,
         metrics_listen,
-        ice: ice(&options.ice_server, options.public_stun.unwrap_or(false), secret, ttl)?,
+        ice: IceConfig { urls, secret, ttl, host },
         max_rooms: number("--max-rooms", options.max_rooms, 100_000, 1..=100_000_000)?,
         admission: AdmissionConfig {
-            max_connections: max_connections(options.max_connections, files)?,
+            max_connections,
             per_block,
             trusted_proxies: trusted_proxies.clone(),
             max_half_open: MAX_HALF_OPEN,
         },
         trusted_proxies,
+        turn,
         joins: RateLimit {
             burst: count("--joins-burst", options.joins_burst, 30)?,
             per_second: count("--joins-per-minute", options.joins_per_minute, 30)? / 60.0,
@@ -85,7 +100,12 @@ pub(super) fn validate(
     })
 }
 
-fn bad(option: &'static str, value: impl ToString, problem: impl ToString, example: &str) -> ConfigError {
+pub(super) fn bad(
+    option: &'static str,
+    value: impl ToString,
+    problem: impl ToString,
+    example: &str,
+) -> ConfigError {
     ConfigError::Value {
         option,
         value: value.to_string(),
@@ -95,7 +115,7 @@ fn bad(option: &'static str, value: impl ToString, problem: impl ToString, examp
 }
 
 /// All of a repeatable option.
-fn each<T>(
+pub(super) fn each<T>(
     option: &'static str,
     texts: &[String],
     example: &str,
@@ -105,7 +125,7 @@ fn each<T>(
     texts.iter().map(parse).collect()
 }
 
-fn number(
+pub(super) fn number(
     option: &'static str,
     value: Option<u64>,
     default: u64,
@@ -123,7 +143,7 @@ fn count(option: &'static str, value: Option<u64>, default: u64) -> Result<f64, 
     Ok(number(option, value, default, 1..=1_000_000)? as f64)
 }
 
-fn address(option: &'static str, text: &str, example: &str) -> Result<SocketAddr, ConfigError> {
+pub(super) fn address(option: &'static str, text: &str, example: &str) -> Result<SocketAddr, ConfigError> {
     text.parse().map_err(|_| {
         let problem = if text.parse::<u16>().is_ok() || text.starts_with(':') {
             "has no address before the port"
@@ -251,7 +271,7 @@ fn data_dir(given: Option<PathBuf>, environment: Environment<'_>) -> Result<Path
     })
 }
 
-fn secret(file: Option<&Path>, environment: Environment<'_>) -> Result<Option<TurnSecret>, ConfigError> {
+fn secret(file: Option<&Path>, environment: Environment<'_>) -> Result<Option<Secret>, ConfigError> {
     const VARIABLE: &str = "SNUG_TURN_SECRET";
     let variable = environment(VARIABLE);
     let (text, source) = match (file, variable) {
@@ -276,21 +296,30 @@ fn secret(file: Option<&Path>, environment: Environment<'_>) -> Result<Option<Tu
             (text, VARIABLE.to_owned())
         }
     };
-    let secret = TurnSecret::new(text);
+    let secret = read_secret(text);
     let empty = || format!("{source} holds no secret; put the one of the TURN server there");
     secret.map(Some).ok_or_else(|| ConfigError::Combination(empty()))
 }
 
-fn ice(
-    texts: &[String],
-    public_stun: bool,
-    secret: Option<TurnSecret>,
-    ttl: Duration,
-) -> Result<IceConfig, ConfigError> {
+/// What is the same for all participants; `None` where each is told the name that it used itself.
+fn turn_host(given: Option<&str>, public_url: Option<&Origin>) -> Result<Option<Host>, ConfigError> {
+    let Some(given) = given else {
+        return Ok(public_url.and_then(|url| Some(Host::of_authority(url.authority())?.0)));
+    };
+    let problem = "is not a name or an address (the port is that of --turn-listen)";
+    let host = Host::parse(given).ok_or_else(|| bad("--turn-host", given, problem, "turn.example.org"))?;
+    Ok(Some(host))
+}
+
+fn ice_urls(texts: &[String], public_stun: bool, has_secret: bool) -> Result<Vec<IceUrl>, ConfigError> {
     let example = "stun:turn.example.org:3478 or turn:turn.example.org:3478";
+    if let Some(text) = texts.get(MOST_SERVERS) {
+        let problem = format!("is one more than {MOST_SERVERS}");
+        return Err(bad("--ice-server", text, problem, "the few that are near your participants"));
+    }
     let mut urls =
         each("--ice-server", texts, example, |text| IceUrl::parse(text).map_err(|error| error.to_string()))?;
-    if let Some(turn) = urls.iter().find(|url| url.needs_credential()).filter(|_| secret.is_none()) {
+    if let Some(turn) = urls.iter().find(|url| url.needs_credential()).filter(|_| !has_secret) {
         return Err(ConfigError::Combination(format!(
             "--ice-server {turn} needs the secret of that server; put it into SNUG_TURN_SECRET or into a file \
              named by --turn-secret-file"
@@ -301,10 +330,11 @@ fn ice(
             IceUrl::parse(PUBLIC_STUN).map_err(|error| bad("--public-stun", PUBLIC_STUN, error, example))?,
         );
     }
-    Ok(IceConfig { urls, secret: secret.map(Arc::new), ttl })
+    Ok(urls)
 }
 
-fn max_connections(given: Option<u64>, files: Option<u64>) -> Result<usize, ConfigError> {
+/// With a TURN server half of the files are left for relayed traffic, unless the operator says otherwise.
+fn max_connections(given: Option<u64>, files: Option<u64>, turn: bool) -> Result<usize, ConfigError> {
     let most = files.map_or(u64::from(u32::MAX), |files| files.saturating_sub(RESERVED_FILES));
     if most == 0 {
         return Err(ConfigError::Combination(format!(
@@ -313,7 +343,8 @@ fn max_connections(given: Option<u64>, files: Option<u64>) -> Result<usize, Conf
             files.unwrap_or(0)
         )));
     }
-    let value = number("--max-connections", given, DEFAULT_CONNECTIONS.min(most), 1..=10_000_000)?;
+    let share = if turn { most.div_ceil(2) } else { most };
+    let value = number("--max-connections", given, DEFAULT_CONNECTIONS.min(share), 1..=10_000_000)?;
     if value > most {
         return Err(ConfigError::Value {
             option: "--max-connections",

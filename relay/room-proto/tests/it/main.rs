@@ -5,4 +5,5 @@
 mod doors;
 mod operations;
 mod rooms;
+mod seats;
 mod world;

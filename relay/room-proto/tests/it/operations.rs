@@ -1,6 +1,6 @@
 //! Any sequence of what clients, stores and clocks can do, against what must always hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::world::{Client, World, user};
@@ -30,6 +30,7 @@ enum Operation {
     HoldJobs(bool),
     Disk(bool),
     Busy(bool),
+    ServersChange,
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -56,6 +57,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => any::<bool>().prop_map(Operation::HoldJobs),
         1 => any::<bool>().prop_map(Operation::Disk),
         1 => any::<bool>().prop_map(Operation::Busy),
+        1 => Just(Operation::ServersChange),
     ]
 }
 
@@ -157,6 +159,7 @@ impl Run {
                 }
             }
             Operation::Disk(full) => self.world.disk_failure = full.then_some(StoreFailure::Full),
+            Operation::ServersChange => self.world.input(Input::IceServersChanged),
             Operation::Busy(busy) => {
                 self.world.password_failure = busy.then_some(Busy(Duration::from_secs(1)));
             }
@@ -177,6 +180,9 @@ impl Run {
         let stats = self.world.server.stats();
         prop_assert!(stats.participants <= stats.rooms * 10);
         prop_assert!(stats.rooms <= ROOMS.len());
+        let seats: BTreeSet<_> = self.world.server.seats().map(|(room, user)| (room.clone(), user)).collect();
+        prop_assert_eq!(&self.world.seated, &seats, "who was told of is who has a seat");
+        prop_assert_eq!(seats.len(), stats.participants);
         Ok(())
     }
 
@@ -254,5 +260,6 @@ proptest! {
         run.world.pass(Duration::from_secs(200));
         let stats = run.world.server.stats();
         prop_assert_eq!((stats.connections, stats.rooms, stats.participants), (0, 0, 0));
+        prop_assert!(run.world.seated.is_empty());
     }
 }

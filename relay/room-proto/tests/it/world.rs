@@ -1,6 +1,6 @@
 //! A relay in a test: the state machine, a clock that the test turns, a store and a password checker made of maps.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,10 @@ pub struct World {
     pub closed: BTreeMap<u64, CloseCode>,
     pub metas: BTreeMap<u64, Option<RoomMeta>>,
     pub password_work: usize,
+    /// Who has a seat, by what the state machine said.
+    pub seated: BTreeSet<(RoomId, UserId)>,
+    /// By which name the next connections reach the relay.
+    pub host: Option<&'static str>,
     next_connection: u64,
 }
 
@@ -34,9 +38,9 @@ pub struct World {
 struct Turn;
 
 impl IceServerSource for Turn {
-    fn ice_servers(&self, room: &RoomId, user: UserId, unix: u64) -> Vec<IceServer> {
+    fn ice_servers(&self, room: &RoomId, user: UserId, host: Option<&str>, unix: u64) -> Vec<IceServer> {
         vec![IceServer {
-            urls: vec!["turn:relay.example".into()],
+            urls: vec![format!("turn:{}", host.unwrap_or("relay.example"))],
             username: Some(format!("{}:{room}.{user}", unix + 3600)),
             credential: Some("secret".into()),
         }]
@@ -81,8 +85,15 @@ impl World {
             closed: BTreeMap::new(),
             metas: BTreeMap::new(),
             password_work: 0,
+            seated: BTreeSet::new(),
+            host: None,
             next_connection: 0,
         }
+    }
+
+    /// Who has a seat in `room`, by what the state machine said.
+    pub fn seated_in(&self, room: &str) -> Vec<UserId> {
+        self.seated.iter().filter(|(id, _)| id.as_str() == room).map(|(_, user)| *user).collect()
     }
 
     /// Another process over the same disk.
@@ -101,7 +112,7 @@ impl World {
         self.next_connection += 1;
         let connection = ConnectionId(self.next_connection);
         let address: IpAddr = address.parse().expect("an address");
-        self.input(Input::Connected { connection, address });
+        self.input(Input::Connected { connection, address, host: self.host.map(Into::into) });
         Client { connection, user }
     }
 
@@ -208,11 +219,18 @@ impl World {
         while let Some(output) = self.server.poll_output() {
             match output {
                 Output::Send { connection, frame } => {
-                    let value = serde_json::from_str(&frame.encode()).expect("frames are JSON");
+                    let value: Value = serde_json::from_str(&frame.encode()).expect("frames are JSON");
+                    self.check_seats_named_by(&value);
                     self.inboxes.entry(connection.0).or_default().push_back(value);
                 }
                 Output::Close { connection, code } => {
                     self.closed.insert(connection.0, code);
+                }
+                Output::Seated { room, user } => {
+                    assert!(self.seated.insert((room, user)), "{user} has two seats");
+                }
+                Output::Unseated { room, user } => {
+                    assert!(self.seated.remove(&(room, user)), "{user} gave up a seat that it did not have");
                 }
                 Output::Meta { query, meta } => {
                     self.metas.insert(query.0, meta);
@@ -221,6 +239,17 @@ impl World {
                 job => self.run_job(job),
             }
         }
+    }
+
+    /// Whoever is told that somebody is there: the shell was told before.
+    fn check_seats_named_by(&self, message: &Value) {
+        let joined = match message["type"].as_str() {
+            Some("room_joined") => &message["userId"],
+            Some("user_joined") => &message["participant"]["userId"],
+            _ => return,
+        };
+        let is_joined = |user: &UserId| *joined == json!(user);
+        assert!(self.seated.iter().any(|(_, user)| is_joined(user)), "{message} came before its seat");
     }
 
     fn run_job(&mut self, job: Output) {

@@ -1,0 +1,115 @@
+//! Sockets that listen. Never more than the standard library does, but for one thing: an IPv6 socket can be told to leave
+//! IPv4 alone, so that `[::]` and `0.0.0.0` may have the same port.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use socket2::{Domain, Socket, Type};
+use tokio::net::TcpListener;
+
+/// Connections that wait to be accepted, as the standard library and tokio have it.
+const BACKLOG: i32 = 1024;
+
+/// Listens on each of `addresses`. `[::]` takes IPv4 too, unless another of them is for IPv4 at the same port.
+///
+/// # Errors
+/// The first address that cannot be had, and why. Must be called inside the runtime.
+pub(crate) fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, (SocketAddr, io::Error)> {
+    let one = |address: &SocketAddr| {
+        let shares = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();
+        let socket = open(*address, Type::STREAM, addresses.iter().any(shares))?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    addresses.iter().map(|address| one(address).map_err(|error| (*address, error))).collect()
+}
+
+/// Whether another socket has this port of this address, for UDP or for TCP.
+pub(crate) fn is_taken(address: SocketAddr, kinds: &[Type]) -> bool {
+    let in_use = |error: io::Error| error.kind() == io::ErrorKind::AddrInUse;
+    kinds.iter().any(|kind| {
+        let tried = open(address, *kind, true)
+            .and_then(|socket| if *kind == Type::STREAM { socket.listen(1) } else { Ok(()) });
+        tried.is_err_and(in_use)
+    })
+}
+
+/// Whether the system has addresses of this one's family at all: many machines have no IPv6.
+pub(crate) fn has_family(ip: IpAddr) -> bool {
+    Socket::new(Domain::for_address(SocketAddr::new(ip, 0)), Type::DGRAM, None).is_ok()
+}
+
+fn open(address: SocketAddr, kind: Type, only_v6: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(only_v6)?;
+    }
+    if kind == Type::STREAM {
+        // A port that was listened on a moment ago may still have connections that are going.
+        socket.set_reuse_address(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+    use socket2::Type;
+
+    use super::{has_family, is_taken, listen};
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    #[tokio::test]
+    async fn all_addresses_of_both_families_may_have_one_port() {
+        let v4 = listen(&[address("0.0.0.0:0")]).expect("a free port").remove(0);
+        let port = v4.local_addr().expect("bound").port();
+        drop(v4);
+        if has_family(address("[::]:0").ip()) {
+            let both = [
+                SocketAddr::new(address("[::]:0").ip(), port),
+                SocketAddr::new(address("0.0.0.0:0").ip(), port),
+            ];
+            assert_eq!(
+                listen(&both).map(|listeners| listeners.len()).map_err(|(_, error)| error.to_string()),
+                Ok(2)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn all_of_ipv6_alone_takes_ipv4_too() {
+        if has_family(address("[::]:0").ip()) {
+            let all = listen(&[address("[::]:0")]).expect("a free port").remove(0);
+            let port = all.local_addr().expect("bound").port();
+            assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_taken_is_named() {
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let there = taken.local_addr().expect("bound");
+        let (named, error) = listen(&[address("127.0.0.1:0"), there]).expect_err("it is taken");
+        assert_eq!((named, error.kind()), (there, std::io::ErrorKind::AddrInUse));
+    }
+
+    #[test]
+    fn what_is_taken_is_known_for_each_protocol() {
+        let udp = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let there = udp.local_addr().expect("bound");
+        assert!(is_taken(there, &[Type::DGRAM, Type::STREAM]) && !is_taken(there, &[Type::STREAM]));
+        drop(udp);
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let there = tcp.local_addr().expect("bound");
+        assert!(is_taken(there, &[Type::DGRAM, Type::STREAM]) && !is_taken(there, &[Type::DGRAM]));
+        drop(tcp);
+        assert!(!is_taken(there, &[Type::DGRAM, Type::STREAM]));
+        assert!(!is_taken(address("203.0.113.7:9"), &[Type::DGRAM]), "not ours is another matter");
+    }
+}

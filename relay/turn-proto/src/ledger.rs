@@ -1,0 +1,201 @@
+//! Who may use the server and how much each uses: accounts, their groups, and the networks they come from.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+
+use siphasher::sip::SipHasher13;
+use slab::Slab;
+
+use crate::config::{Quota, Quotas};
+use crate::credential::Account;
+use crate::meter::{Meter, Rate, Tick};
+use crate::network::Network;
+
+/// Hashes with a key of our own: names and addresses are chosen by strangers.
+#[derive(Clone, Copy)]
+pub(crate) struct KeyedHash(pub(crate) u64, pub(crate) u64);
+
+impl BuildHasher for KeyedHash {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_keys(self.0, self.1)
+    }
+}
+
+/// What one of them uses.
+#[derive(Default)]
+struct Share {
+    allocations: u32,
+    meter: Meter,
+}
+
+struct AccountEntry {
+    group: u32,
+    share: Share,
+    /// Its allocations.
+    slots: Vec<u32>,
+}
+
+struct GroupEntry {
+    name: Box<str>,
+    accounts: u32,
+    share: Share,
+}
+
+struct SourceEntry {
+    network: Network,
+    share: Share,
+}
+
+/// Account, group and source of an allocation.
+pub(crate) type Owners = [u32; 3];
+
+/// A quota of allocations is used up.
+pub(crate) struct QuotaReached;
+
+pub(crate) struct Ledger {
+    quotas: Quotas,
+    /// In the order of [`Owners`].
+    rates: [Rate; 3],
+    server_rate: Rate,
+    accounts: Slab<AccountEntry>,
+    accounts_by_name: HashMap<Box<str>, u32, KeyedHash>,
+    groups: Slab<GroupEntry>,
+    groups_by_name: HashMap<Box<str>, u32, KeyedHash>,
+    sources: Slab<SourceEntry>,
+    sources_by_network: HashMap<Network, u32, KeyedHash>,
+    server: Share,
+}
+
+impl Ledger {
+    pub(crate) fn new(quotas: Quotas, hash: KeyedHash) -> Self {
+        let rate = |quota: Quota| Rate::megabits(quota.megabits);
+        Self {
+            quotas,
+            rates: [rate(quotas.per_owner), rate(quotas.per_group), rate(quotas.per_source)],
+            server_rate: rate(quotas.server),
+            accounts: Slab::new(),
+            accounts_by_name: HashMap::with_hasher(hash),
+            groups: Slab::new(),
+            groups_by_name: HashMap::with_hasher(hash),
+            sources: Slab::new(),
+            sources_by_network: HashMap::with_hasher(hash),
+            server: Share::default(),
+        }
+    }
+
+    /// Once more changes nothing.
+    pub(crate) fn admit(&mut self, account: &Account) {
+        let name = account.name();
+        if self.accounts_by_name.contains_key(name.as_str()) {
+            return;
+        }
+        let group = match self.groups_by_name.get(&account.group) {
+            Some(group) => *group,
+            None => {
+                let entry = GroupEntry { name: account.group.clone(), accounts: 0, share: Share::default() };
+                let group = self.groups.insert(entry) as u32;
+                self.groups_by_name.insert(account.group.clone(), group);
+                group
+            }
+        };
+        self.groups[group as usize].accounts += 1;
+        let entry = AccountEntry { group, share: Share::default(), slots: Vec::new() };
+        let index = self.accounts.insert(entry) as u32;
+        self.accounts_by_name.insert(name.into(), index);
+    }
+
+    /// The account's allocations, which must be closed before [`Ledger::forget`].
+    pub(crate) fn slots(&self, account: &Account) -> Vec<u32> {
+        let index = self.accounts_by_name.get(account.name().as_str());
+        index.map(|index| self.accounts[*index as usize].slots.clone()).unwrap_or_default()
+    }
+
+    /// Ends an account that has no allocation any more.
+    pub(crate) fn forget(&mut self, account: &Account) {
+        let Some(index) = self.accounts_by_name.remove(account.name().as_str()) else { return };
+        let group = self.accounts.remove(index as usize).group;
+        let entry = &mut self.groups[group as usize];
+        entry.accounts -= 1;
+        if entry.accounts == 0 {
+            let entry = self.groups.remove(group as usize);
+            self.groups_by_name.remove(&entry.name);
+        }
+    }
+
+    pub(crate) fn account(&self, name: &str) -> Option<u32> {
+        self.accounts_by_name.get(name).copied()
+    }
+
+    /// Counts one more allocation; [`Ledger::add`] tells which.
+    ///
+    /// # Errors
+    /// When the account, its group, its network or the server has as many as it may.
+    pub(crate) fn reserve(&mut self, account: u32, source: IpAddr) -> Result<Owners, QuotaReached> {
+        let group = self.accounts[account as usize].group;
+        let network = Network::around(source, if source.is_ipv4() { 32 } else { 56 });
+        let known = self.sources_by_network.get(&network).copied();
+        let from_source = known.map_or(0, |source| self.sources[source as usize].share.allocations);
+        let used = [
+            (self.accounts[account as usize].share.allocations, self.quotas.per_owner),
+            (self.groups[group as usize].share.allocations, self.quotas.per_group),
+            (from_source, self.quotas.per_source),
+            (self.server.allocations, self.quotas.server),
+        ];
+        if used.iter().any(|(used, quota)| *used >= quota.allocations) {
+            return Err(QuotaReached);
+        }
+        let source = known.unwrap_or_else(|| {
+            let source = self.sources.insert(SourceEntry { network, share: Share::default() }) as u32;
+            self.sources_by_network.insert(network, source);
+            source
+        });
+        let owners = [account, group, source];
+        self.shares(owners).into_iter().for_each(|share| share.allocations += 1);
+        self.server.allocations += 1;
+        Ok(owners)
+    }
+
+    pub(crate) fn add(&mut self, account: u32, slot: u32) {
+        self.accounts[account as usize].slots.push(slot);
+    }
+
+    /// Counts one allocation less.
+    pub(crate) fn release(&mut self, owners: Owners, slot: u32) {
+        self.shares(owners).into_iter().for_each(|share| share.allocations -= 1);
+        self.server.allocations -= 1;
+        let [account, _, source] = owners;
+        let slots = &mut self.accounts[account as usize].slots;
+        if let Some(index) = slots.iter().position(|other| *other == slot) {
+            slots.swap_remove(index);
+        }
+        // A network's use is forgotten with its last allocation; what it may move at once is only a second's worth.
+        if self.sources[source as usize].share.allocations == 0 {
+            let entry = self.sources.remove(source as usize);
+            self.sources_by_network.remove(&entry.network);
+        }
+    }
+
+    /// Whether all four limits have room for a packet of `bytes`; if so it counts.
+    pub(crate) fn spend(&mut self, owners: Owners, bytes: usize, now: Tick) -> bool {
+        let (rates, server_rate) = (self.rates, self.server_rate);
+        let has_room = self.server.meter.has_room(server_rate, now);
+        let mut shares = self.shares(owners);
+        if !has_room || !shares.iter().zip(rates).all(|(share, rate)| share.meter.has_room(rate, now)) {
+            return false;
+        }
+        shares.iter_mut().zip(rates).for_each(|(share, rate)| share.meter.take(rate, bytes, now));
+        self.server.meter.take(server_rate, bytes, now);
+        true
+    }
+
+    fn shares(&mut self, [account, group, source]: Owners) -> [&mut Share; 3] {
+        [
+            &mut self.accounts[account as usize].share,
+            &mut self.groups[group as usize].share,
+            &mut self.sources[source as usize].share,
+        ]
+    }
+}

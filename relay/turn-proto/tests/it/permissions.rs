@@ -1,0 +1,165 @@
+//! CreatePermission (RFC 8656 §9, §10).
+
+use snug_turn_proto::DropReason;
+
+use crate::stun::{self, attribute as a};
+use crate::world::{Client, OTHER_PEER, PEER, PEER_V6, World, as_data_indication, as_datagram, at};
+
+const CLIENT: &str = "81.2.69.142:40000";
+
+#[test]
+fn without_a_permission_nothing_passes_either_way() {
+    let mut world = World::new();
+    let (mut client, relayed) = world.allocated(CLIENT, "room", "a");
+    assert_eq!(world.send(&client, at(PEER), b"hello"), None);
+    assert_eq!(world.dropped(DropReason::NoPermission), 1);
+    assert_eq!(world.permit(&mut client, at(PEER)), 0);
+    assert_eq!(as_datagram(world.send(&client, at(PEER), b"hello"), at(PEER)), b"hello");
+    assert_eq!(world.send(&client, at(OTHER_PEER), b"hello"), None);
+    assert_eq!(world.peer_says(relayed, at(OTHER_PEER), b"hello"), None);
+    assert_eq!(world.dropped(DropReason::NoPermission), 3);
+    assert_eq!(
+        as_data_indication(world.peer_says(relayed, at(PEER), b"hello"), client.tuple),
+        (at(PEER), b"hello".to_vec())
+    );
+}
+
+#[test]
+fn a_permission_is_for_an_address_whatever_the_port() {
+    let mut world = World::new();
+    let (mut client, relayed) = world.allocated(CLIENT, "room", "a");
+    assert_eq!(world.permit(&mut client, at("93.184.216.34:0")), 0);
+    assert_eq!(as_datagram(world.send(&client, at("93.184.216.34:61000"), b"x"), at("93.184.216.34:61000")), b"x");
+    assert!(world.peer_says(relayed, at("93.184.216.34:1234"), b"x").is_some());
+}
+
+#[test]
+fn a_permission_lasts_five_minutes_and_sending_does_not_prolong_it() {
+    let mut world = World::new();
+    let (mut client, relayed) = world.allocated(CLIENT, "room", "a");
+    assert_eq!(world.permit(&mut client, at(PEER)), 0);
+    for _ in 0..299 {
+        world.pass(1);
+        assert!(world.send(&client, at(PEER), b"x").is_some());
+        assert!(world.peer_says(relayed, at(PEER), b"x").is_some());
+    }
+    world.pass(1);
+    assert_eq!(world.send(&client, at(PEER), b"x"), None);
+    assert_eq!(world.peer_says(relayed, at(PEER), b"x"), None);
+    assert_eq!(world.permit(&mut client, at(PEER)), 0);
+    world.pass(200);
+    assert_eq!(world.permit(&mut client, at(PEER)), 0, "once more prolongs");
+    world.pass(299);
+    assert!(world.send(&client, at(PEER), b"x").is_none(), "the allocation itself is over");
+}
+
+#[test]
+fn several_peers_are_permitted_at_once_or_not_at_all() {
+    let mut world = World::new();
+    let (mut client, _) = world.allocated(CLIENT, "room", "a");
+    let all = |peers: &'static [&'static str]| {
+        move |message: stun::Builder| peers.iter().fold(message, |message, peer| message.peer(at(peer)))
+    };
+    for (peers, code) in [
+        (&[PEER, "10.0.0.1:5000"][..], 403),
+        (&["127.0.0.1:5000", PEER], 403),
+        (&[PEER, PEER_V6], 443),
+        (&[], 400),
+    ] {
+        assert_eq!(world.code(&mut client, stun::CREATE_PERMISSION, all(peers)), code, "{peers:?}");
+        assert_eq!(world.send(&client, at(PEER), b"x"), None);
+    }
+    let broken = world.code(&mut client, stun::CREATE_PERMISSION, |m| m.peer(at(PEER)).put(a::XOR_PEER_ADDRESS, &[0, 1, 2]));
+    assert_eq!(broken, 400);
+    assert_eq!(world.send(&client, at(PEER), b"x"), None);
+    assert_eq!(world.code(&mut client, stun::CREATE_PERMISSION, all(&[PEER, OTHER_PEER])), 0);
+    assert!(world.send(&client, at(PEER), b"x").is_some() && world.send(&client, at(OTHER_PEER), b"x").is_some());
+    assert_eq!(world.asked_to_open, 1, "one socket for all of them");
+}
+
+#[test]
+fn there_are_at_most_thirty_two_and_the_expired_do_not_count() {
+    let mut world = World::new();
+    let (mut client, _) = world.allocated(CLIENT, "room", "a");
+    let peer = |n: u32| at(&format!("93.184.{}.{}:5000", n / 250, n % 250 + 1));
+    for n in 0..30 {
+        assert_eq!(world.permit(&mut client, peer(n)), 0);
+    }
+    let three = world.code(&mut client, stun::CREATE_PERMISSION, |m| m.peer(peer(100)).peer(peer(101)).peer(peer(102)));
+    assert_eq!(three, 508, "three do not fit");
+    let two = world.code(&mut client, stun::CREATE_PERMISSION, |m| m.peer(peer(100)).peer(peer(101)).peer(peer(0)));
+    assert_eq!(two, 0, "two do, and one that is there already");
+    assert_eq!(world.permit(&mut client, peer(102)), 508);
+    assert_eq!(world.bind(&mut client, 0x4000, peer(102)), 508, "a channel needs a permission too");
+    assert_eq!(world.permit(&mut client, peer(29)), 0, "what is there can be prolonged");
+    world.pass(299);
+    assert_eq!(world.permit(&mut client, peer(29)), 0);
+    world.pass(1);
+    let many = world.code(&mut client, stun::CREATE_PERMISSION, |m| (200..231).fold(m, |m, n| m.peer(peer(n))));
+    assert_eq!(many, 0, "31 and the one that was prolonged");
+    assert_eq!(world.permit(&mut client, peer(300)), 508);
+}
+
+#[test]
+fn families_have_to_match() {
+    let mut world = World::new();
+    world.admit("room", "a");
+    let (mut v4, _) = world.allocated(CLIENT, "room", "a");
+    assert_eq!(world.permit(&mut v4, at(PEER_V6)), 443);
+    let mut v6 = Client::udp("81.2.69.142:40001", "room", "a");
+    assert_eq!(world.code(&mut v6, stun::ALLOCATE, |m| m.transport(17).family(2)), 0);
+    assert_eq!(world.permit(&mut v6, at(PEER)), 443);
+    assert_eq!(world.bind(&mut v6, 0x4000, at(PEER)), 443);
+    assert_eq!(world.permit(&mut v6, at(PEER_V6)), 0);
+    assert_eq!(world.permit(&mut v6, at("[::ffff:93.184.216.34]:5000")), 443, "that is an IPv4 address");
+    assert_eq!(as_datagram(world.send(&v6, at(PEER_V6), b"x"), at(PEER_V6)), b"x");
+}
+
+#[test]
+fn a_mapped_address_is_the_ipv4_address_that_it_is() {
+    let mut world = World::new();
+    let (mut client, relayed) = world.allocated(CLIENT, "room", "a");
+    assert_eq!(world.permit(&mut client, at("[::ffff:93.184.216.34]:5000")), 0);
+    assert_eq!(as_datagram(world.send(&client, at(PEER), b"x"), at(PEER)), b"x");
+    assert_eq!(as_datagram(world.send(&client, at("[::ffff:93.184.216.34]:5000"), b"x"), at(PEER)), b"x");
+    let (peer, _) = as_data_indication(world.peer_says(relayed, at("[::ffff:93.184.216.34]:5000"), b"x"), client.tuple);
+    assert_eq!(peer, at(PEER));
+}
+
+#[test]
+fn permissions_end_with_their_allocation() {
+    let mut world = World::new();
+    let (mut client, _) = world.allocated(CLIENT, "room", "a");
+    assert_eq!(world.permit(&mut client, at(PEER)), 0);
+    assert_eq!(world.refresh(&mut client, 0), 0);
+    assert_eq!(world.code(&mut client, stun::ALLOCATE, |m| m.transport(17)), 0);
+    assert_eq!(world.send(&client, at(PEER), b"x"), None);
+}
+
+#[test]
+fn a_send_indication_with_something_wrong_is_dropped() {
+    let mut world = World::new();
+    let (mut client, _) = world.allocated(CLIENT, "room", "a");
+    assert_eq!(world.permit(&mut client, at(PEER)), 0);
+    let mut send = |fill: fn(stun::Builder) -> stun::Builder| {
+        let transaction = world.transaction();
+        let packet = fill(stun::Builder::new(stun::INDICATION, stun::SEND, transaction)).finish();
+        world.from_client(client.tuple, &packet)
+    };
+    assert!(send(|m| m.peer(at(PEER)).put(a::DATA, b"x")).is_some());
+    assert!(send(|m| m.put(a::DATA, b"x").peer(at(PEER))).is_some(), "in any order");
+    assert!(send(|m| m.peer(at(PEER)).put(a::DATA, b"")).is_some(), "an empty datagram is one");
+    assert!(send(|m| m.peer(at(PEER)).put(a::DATA, b"x").put(a::SOFTWARE, b"y").fingerprint()).is_some());
+    assert!(send(|m| m.peer(at(PEER))).is_none(), "no DATA");
+    assert!(send(|m| m.put(a::DATA, b"x")).is_none(), "no XOR-PEER-ADDRESS");
+    assert!(send(|m| m.put(a::XOR_PEER_ADDRESS, &[0, 1, 2, 3]).put(a::DATA, b"x")).is_none(), "half an address");
+    assert!(send(|m| m.put(a::DONT_FRAGMENT, b"").peer(at(PEER)).put(a::DATA, b"x")).is_none(), "it cannot be done");
+    assert!(send(|m| m.peer(at("93.184.216.34:0")).put(a::DATA, b"x")).is_none(), "no port");
+    assert!(send(|m| m.peer(at("93.184.216.34:53")).put(a::DATA, b"x")).is_none(), "a well-known port");
+    let stats = world.server.stats();
+    assert_eq!((stats.packets_from_clients, stats.bytes_from_clients), (4, 3));
+    assert_eq!(world.dropped(DropReason::ForbiddenPeer), 2);
+    let stranger = Client::udp("81.2.69.142:9", "room", "a");
+    assert_eq!(world.send(&stranger, at(PEER), b"x"), None);
+    assert_eq!(world.dropped(DropReason::NoAllocation), 1);
+}
