@@ -239,6 +239,7 @@ impl Launch {
         let mut settings =
             TurnSettings::new(listen.clone(), tls_listen.clone(), self.proto(&listen, &tls_listen));
         settings.max_streams = plan.max_streams;
+        settings.max_relay_sockets = plan.max_relay_sockets;
         settings.streams_per_block = plan.max_streams.min(TurnSettings::DEFAULT_STREAMS_PER_BLOCK);
         let turn = turn::start(settings, seed, tls)
             .context("the STUN and TURN server does not start; --no-turn runs without it")?;
@@ -334,6 +335,7 @@ mod tests {
             allow_peers: Vec::new(),
             quotas: snug_turn_proto::Quotas::default(),
             max_streams: 16,
+            max_relay_sockets: 16,
         };
         Launch { plan, secret: draw_secret().expect("randomness"), tls: None, listeners: Vec::new() }
     }

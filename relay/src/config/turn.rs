@@ -8,6 +8,7 @@ use snug_turn_proto::{Network, NetworkError, Quota, Quotas};
 
 use super::validate::{address, bad, each, number};
 use super::{ConfigError, Options};
+use crate::turn::TurnSettings;
 
 /// The port of STUN and TURN, and over TLS (RFC 8656 §3).
 const PORT: u16 = 3478;
@@ -38,6 +39,8 @@ pub(crate) struct TurnPlan {
     pub(crate) quotas: Quotas,
     /// TCP and TLS connections.
     pub(crate) max_streams: usize,
+    /// Relay sockets at once.
+    pub(crate) max_relay_sockets: usize,
 }
 
 /// Addresses to listen on.
@@ -78,6 +81,7 @@ pub(super) fn plan(options: &Options, around: &Around<'_>) -> Result<Option<Turn
         })?,
         quotas: quotas(options)?,
         max_streams: max_streams(around.files),
+        max_relay_sockets: max_relay_sockets(around.files),
     }))
 }
 
@@ -172,7 +176,10 @@ fn relay_ports(text: Option<&str>, listen: &[SocketAddr]) -> Result<RangeInclusi
     }
     let range = first..=last;
     match listen.iter().find(|address| range.contains(&address.port())) {
-        Some(address) => problem(format!("holds the port of --turn-listen {address}")),
+        Some(address) => {
+            let problem = format!("holds the port of --turn-listen {address}");
+            Err(bad(OPTION, text, problem, "a range without that port, such as 40000-50000"))
+        }
         None => Ok(range),
     }
 }
@@ -195,9 +202,14 @@ fn external(texts: &[String]) -> Result<Vec<IpAddr>, ConfigError> {
     Ok(all)
 }
 
-/// The other half of the files is for relay sockets and for what signaling does not use of its own.
+/// The other half of the files that signaling leaves is for relay sockets.
 fn max_streams(files: Option<u64>) -> usize {
     files.map_or(MOST_STREAMS, |files| (files / 2).clamp(FEWEST_STREAMS, MOST_STREAMS)) as usize
+}
+
+fn max_relay_sockets(files: Option<u64>) -> usize {
+    let all = TurnSettings::DEFAULT_MAX_RELAY_SOCKETS;
+    files.map_or(all, |left| (left as usize).saturating_sub(max_streams(files)).min(all))
 }
 
 fn quotas(options: &Options) -> Result<Quotas, ConfigError> {

@@ -68,6 +68,8 @@ pub(crate) struct TurnSettings {
     pub(crate) linger: Duration,
     /// TCP and TLS connections in all, and of one IPv4 /24 or IPv6 /56.
     pub(crate) max_streams: usize,
+    /// Relay sockets at once; past that, a permission for a peer elsewhere is answered with 508.
+    pub(crate) max_relay_sockets: usize,
     /// See `max_streams`.
     pub(crate) streams_per_block: usize,
 }
@@ -79,6 +81,8 @@ impl TurnSettings {
     pub(crate) const DEFAULT_LINGER: Duration = Duration::from_micros(250);
     /// A hundred rooms of ten who have nothing but TCP, four connections each.
     pub(crate) const DEFAULT_MAX_STREAMS: usize = 4096;
+    /// Every port of the default range.
+    pub(crate) const DEFAULT_MAX_RELAY_SOCKETS: usize = 10_001;
     /// An office behind one address.
     pub(crate) const DEFAULT_STREAMS_PER_BLOCK: usize = 512;
 
@@ -93,6 +97,7 @@ impl TurnSettings {
             relay_buffer: None,
             linger: Self::DEFAULT_LINGER,
             max_streams: Self::DEFAULT_MAX_STREAMS,
+            max_relay_sockets: Self::DEFAULT_MAX_RELAY_SOCKETS,
             streams_per_block: Self::DEFAULT_STREAMS_PER_BLOCK,
         }
     }

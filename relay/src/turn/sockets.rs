@@ -26,6 +26,9 @@ pub(super) struct Sockets {
     /// By [`RelaySocketId`].
     relays: Vec<Option<Place>>,
     relay_options: UdpOptions,
+    /// Relay sockets that may be open at once, and that are.
+    most: usize,
+    open: usize,
     /// Sockets where something may wait, each once. The poll tells only of what is new (it is edge-triggered), so a socket stays
     /// here until it was found empty, and goes to the end of the line after each turn.
     ready: VecDeque<Key>,
@@ -43,9 +46,20 @@ pub(super) enum Which {
 }
 
 impl Sockets {
-    pub(super) fn new(poll: &Poll, listeners: Vec<UdpSocket>, relay_options: UdpOptions) -> io::Result<Self> {
-        let mut sockets =
-            Self { listeners: Vec::new(), relays: Vec::new(), relay_options, ready: VecDeque::new() };
+    pub(super) fn new(
+        poll: &Poll,
+        listeners: Vec<UdpSocket>,
+        relay_options: UdpOptions,
+        most: usize,
+    ) -> io::Result<Self> {
+        let mut sockets = Self {
+            listeners: Vec::new(),
+            relays: Vec::new(),
+            relay_options,
+            most,
+            open: 0,
+            ready: VecDeque::new(),
+        };
         for (key, socket) in listeners.into_iter().enumerate() {
             register(poll, &socket, key as Key)?;
             // What came before the poll knew the socket has no edge.
@@ -88,7 +102,13 @@ impl Sockets {
     }
 
     /// Binds a relay socket.
+    ///
+    /// # Errors
+    /// When that address is taken, or as many are open as may be: the relay needs descriptors for its page as well.
     pub(super) fn open(&mut self, poll: &Poll, relay: RelaySocketId, address: SocketAddr) -> io::Result<()> {
+        if self.open >= self.most {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
         let socket = UdpSocket::bind(address, &self.relay_options)?;
         register(poll, &socket, Self::key_of(relay))?;
         let index = relay.0 as usize;
@@ -96,13 +116,14 @@ impl Sockets {
             self.relays.resize_with(index + 1, || None);
         }
         self.relays[index] = Some(Place { socket, is_ready: false });
+        self.open += 1;
         Ok(())
     }
 
     /// Closing a descriptor takes it out of the poll. Its key may still stand in line, which does no harm.
     pub(super) fn close(&mut self, relay: RelaySocketId) {
-        if let Some(place) = self.relays.get_mut(relay.0 as usize) {
-            *place = None;
+        if self.relays.get_mut(relay.0 as usize).and_then(Option::take).is_some() {
+            self.open -= 1;
         }
     }
 

@@ -89,7 +89,7 @@ impl TurnThread {
             learn_destination: false,
         };
         let thread = Self {
-            sockets: Sockets::new(&poll, listeners, relay_options)?,
+            sockets: Sockets::new(&poll, listeners, relay_options, settings.max_relay_sockets)?,
             server: TurnServer::new(settings.proto, seed, now),
             poll,
             mailbox: mailbox.clone(),

@@ -11,7 +11,8 @@ use snug_turn_proto::{FiveTuple, Now, Transport, TurnConfig, TurnServer};
 /// Kibibytes, from the line `VmRSS` of the kernel's account of this process.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("the kernel's account of this process");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line with the resident memory");
+    let line =
+        status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line with the resident memory");
     line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
 }
 

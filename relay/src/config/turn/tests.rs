@@ -118,7 +118,10 @@ fn each_error_names_the_option_the_value_and_a_better_one() {
         ),
         (["--turn-ports", "20000-10000"], "ends before it begins"),
         (["--turn-ports", "1000-2000"], "begins below 1024"),
-        (["--turn-ports", "3000-4000"], "holds the port of --turn-listen 127.0.0.1:3478"),
+        (
+            ["--turn-ports", "3000-4000"],
+            "holds the port of --turn-listen 127.0.0.1:3478; write for example a range without that port",
+        ),
         (["--turn-ports", "10000-70000"], "is not a range of ports"),
         (
             ["--external-address", "meet.example.org"],

@@ -23,7 +23,11 @@ fn a_revoked_account_loses_everything_at_once() {
     assert_eq!(world.channel_data(&stream, 0x4000, b"x"), None);
     assert_eq!(world.send(&other, relayed_stream, b"x"), None, "nor can it be reached");
     assert_eq!(world.refresh(&mut first, 600), 401);
-    assert_eq!(world.code(&mut stream, stun::ALLOCATE, |m| m.transport(17)), 401, "its credential is worth nothing");
+    assert_eq!(
+        world.code(&mut stream, stun::ALLOCATE, |m| m.transport(17)),
+        401,
+        "its credential is worth nothing"
+    );
     assert_eq!(world.refresh(&mut other, 600), 0, "nobody else is touched");
     world.input(Input::Revoke(account("room", "a")));
     world.input(Input::Revoke(account("room", "nobody")));
@@ -63,7 +67,11 @@ fn the_end_of_a_stream_ends_its_allocation_and_no_other() {
     let (stream, _) = world.allocate(Client::tcp("81.2.69.142:1", "room", "a"));
     let (mut datagrams, _) = world.allocated("81.2.69.142:1", "room", "a");
     world.input(Input::ClientGone(stream.tuple));
-    assert_eq!(world.server.stats().allocations_by, [1, 0, 0], "the same address over UDP is another 5-tuple");
+    assert_eq!(
+        world.server.stats().allocations_by,
+        [1, 0, 0],
+        "the same address over UDP is another 5-tuple"
+    );
     world.input(Input::ClientGone(stream.tuple));
     assert_eq!(world.refresh(&mut datagrams, 600), 0);
     assert!(world.closed.is_empty(), "the shell knows already");
@@ -74,7 +82,11 @@ fn the_rate_of_each_is_limited_and_a_seconds_worth_may_come_at_once() {
     for limited in 0..4 {
         let mut config = config();
         let quotas = &mut config.quotas;
-        for (n, quota) in [&mut quotas.per_owner, &mut quotas.per_group, &mut quotas.per_source, &mut quotas.server].into_iter().enumerate() {
+        for (n, quota) in
+            [&mut quotas.per_owner, &mut quotas.per_group, &mut quotas.per_source, &mut quotas.server]
+                .into_iter()
+                .enumerate()
+        {
             *quota = Quota { allocations: 100, megabits: if n == limited { 8 } else { 0 } };
         }
         let mut world = World::with(config);
@@ -105,4 +117,29 @@ fn one_participants_flood_does_not_take_the_rate_of_another() {
     }
     assert_eq!(world.send(&loud, at(PEER), &[0; 1000]), None);
     assert!(world.send(&quiet, at(OTHER_PEER), &[0; 1000]).is_some());
+}
+
+#[test]
+fn in_process_both_ends_pay() {
+    let mut config = config();
+    config.quotas.per_owner.megabits = 8;
+    let mut world = World::with(config);
+    let (mut one, relayed_one) = world.allocated("81.2.69.142:1", "room", "a");
+    let (mut two, relayed_two) = world.allocated("81.2.70.1:1", "room", "b");
+    let (mut receiver, relayed_receiver) = world.allocated("81.2.71.1:1", "room", "c");
+    assert_eq!(world.permit(&mut one, relayed_receiver), 0);
+    assert_eq!(world.permit(&mut two, relayed_receiver), 0);
+    assert_eq!(world.permit(&mut receiver, relayed_one), 0);
+    let mut passed = 0;
+    for _ in 0..700 {
+        passed += u32::from(world.send(&one, relayed_receiver, &[0; 1000]).is_some());
+        passed += u32::from(world.send(&two, relayed_receiver, &[0; 1000]).is_some());
+    }
+    assert!(passed.abs_diff(1000) <= 20, "{passed}: neither sender is over its limit, the receiver is");
+    assert_eq!(
+        world.send(&receiver, relayed_two, &[0; 1000]),
+        None,
+        "what it received counts for what it sends"
+    );
+    assert_eq!(world.dropped(DropReason::OverQuota), 1401 - u64::from(passed));
 }

@@ -71,7 +71,10 @@ fn one_allocation_can_have_an_address_of_each_family() {
     world.admit("room", "a");
     let answer = world.ask(&mut client(0), stun::ALLOCATE, |message| message.transport(17).additional(2));
     let addresses = relayed(&answer);
-    assert_eq!(addresses.iter().map(SocketAddr::ip).collect::<Vec<_>>(), [at(SERVER_V4).ip(), at(SERVER_V6).ip()]);
+    assert_eq!(
+        addresses.iter().map(SocketAddr::ip).collect::<Vec<_>>(),
+        [at(SERVER_V4).ip(), at(SERVER_V6).ip()]
+    );
     assert!(!answer.has(a::ADDRESS_ERROR_CODE));
     assert_eq!(world.allocations(), 1);
 }
@@ -84,8 +87,17 @@ fn ipv4_is_never_the_additional_family_and_comes_with_nothing_else() {
     assert_eq!(world.code(&mut client, stun::ALLOCATE, |m| m.transport(17).additional(1)), 400);
     assert_eq!(world.code(&mut client, stun::ALLOCATE, |m| m.transport(17).additional(9)), 400);
     assert_eq!(world.code(&mut client, stun::ALLOCATE, |m| m.transport(17).additional(2).family(1)), 400);
-    assert_eq!(world.code(&mut client, stun::ALLOCATE, |m| m.transport(17).additional(2).put(a::EVEN_PORT, &[0x80])), 400);
-    assert_eq!(world.code(&mut client, stun::ALLOCATE, |m| m.transport(17).additional(2).put(a::RESERVATION_TOKEN, &[1; 8])), 400);
+    assert_eq!(
+        world.code(&mut client, stun::ALLOCATE, |m| m.transport(17).additional(2).put(a::EVEN_PORT, &[0x80])),
+        400
+    );
+    assert_eq!(
+        world.code(&mut client, stun::ALLOCATE, |m| m
+            .transport(17)
+            .additional(2)
+            .put(a::RESERVATION_TOKEN, &[1; 8])),
+        400
+    );
     assert_eq!(world.allocations(), 0);
 }
 
@@ -98,7 +110,8 @@ fn the_family_that_is_missing_is_named_with_its_reason() {
         world.admit("room", "a");
         let address = if has_v4 { CLIENT } else { "[2a00:1::7]:40000" };
         let mut client = Client::udp(address, "room", "a");
-        let mut alone = Client::udp(if has_v4 { "81.2.69.142:40001" } else { "[2a00:1::7]:40001" }, "room", "a");
+        let mut alone =
+            Client::udp(if has_v4 { "81.2.69.142:40001" } else { "[2a00:1::7]:40001" }, "room", "a");
         assert_eq!(world.code(&mut alone, stun::ALLOCATE, |m| m.transport(17).family(missing)), 440);
         let answer = world.ask(&mut client, stun::ALLOCATE, |m| m.transport(17).additional(2));
         assert_eq!(relayed(&answer).iter().map(SocketAddr::is_ipv4).collect::<Vec<_>>(), [has_v4]);
@@ -139,7 +152,11 @@ fn the_same_request_again_gets_the_same_answer() {
         world.pass(10);
         let later = world.exchange(client.tuple, &packet).expect("an answer");
         assert_eq!((relayed(&later), later.number(a::LIFETIME)), (relayed(&first), Some(590)));
-        assert_eq!(world.code(&mut client, stun::ALLOCATE, |message| message.transport(17)), 437, "another request is none");
+        assert_eq!(
+            world.code(&mut client, stun::ALLOCATE, |message| message.transport(17)),
+            437,
+            "another request is none"
+        );
     }
     assert_eq!(world.server.stats().allocated, 2);
 }
@@ -153,7 +170,8 @@ fn only_udp_is_relayed() {
         assert_eq!(world.code(&mut client, stun::ALLOCATE, |message| message.transport(protocol)), 442);
     }
     assert_eq!(world.code(&mut client, stun::ALLOCATE, |message| message), 400, "no REQUESTED-TRANSPORT");
-    let broken = world.code(&mut client, stun::ALLOCATE, |message| message.put(a::REQUESTED_TRANSPORT, &[17]));
+    let broken =
+        world.code(&mut client, stun::ALLOCATE, |message| message.put(a::REQUESTED_TRANSPORT, &[17]));
     assert_eq!(broken, 400);
 }
 
@@ -191,13 +209,19 @@ fn lifetimes_lie_between_ten_minutes_and_an_hour() {
     let mut world = World::new();
     world.admit("room", "a");
     for (n, (asked, granted)) in
-        [(0, 600), (1, 600), (599, 600), (601, 601), (3600, 3600), (3601, 3600), (u32::MAX, 3600)].into_iter().enumerate()
+        [(0, 600), (1, 600), (599, 600), (601, 601), (3600, 3600), (3601, 3600), (u32::MAX, 3600)]
+            .into_iter()
+            .enumerate()
     {
         let answer = world.ask(&mut client(n as u16), stun::ALLOCATE, |m| m.transport(17).lifetime(asked));
         assert_eq!(answer.number(a::LIFETIME), Some(granted), "asked for {asked}");
     }
     let mut last = client(99);
-    assert_eq!(world.code(&mut last, stun::ALLOCATE, |m| m.transport(17).put(a::LIFETIME, &[0, 1])), 400, "a broken one");
+    assert_eq!(
+        world.code(&mut last, stun::ALLOCATE, |m| m.transport(17).put(a::LIFETIME, &[0, 1])),
+        400,
+        "a broken one"
+    );
     world.pass(600);
     assert_eq!(world.allocations(), 4);
     world.pass(3000);
@@ -209,14 +233,23 @@ fn quotas_of_allocations_are_a_486_and_come_back() {
     for (who, quota) in ["owner", "group", "source", "server"].into_iter().zip(0..) {
         let mut config = config();
         let limit = Quota { allocations: 3, megabits: 0 };
-        *[&mut config.quotas.per_owner, &mut config.quotas.per_group, &mut config.quotas.per_source, &mut config.quotas.server]
-            [quota] = limit;
+        *[
+            &mut config.quotas.per_owner,
+            &mut config.quotas.per_group,
+            &mut config.quotas.per_source,
+            &mut config.quotas.server,
+        ][quota] = limit;
         let mut world = World::with(config);
         let clients: Vec<Client> = (0..4)
             .map(|n| {
-                let address = if who == "source" { format!("81.2.69.142:{}", 4000 + n) } else { format!("81.2.{n}.1:4000") };
+                let address = if who == "source" {
+                    format!("81.2.69.142:{}", 4000 + n)
+                } else {
+                    format!("81.2.{n}.1:4000")
+                };
                 let owner = if who == "owner" { "a".to_owned() } else { format!("a{n}") };
-                let group = if who == "group" || who == "owner" { "room".to_owned() } else { format!("room{n}") };
+                let group =
+                    if who == "group" || who == "owner" { "room".to_owned() } else { format!("room{n}") };
                 world.admit(&group, &owner);
                 Client::udp(&address, &group, &owner)
             })
@@ -239,10 +272,13 @@ fn an_ipv6_source_is_a_56_and_its_neighbour_another() {
     config.quotas.per_source.allocations = 2;
     let mut world = World::with(config);
     world.admit("room", "a");
-    let codes: Vec<u16> = ["[2a00:1:2:3400::1]:1", "[2a00:1:2:34ff::1]:1", "[2a00:1:2:3480::2]:1", "[2a00:1:2:3500::1]:1"]
-        .into_iter()
-        .map(|address| world.code(&mut Client::udp(address, "room", "a"), stun::ALLOCATE, |m| m.transport(17)))
-        .collect();
+    let codes: Vec<u16> =
+        ["[2a00:1:2:3400::1]:1", "[2a00:1:2:34ff::1]:1", "[2a00:1:2:3480::2]:1", "[2a00:1:2:3500::1]:1"]
+            .into_iter()
+            .map(|address| {
+                world.code(&mut Client::udp(address, "room", "a"), stun::ALLOCATE, |m| m.transport(17))
+            })
+            .collect();
     assert_eq!(codes, [0, 0, 486, 0]);
 }
 
@@ -259,7 +295,11 @@ fn when_all_ports_are_taken_it_is_a_508_until_one_is_free() {
     ports.sort_unstable();
     assert_eq!(ports, [10_000, 10_001, 10_002, 10_003]);
     assert_eq!(world.code(&mut clients[4], stun::ALLOCATE, |message| message.transport(17)), 508);
-    assert_eq!(world.code(&mut clients[4], stun::ALLOCATE, |message| message.transport(17).family(2)), 0, "IPv6 has its own");
+    assert_eq!(
+        world.code(&mut clients[4], stun::ALLOCATE, |message| message.transport(17).family(2)),
+        0,
+        "IPv6 has its own"
+    );
     assert_eq!(world.refresh(&mut clients[2], 0), 0);
     assert_eq!(world.code(&mut clients[2], stun::ALLOCATE, |message| message.transport(17)), 0);
     assert_eq!(world.server.stats().allocated, 6, "what was refused was not made");
@@ -290,11 +330,36 @@ fn a_drained_server_takes_nothing_new_and_keeps_what_it_has() {
 fn the_configured_address_comes_first_then_the_one_reached_then_the_detected() {
     let external = |list: &[&str]| list.iter().map(|ip| ip.parse().expect("an address")).collect();
     for (addresses, server, family, expected) in [
-        (RelayAddresses { external: external(&["51.1.1.1"]), ..RelayAddresses::default() }, "198.41.0.4:3478", 1, Some("51.1.1.1")),
-        (RelayAddresses { external: external(&["51.1.1.1"]), ..RelayAddresses::default() }, "[2a02:1::9]:1", 2, Some("2a02:1::9")),
-        (RelayAddresses { detected: external(&["51.1.1.2"]), ..RelayAddresses::default() }, "198.41.0.4:3478", 1, Some("198.41.0.4")),
-        (RelayAddresses { detected: external(&["51.1.1.2"]), ..RelayAddresses::default() }, "[2a02:1::9]:1", 1, Some("51.1.1.2")),
-        (RelayAddresses { detected: external(&["51.1.1.2"]), ..RelayAddresses::default() }, "0.0.0.0:3478", 1, Some("51.1.1.2")),
+        (
+            RelayAddresses { external: external(&["51.1.1.1"]), ..RelayAddresses::default() },
+            "198.41.0.4:3478",
+            1,
+            Some("51.1.1.1"),
+        ),
+        (
+            RelayAddresses { external: external(&["51.1.1.1"]), ..RelayAddresses::default() },
+            "[2a02:1::9]:1",
+            2,
+            Some("2a02:1::9"),
+        ),
+        (
+            RelayAddresses { detected: external(&["51.1.1.2"]), ..RelayAddresses::default() },
+            "198.41.0.4:3478",
+            1,
+            Some("198.41.0.4"),
+        ),
+        (
+            RelayAddresses { detected: external(&["51.1.1.2"]), ..RelayAddresses::default() },
+            "[2a02:1::9]:1",
+            1,
+            Some("51.1.1.2"),
+        ),
+        (
+            RelayAddresses { detected: external(&["51.1.1.2"]), ..RelayAddresses::default() },
+            "0.0.0.0:3478",
+            1,
+            Some("51.1.1.2"),
+        ),
         (RelayAddresses::default(), "0.0.0.0:3478", 1, None),
         (RelayAddresses::default(), "198.41.0.4:3478", 2, None),
     ] {

@@ -23,11 +23,16 @@ fn everybody_is_told_the_address_they_come_from() {
 fn a_binding_request_may_have_a_fingerprint_and_optional_attributes() {
     let mut world = World::new();
     let client = Client::udp("81.2.69.142:40000", "room", "a");
-    let packet = world.request(stun::BINDING).put(a::SOFTWARE, b"a browser").put(0xc0de, b"?").fingerprint().finish();
+    let packet =
+        world.request(stun::BINDING).put(a::SOFTWARE, b"a browser").put(0xc0de, b"?").fingerprint().finish();
     assert_eq!(world.exchange(client.tuple, &packet).map(|answer| answer.class), Some(stun::SUCCESS));
     let mut wrong = packet;
     *wrong.last_mut().expect("a fingerprint") ^= 1;
-    assert_eq!(world.exchange(client.tuple, &wrong), None, "a wrong fingerprint: it is something else than STUN");
+    assert_eq!(
+        world.exchange(client.tuple, &wrong),
+        None,
+        "a wrong fingerprint: it is something else than STUN"
+    );
 }
 
 #[test]
@@ -45,7 +50,8 @@ fn an_attribute_that_must_be_understood_is_named_in_a_420() {
 fn no_more_than_eight_unknown_attributes_are_named() {
     let mut world = World::new();
     let client = Client::udp("81.2.69.142:40000", "room", "a");
-    let packet = (0..200).fold(world.request(stun::BINDING), |message, n| message.put(0x0100 + n, b"")).finish();
+    let packet =
+        (0..200).fold(world.request(stun::BINDING), |message, n| message.put(0x0100 + n, b"")).finish();
     let answer = world.exchange(client.tuple, &packet).expect("an answer");
     assert_eq!(answer.get(a::UNKNOWN_ATTRIBUTES).map(<[u8]>::len), Some(16));
 }
@@ -59,7 +65,11 @@ fn binding_indications_and_what_is_no_request_stay_without_answer() {
         let packet = Builder::new(class, stun::BINDING, transaction).finish();
         assert_eq!(world.exchange(client.tuple, &packet), None);
     }
-    assert_eq!(world.dropped(DropReason::NotUnderstood), 2, "an indication keeps a NAT open; the other two are nonsense");
+    assert_eq!(
+        world.dropped(DropReason::NotUnderstood),
+        2,
+        "an indication keeps a NAT open; the other two are nonsense"
+    );
 }
 
 #[test]

@@ -16,8 +16,12 @@ fn a_channel_carries_both_ways_and_brings_its_permission() {
     assert_eq!(world.bind(&mut client, 0x4000, at(PEER)), 0);
     assert_eq!(as_datagram(world.channel_data(&client, 0x4000, b"hello"), at(PEER)), b"hello");
     assert_eq!(as_channel_data(world.peer_says(relayed, at(PEER), b"hi"), client.tuple, 0x4000), b"hi");
-    assert_eq!(as_datagram(world.send(&client, at("93.184.216.34:9999"), b"x"), at("93.184.216.34:9999")), b"x");
-    let (peer, _) = as_data_indication(world.peer_says(relayed, at("93.184.216.34:9999"), b"x"), client.tuple);
+    assert_eq!(
+        as_datagram(world.send(&client, at("93.184.216.34:9999"), b"x"), at("93.184.216.34:9999")),
+        b"x"
+    );
+    let (peer, _) =
+        as_data_indication(world.peer_says(relayed, at("93.184.216.34:9999"), b"x"), client.tuple);
     assert_eq!(peer.port(), 9999, "a channel is for one port");
 }
 
@@ -30,7 +34,10 @@ fn channel_numbers_are_those_of_rfc_8656() {
     }
     assert_eq!(world.code(&mut client, stun::CHANNEL_BIND, |m| m.peer(at(PEER))), 400);
     assert_eq!(world.code(&mut client, stun::CHANNEL_BIND, |m| m.channel(0x4000)), 400);
-    assert_eq!(world.code(&mut client, stun::CHANNEL_BIND, |m| m.put(a::CHANNEL_NUMBER, &[0x40]).peer(at(PEER))), 400);
+    assert_eq!(
+        world.code(&mut client, stun::CHANNEL_BIND, |m| m.put(a::CHANNEL_NUMBER, &[0x40]).peer(at(PEER))),
+        400
+    );
     assert_eq!(world.bind(&mut client, 0x4000, at(PEER)), 0);
     assert_eq!(world.bind(&mut client, 0x4fff, at(OTHER_PEER)), 0);
 }
@@ -42,7 +49,11 @@ fn a_number_has_one_peer_and_a_peer_one_number() {
     assert_eq!(world.bind(&mut client, 0x4000, at(PEER)), 0);
     assert_eq!(world.bind(&mut client, 0x4000, at(OTHER_PEER)), 400);
     assert_eq!(world.bind(&mut client, 0x4001, at(PEER)), 400);
-    assert_eq!(world.bind(&mut client, 0x4001, at("[::ffff:93.184.216.34]:5000")), 400, "the same peer, spelled differently");
+    assert_eq!(
+        world.bind(&mut client, 0x4001, at("[::ffff:93.184.216.34]:5000")),
+        400,
+        "the same peer, spelled differently"
+    );
     assert_eq!(world.send(&client, at(OTHER_PEER), b"x"), None, "a refused binding permits nothing");
     assert_eq!(world.bind(&mut client, 0x4001, at("93.184.216.34:5001")), 0, "another port is another peer");
     assert_eq!(world.bind(&mut client, 0x4000, at(PEER)), 0, "once more prolongs");
@@ -99,7 +110,14 @@ fn there_are_at_most_thirty_two_channels() {
 fn a_peer_that_may_not_be_reached_gets_no_channel() {
     let mut world = World::new();
     let (mut client, _) = world.allocated(CLIENT, "room", "a");
-    for peer in ["10.0.0.1:5000", "127.0.0.1:5000", "[::ffff:127.0.0.1]:5000", "93.184.216.34:53", "93.184.216.34:0", "198.41.0.4:3478"] {
+    for peer in [
+        "10.0.0.1:5000",
+        "127.0.0.1:5000",
+        "[::ffff:127.0.0.1]:5000",
+        "93.184.216.34:53",
+        "93.184.216.34:0",
+        "198.41.0.4:3478",
+    ] {
         assert_eq!(world.bind(&mut client, 0x4000, at(peer)), 403, "{peer}");
     }
     assert_eq!(world.bind(&mut client, 0x4000, at(PEER_V6)), 443);
@@ -115,12 +133,15 @@ fn channel_data_is_padded_in_streams_and_exact_in_datagrams() {
         assert_eq!(world.bind(&mut client, 0x4abc, at(PEER)), 0);
         for length in 0..9 {
             let payload = &b"12345678"[..length];
-            assert_eq!(as_channel_data(world.peer_says(relayed, at(PEER), payload), client.tuple, 0x4abc), payload);
+            assert_eq!(
+                as_channel_data(world.peer_says(relayed, at(PEER), payload), client.tuple, 0x4abc),
+                payload
+            );
             // Padding may be there or not, and is no payload.
             for padding in 0..4 {
                 let mut packet = stun::channel_data(0x4abc, payload);
                 packet.extend(vec![0xee; padding]);
-                assert_eq!(as_datagram(world.from_client(client.tuple, &packet), at(PEER)), payload);
+                assert_eq!(as_datagram(world.client_says(client.tuple, &packet), at(PEER)), payload);
             }
         }
     }
@@ -133,7 +154,7 @@ fn channel_data_that_is_shorter_than_it_says_is_dropped() {
     assert_eq!(world.bind(&mut client, 0x4000, at(PEER)), 0);
     let packet = stun::channel_data(0x4000, b"12345678");
     for length in 0..packet.len() {
-        assert_eq!(world.from_client(client.tuple, &packet[..length]), None);
+        assert_eq!(world.client_says(client.tuple, &packet[..length]), None);
     }
     assert_eq!(world.dropped(DropReason::NotUnderstood), packet.len() as u64);
     assert_eq!(world.channel_data(&client, 0x4001, b"x"), None, "not bound");

@@ -32,14 +32,21 @@ fn an_allocate_without_credentials_is_challenged_and_with_them_granted() {
 
 #[test]
 fn over_a_stream_sha_256_is_offered_and_taken() {
-    for (sha256_key, integrity) in
-        [(true, Integrity::Sha256), (true, Integrity::Sha1), (false, Integrity::Sha256), (false, Integrity::Sha1)]
-    {
+    for (sha256_key, integrity) in [
+        (true, Integrity::Sha256),
+        (true, Integrity::Sha1),
+        (false, Integrity::Sha256),
+        (false, Integrity::Sha1),
+    ] {
         let mut world = World::new();
         world.admit("room", "a");
         let mut client = Client { sha256_key, integrity, ..Client::tcp(CLIENT, "room", "a") };
         let challenge = first(&mut world, &client);
-        assert_eq!(challenge.get(a::PASSWORD_ALGORITHMS), Some(&[0, 2, 0, 0, 0, 1, 0, 0][..]), "SHA-256, then MD5");
+        assert_eq!(
+            challenge.get(a::PASSWORD_ALGORITHMS),
+            Some(&[0, 2, 0, 0, 0, 1, 0, 0][..]),
+            "SHA-256, then MD5"
+        );
         client.nonce = challenge.text(a::NONCE).expect("a nonce");
         // Base64 of the bits 100…0: "password algorithms" and nothing else (RFC 8489 §18.1).
         assert!(client.nonce.starts_with("obMatJos2gAAA"), "{}", client.nonce);
@@ -68,16 +75,17 @@ fn a_list_of_algorithms_that_comes_back_changed_is_a_400() {
     world.admit("room", "a");
     let mut client = Client::tcp(CLIENT, "room", "a");
     client.nonce = first(&mut world, &client).text(a::NONCE).expect("a nonce");
-    let md5 = [0, 1, 0, 0];
-    let both = [0, 2, 0, 0, 0, 1, 0, 0];
-    let cases: [(Option<&[u8]>, Option<&[u8]>); 7] = [
-        (Some(&md5), None),                              // who took the list away?
-        (None, Some(&both)),                             // and who the choice?
-        (Some(&md5), Some(&md5)),                        // SHA-256 is gone
-        (Some(&md5), Some(&[0, 1, 0, 0, 0, 2, 0, 0])),   // another order
-        (Some(&[0, 9, 0, 0]), Some(&both)),              // a choice that was not there
-        (Some(&md5), Some(&[])),                         // an empty list
-        (Some(&[0, 1]), Some(&both)),                    // a broken choice
+    const MD5: &[u8] = &[0, 1, 0, 0];
+    const BOTH: &[u8] = &[0, 2, 0, 0, 0, 1, 0, 0];
+    type Value = Option<&'static [u8]>;
+    let cases: [(Value, Value); 7] = [
+        (Some(MD5), None),                            // who took the list away?
+        (None, Some(BOTH)),                           // and who the choice?
+        (Some(MD5), Some(MD5)),                       // SHA-256 is gone
+        (Some(MD5), Some(&[0, 1, 0, 0, 0, 2, 0, 0])), // another order
+        (Some(&[0, 9, 0, 0]), Some(BOTH)),            // a choice that was not there
+        (Some(MD5), Some(&[])),                       // an empty list
+        (Some(&[0, 1]), Some(BOTH)),                  // a broken choice
     ];
     for (choice, list) in cases {
         let request = world.request(stun::ALLOCATE).transport(17);
@@ -94,7 +102,11 @@ fn a_list_of_algorithms_that_comes_back_changed_is_a_400() {
             None => request,
         };
         let packet = request.sign(&client.key(), Integrity::Sha1).finish();
-        assert_eq!(world.exchange(client.tuple, &packet).and_then(|answer| answer.error()), Some(400), "{choice:?} {list:?}");
+        assert_eq!(
+            world.exchange(client.tuple, &packet).and_then(|answer| answer.error()),
+            Some(400),
+            "{choice:?} {list:?}"
+        );
     }
     assert_eq!(world.allocations(), 0);
 }
@@ -161,7 +173,12 @@ fn another_realm_is_challenged_again() {
     world.admit("room", "a");
     let mut client = Client::udp(CLIENT, "room", "a");
     client.nonce = first(&mut world, &client).text(a::NONCE).expect("a nonce");
-    let key = stun::long_term_key(&client.username, "gnus", &stun::password(&client.secret, &client.username), false);
+    let key = stun::long_term_key(
+        &client.username,
+        "gnus",
+        &stun::password(&client.secret, &client.username),
+        false,
+    );
     let packet = world
         .request(stun::ALLOCATE)
         .transport(17)
@@ -181,7 +198,11 @@ fn an_old_or_foreign_nonce_is_a_438_with_a_new_one() {
     world.pass(590);
     let request = world.request(stun::REFRESH);
     let packet = client.sign(request).finish();
-    assert_eq!(world.exchange(client.tuple, &packet).map(|answer| answer.class), Some(stun::SUCCESS), "still good");
+    assert_eq!(
+        world.exchange(client.tuple, &packet).map(|answer| answer.class),
+        Some(stun::SUCCESS),
+        "still good"
+    );
     world.pass(11);
     for nonce in [old.as_str(), "", "nonsense", "obMatJos2gAAA", "obMatJos2"] {
         let request = world.request(stun::REFRESH);
@@ -193,7 +214,8 @@ fn an_old_or_foreign_nonce_is_a_438_with_a_new_one() {
         assert_ne!(client.nonce, nonce);
     }
     assert_eq!(world.refresh(&mut client, 600), 0);
-    let mut elsewhere = Client { tuple: Client::udp("81.2.69.142:40001", "room", "a").tuple, ..client.clone() };
+    let mut elsewhere =
+        Client { tuple: Client::udp("81.2.69.142:40001", "room", "a").tuple, ..client.clone() };
     let request = world.request(stun::ALLOCATE).transport(17);
     let packet = elsewhere.sign(request).finish();
     let answer = world.exchange(elsewhere.tuple, &packet);
@@ -238,7 +260,11 @@ fn a_shortened_or_damaged_mac_proves_nothing() {
         let mut damaged = signed.clone();
         let at = damaged.len() - 32 + bit / 8;
         damaged[at] ^= 1 << (bit % 8);
-        assert_eq!(world.exchange(client.tuple, &damaged).and_then(|answer| answer.error()), Some(401), "bit {bit}");
+        assert_eq!(
+            world.exchange(client.tuple, &damaged).and_then(|answer| answer.error()),
+            Some(401),
+            "bit {bit}"
+        );
     }
     // RFC 8489 §14.6 allows 16 bytes and more where a usage says so; TURN does not.
     for length in [0, 4, 16, 20, 28] {
@@ -250,7 +276,11 @@ fn a_shortened_or_damaged_mac_proves_nothing() {
         packet.extend(a::MESSAGE_INTEGRITY_SHA256.to_be_bytes());
         packet.extend((length as u16).to_be_bytes());
         packet.extend(&mac[..length]);
-        assert_eq!(world.exchange(client.tuple, &packet).and_then(|answer| answer.error()), Some(401), "{length} bytes");
+        assert_eq!(
+            world.exchange(client.tuple, &packet).and_then(|answer| answer.error()),
+            Some(401),
+            "{length} bytes"
+        );
     }
     assert_eq!(world.exchange(client.tuple, &signed).map(|answer| answer.class), Some(stun::SUCCESS));
 }
@@ -269,9 +299,15 @@ fn of_two_macs_the_stronger_counts() {
             .put(a::NONCE, client.nonce.as_bytes())
     };
     let (right, wrong) = (client.key(), b"wrong".to_vec());
-    let packet = unsigned(world.request(stun::ALLOCATE)).sign(&right, Integrity::Sha1).sign(&wrong, Integrity::Sha256).finish();
+    let packet = unsigned(world.request(stun::ALLOCATE))
+        .sign(&right, Integrity::Sha1)
+        .sign(&wrong, Integrity::Sha256)
+        .finish();
     assert_eq!(world.exchange(client.tuple, &packet).and_then(|answer| answer.error()), Some(401));
-    let packet = unsigned(world.request(stun::ALLOCATE)).sign(&wrong, Integrity::Sha1).sign(&right, Integrity::Sha256).finish();
+    let packet = unsigned(world.request(stun::ALLOCATE))
+        .sign(&wrong, Integrity::Sha1)
+        .sign(&right, Integrity::Sha256)
+        .finish();
     let answer = world.exchange(client.tuple, &packet).expect("an answer");
     assert!(answer.class == stun::SUCCESS && answer.is_signed_by(&right, Integrity::Sha256));
 }
@@ -280,7 +316,9 @@ fn of_two_macs_the_stronger_counts() {
 fn secrets_change_with_an_overlap() {
     let mut world = World::new();
     let (mut running, _) = world.allocated(CLIENT, "room", "a");
-    let secrets = |list: &[&str]| Input::ReplaceSecrets(list.iter().map(|text| Secret::new(text.as_bytes().to_vec())).collect());
+    let secrets = |list: &[&str]| {
+        Input::ReplaceSecrets(list.iter().map(|text| Secret::new(text.as_bytes().to_vec())).collect())
+    };
     world.input(secrets(&["east", "north"]));
     assert_eq!(world.refresh(&mut running, 600), 0, "made with the older secret");
     let mut fresh = Client { secret: b"east".to_vec(), ..Client::udp("81.2.69.142:40001", "room", "a") };
@@ -303,7 +341,11 @@ fn an_expired_credential_keeps_what_it_has_and_makes_nothing_new() {
     }
     assert!(world.now.unix > START + 3600, "its time is over");
     assert_eq!(world.permit(&mut client, at(PEER)), 0, "the call goes on");
-    let mut second = Client { tuple: Client::udp("81.2.69.142:40001", "room", "a").tuple, nonce: String::new(), ..client.clone() };
+    let mut second = Client {
+        tuple: Client::udp("81.2.69.142:40001", "room", "a").tuple,
+        nonce: String::new(),
+        ..client.clone()
+    };
     assert_eq!(world.code(&mut second, stun::ALLOCATE, |message| message.transport(17)), 401);
     second.username = format!("{}:room.a", world.now.unix + 60);
     assert_eq!(world.code(&mut second, stun::ALLOCATE, |message| message.transport(17)), 0);
@@ -320,7 +362,11 @@ fn somebody_elses_allocation_is_a_441() {
     assert_eq!(world.refresh(&mut other, 600), 441);
     assert_eq!(world.permit(&mut other, at(PEER)), 441);
     assert_eq!(world.bind(&mut other, 0x4000, at(PEER)), 441);
-    assert_eq!(world.code(&mut other, stun::ALLOCATE, |message| message.transport(17)), 437, "the 5-tuple is taken");
+    assert_eq!(
+        world.code(&mut other, stun::ALLOCATE, |message| message.transport(17)),
+        437,
+        "the 5-tuple is taken"
+    );
 }
 
 #[test]
@@ -328,7 +374,8 @@ fn a_credential_works_over_every_transport() {
     let mut world = World::new();
     world.input(Input::Admit(account("room", "a")));
     for (n, transport) in Transport::ALL.into_iter().enumerate() {
-        let mut client = Client::new(transport, &format!("81.2.69.142:{}", 40_000 + n), "198.41.0.4:5349", "room", "a");
+        let mut client =
+            Client::new(transport, &format!("81.2.69.142:{}", 40_000 + n), "198.41.0.4:5349", "room", "a");
         assert_eq!(world.code(&mut client, stun::ALLOCATE, |message| message.transport(17)), 0);
     }
     assert_eq!(world.server.stats().allocations_by, [1, 1, 1]);

@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use snug_turn_proto::{
-    Account, DropReason, FiveTuple, Forward, Input, Now, Output, PeerPolicy, Quota, Quotas, RelayAddresses, RelaySocketId, Secret,
-    Target, Transport, TurnConfig, TurnServer, Verdict,
+    Account, DropReason, FiveTuple, Forward, Input, Now, Output, PeerPolicy, Quota, Quotas, RelayAddresses,
+    RelaySocketId, Secret, Target, Transport, TurnConfig, TurnServer, Verdict,
 };
 
 use crate::oracle;
@@ -46,6 +46,9 @@ impl<'a> Choices<'a> {
         usize::from(self.next()) % limit
     }
 }
+
+/// Peer and payload of a packet that a client sends; none when nothing says where it goes.
+type Expected = Option<(SocketAddr, Vec<u8>)>;
 
 struct ModelAllocation {
     account: usize,
@@ -118,7 +121,9 @@ fn family(address: SocketAddr) -> usize {
 fn plain(address: SocketAddr) -> SocketAddr {
     let number = oracle::number(address.ip());
     match oracle::inside(number) {
-        Some(v4) if matches!(number >> 32, 0 | 0xffff) => SocketAddr::new(IpAddr::V4(v4.into()), address.port()),
+        Some(v4) if matches!(number >> 32, 0 | 0xffff) => {
+            SocketAddr::new(IpAddr::V4(v4.into()), address.port())
+        }
         _ => SocketAddr::new(address.ip(), address.port()),
     }
 }
@@ -153,13 +158,18 @@ impl Model {
             allocations: if tight_numbers { allocations } else { 100 },
             megabits: if tight_rates { megabits } else { 0 },
         };
-        let quotas =
-            Quotas { per_owner: quota(2, 1), per_group: quota(3, 2), per_source: quota(3, 1), server: quota(5, 3) };
+        let quotas = Quotas {
+            per_owner: quota(2, 1),
+            per_group: quota(3, 2),
+            per_source: quota(3, 1),
+            server: quota(5, 3),
+        };
         let ports = if kind & 4 != 0 { 10_000..=10_002 } else { 10_000..=10_015 };
         let external = kind & 16 != 0;
         let (v4, v6) = (ip(if external { "192.168.7.2" } else { "198.41.0.4" }), ip("2a02:1::9"));
         let mut own = vec![v4, v6];
-        let mut addresses = RelayAddresses { external: Vec::new(), detected: own.clone(), local: own.clone() };
+        let mut addresses =
+            RelayAddresses { external: Vec::new(), detected: own.clone(), local: own.clone() };
         if external {
             addresses.external.push(ip("198.41.0.4"));
             own.push(ip("198.41.0.4"));
@@ -168,7 +178,10 @@ impl Model {
             addresses.detected.retain(IpAddr::is_ipv4);
         }
         let (allow, allowed) = if kind & 8 != 0 {
-            (vec!["192.168.7.0/24".parse().expect("a network")], vec![(ip("192.168.7.0"), ip("192.168.7.255"))])
+            (
+                vec!["192.168.7.0/24".parse().expect("a network")],
+                vec![(ip("192.168.7.0"), ip("192.168.7.255"))],
+            )
         } else {
             (Vec::new(), Vec::new())
         };
@@ -226,74 +239,104 @@ impl Model {
     }
 
     fn step(&mut self, choices: &mut Choices<'_>) {
-        match choices.next() % 32 {
-            0..=4 => {
+        match choices.next() % 64 {
+            0..=7 => self.connect(choices),
+            8..=10 => {
                 let request = self.allocate(choices);
                 self.ask(request);
             }
-            5 | 6 => {
+            11..=13 => {
                 let request = self.refresh(choices);
                 self.ask(request);
             }
-            7..=9 => {
+            14..=17 => {
                 let request = self.create_permission(choices);
                 self.ask(request);
             }
-            10..=12 => {
+            18..=21 => {
                 let request = self.channel_bind(choices);
                 self.ask(request);
             }
-            13..=16 => {
+            22..=30 => {
                 let (client, packet, expected) = self.send(choices);
-                self.from_client(client, &packet, Some(expected));
+                self.client_says(client, &packet, Some(expected));
             }
-            17..=20 => {
+            31..=40 => {
                 let (client, packet, expected) = self.channel_data(choices);
-                self.from_client(client, &packet, Some(expected));
+                self.client_says(client, &packet, Some(expected));
             }
-            21 | 22 => self.from_peer(choices),
-            23 => self.pass(Self::time(choices)),
-            24 => self.now = later(self.now, Self::time(choices)),
-            25 => {
+            41..=46 => self.socket_receives(choices),
+            47..=49 => self.pass(Self::time(choices)),
+            50 => self.now = later(self.now, Self::time(choices)),
+            51 => {
                 let account = choices.below(ACCOUNTS.len());
-                let admit = choices.next() % 4 != 0;
+                let admit = choices.below(4) != 0;
                 self.admit(account, admit);
             }
-            26 => {
+            52 => {
                 let client = choices.below(self.clients.len());
                 self.input(Input::ClientGone(self.clients[client].0));
                 self.forget(client);
             }
-            27 => {
-                self.secrets = [vec![0], vec![0, 1], vec![1, 0], vec![1], vec![]][choices.below(5)].clone();
-                let secrets = self.secrets.iter().map(|index| Secret::new(SECRETS[*index].to_vec())).collect();
-                self.input(Input::ReplaceSecrets(secrets));
+            53 => {
+                let lists: [&[usize]; 8] = [&[0], &[0], &[0, 1], &[0, 1], &[1, 0], &[1, 0], &[1], &[]];
+                self.replace_secrets(lists[choices.below(lists.len())]);
             }
-            28 => {
-                self.ports_are_taken = choices.next() % 2 == 0;
+            54 => {
+                self.ports_are_taken = choices.below(2) == 0;
                 if choices.next() == 0xdd {
                     self.draining = true;
                     self.input(Input::Drain);
                 }
             }
-            29 => {
+            55 | 56 => {
                 if let Some(request) = self.last.clone() {
                     self.deliver(&request, true);
                 }
             }
-            30 => self.damaged(choices),
+            57..=59 => self.damaged(choices),
             _ => {
                 let client = choices.below(self.clients.len());
                 let length = choices.below(64);
                 let bytes: Vec<u8> = (0..length).map(|_| choices.next()).collect();
-                self.from_client(client, &bytes, None);
+                self.client_says(client, &bytes, None);
                 self.unsigned_answer(client, &bytes);
             }
         }
     }
 
+    /// As a call begins: two clients allocate, if they have not, and bind channels to each other and to somebody elsewhere.
+    fn connect(&mut self, choices: &mut Choices<'_>) {
+        let pair = [choices.below(self.clients.len()), choices.below(self.clients.len())];
+        if !self.secrets.contains(&0) {
+            self.replace_secrets(&[1, 0]);
+        }
+        for client in pair {
+            let account = self.clients[client].1;
+            if !self.admitted[account] {
+                self.admit(account, true);
+            }
+            if !self.is_live(client) {
+                // Both families, with everything right.
+                let request = self.allocate(&mut Choices::new(&[client as u8, 0, 2]));
+                self.ask(request);
+            }
+        }
+        for (client, other) in [(pair[0], pair[1]), (pair[1], pair[0])] {
+            let relayed =
+                self.allocations.get(&other).and_then(|one| one.relayed.into_iter().flatten().next());
+            let elsewhere = "93.184.216.34:5000".parse().expect("an address with a port");
+            for (number, peer) in [(0x4000 + other as u16, relayed), (0x4007, Some(elsewhere))] {
+                let Some(peer) = peer else { continue };
+                let (request, how) = self.request(&mut Choices::new(&[client as u8, 0]), stun::CHANNEL_BIND);
+                let request = self.bind(request, how, number, peer);
+                self.ask(request);
+            }
+        }
+    }
+
     fn time(choices: &mut Choices<'_>) -> Duration {
-        let seconds = [0, 1, 30, 60, 299, 300, 301, 599, 600, 3600];
+        let seconds = [0, 0, 0, 1, 1, 5, 30, 60, 120, 250, 299, 300, 301, 599, 600, 3600];
         let index = choices.below(seconds.len() + 1);
         seconds.get(index).map_or_else(
             || Duration::from_millis(u64::from(choices.next()) * 10),
@@ -314,7 +357,8 @@ impl Model {
     fn request(&mut self, choices: &mut Choices<'_>, method: u16) -> (Request, u8) {
         let client = choices.below(self.clients.len());
         let how = choices.next();
-        let account = if how % 16 == 15 { usize::from(how / 16) % ACCOUNTS.len() } else { self.clients[client].1 };
+        let account =
+            if how % 16 == 15 { usize::from(how / 16) % ACCOUNTS.len() } else { self.clients[client].1 };
         let transaction = self.transaction();
         let request = Request {
             client,
@@ -363,7 +407,8 @@ impl Model {
         let (request, how) = self.request(choices, stun::ALLOCATE);
         let message = Builder::new(stun::REQUEST, stun::ALLOCATE, request.transaction);
         let kind = choices.next();
-        let message = if kind % 32 == 31 { message } else { message.transport(if kind % 32 == 30 { 6 } else { 17 }) };
+        let message =
+            if kind % 32 == 31 { message } else { message.transport(if kind % 32 == 30 { 6 } else { 17 }) };
         let message = match kind % 8 {
             1 => message.family(2),
             2 | 3 => message.additional(2),
@@ -410,13 +455,17 @@ impl Model {
     }
 
     fn channel_bind(&mut self, choices: &mut Choices<'_>) -> Request {
-        let (mut request, how) = self.request(choices, stun::CHANNEL_BIND);
-        request.number = self.number(choices);
+        let (request, how) = self.request(choices, stun::CHANNEL_BIND);
+        let number = self.number(choices);
         let peer = self.peer(choices);
+        self.bind(request, how, number, peer)
+    }
+
+    fn bind(&mut self, mut request: Request, how: u8, number: u16, peer: SocketAddr) -> Request {
+        request.number = number;
         request.peers.push(plain(peer));
         let message = Builder::new(stun::REQUEST, stun::CHANNEL_BIND, request.transaction);
-        let message = message.channel(request.number).peer(peer);
-        self.sign(request, message, how)
+        self.sign(request, message.channel(number).peer(peer), how)
     }
 
     fn number(&self, choices: &mut Choices<'_>) -> u16 {
@@ -437,11 +486,30 @@ impl Model {
             return relayed[usize::from(which) % relayed.len()];
         }
         let outside = [
-            "93.184.216.34:5000", "93.184.216.34:5001", "93.184.216.35:5000", "[2a00:1450::5]:5000", "[2a00:1450::6]:5000",
-            "[::ffff:93.184.216.34]:5000", "93.184.216.34:53", "93.184.216.34:0", "127.0.0.1:5000", "[::1]:5000", "10.0.0.1:5000",
-            "[::ffff:10.0.0.1]:5000", "[64:ff9b::a00:1]:5000", "[64:ff9b::c629:4]:5000", "169.254.169.254:8080",
-            "192.168.7.50:5000", "192.168.7.2:3478", "192.168.7.2:9000", "192.168.7.2:10001", "198.41.0.4:10001", "198.41.0.4:3478",
-            "198.41.0.4:9000", "[2a02:1::9]:10002", "[2a02:1::9]:5349",
+            "93.184.216.34:5000",
+            "93.184.216.34:5001",
+            "93.184.216.35:5000",
+            "[2a00:1450::5]:5000",
+            "[2a00:1450::6]:5000",
+            "[::ffff:93.184.216.34]:5000",
+            "93.184.216.34:53",
+            "93.184.216.34:0",
+            "127.0.0.1:5000",
+            "[::1]:5000",
+            "10.0.0.1:5000",
+            "[::ffff:10.0.0.1]:5000",
+            "[64:ff9b::a00:1]:5000",
+            "[64:ff9b::c629:4]:5000",
+            "169.254.169.254:8080",
+            "192.168.7.50:5000",
+            "192.168.7.2:3478",
+            "192.168.7.2:9000",
+            "192.168.7.2:10001",
+            "198.41.0.4:10001",
+            "198.41.0.4:3478",
+            "198.41.0.4:9000",
+            "[2a02:1::9]:10002",
+            "[2a02:1::9]:5349",
         ];
         if which % 8 == 7 {
             // As many addresses as there are bytes: for limits.
@@ -516,7 +584,10 @@ impl Model {
             assert!((600..=3600).contains(&lifetime));
             let mut by_family = [None; 2];
             for address in relayed {
-                assert!(self.own.contains(&address.ip()) && self.ports.contains(&address.port()), "{address}");
+                assert!(
+                    self.own.contains(&address.ip()) && self.ports.contains(&address.port()),
+                    "{address}"
+                );
                 assert!(!self.relayed_addresses().contains(&address), "{address} is taken");
                 assert_eq!(by_family[family(address)].replace(address), None);
             }
@@ -545,7 +616,8 @@ impl Model {
                     assert!((600..=3600).contains(&lifetime));
                     one.expires = now + Duration::from_secs(lifetime.into());
                 } else {
-                    let family = asked.get(a::REQUESTED_ADDRESS_FAMILY).map(|value| usize::from(value[0] - 1));
+                    let family =
+                        asked.get(a::REQUESTED_ADDRESS_FAMILY).map(|value| usize::from(value[0] - 1));
                     let both = one.relayed.iter().flatten().count() == 2;
                     match family {
                         Some(family) if both => one.relayed[family] = None,
@@ -557,7 +629,10 @@ impl Model {
                 let is_channel = request.method == stun::CHANNEL_BIND;
                 assert!(!request.peers.is_empty());
                 for peer in &request.peers {
-                    assert!(self.is_reachable(request.client, *peer, !is_channel), "{peer} may not be reached");
+                    assert!(
+                        self.is_reachable(request.client, *peer, !is_channel),
+                        "{peer} may not be reached"
+                    );
                     assert!(self.allocations[&request.client].relayed[family(*peer)].is_some());
                 }
                 let one = self.allocations.get_mut(&request.client).expect("it is live");
@@ -604,7 +679,8 @@ impl Model {
             486 => is_allocate && self.quota_is_used_up(request),
             508 if is_allocate => {
                 let exhausted = |family: usize| {
-                    let taken = self.relayed_addresses().iter().filter(|one| self::family(**one) == family).count();
+                    let taken =
+                        self.relayed_addresses().iter().filter(|one| self::family(**one) == family).count();
                     taken == self.ports.len()
                 };
                 let refused = asked.has(a::EVEN_PORT) || asked.has(a::RESERVATION_TOKEN);
@@ -621,12 +697,21 @@ impl Model {
 
     fn quota_is_used_up(&self, request: &Request) -> bool {
         // An allocation of this client that is over gives way first.
-        let others = || self.allocations.iter().filter(|(client, _)| **client != request.client).map(|(client, one)| (*client, one));
-        let count = |same: &dyn Fn(usize, usize) -> bool| others().filter(|(client, one)| same(*client, one.account)).count() as u32;
+        let others = || {
+            self.allocations
+                .iter()
+                .filter(|(client, _)| **client != request.client)
+                .map(|(client, one)| (*client, one))
+        };
+        let count = |same: &dyn Fn(usize, usize) -> bool| {
+            others().filter(|(client, one)| same(*client, one.account)).count() as u32
+        };
         let here = source(self.clients[request.client].0.client);
         count(&|_, account| account == request.account) >= self.quotas.per_owner.allocations
-            || count(&|_, account| ACCOUNTS[account].0 == ACCOUNTS[request.account].0) >= self.quotas.per_group.allocations
-            || count(&|client, _| source(self.clients[client].0.client) == here) >= self.quotas.per_source.allocations
+            || count(&|_, account| ACCOUNTS[account].0 == ACCOUNTS[request.account].0)
+                >= self.quotas.per_group.allocations
+            || count(&|client, _| source(self.clients[client].0.client) == here)
+                >= self.quotas.per_source.allocations
             || count(&|_, _| true) >= self.quotas.server.allocations
     }
 
@@ -648,7 +733,8 @@ impl Model {
 
     fn in_our_range(&self, peer: SocketAddr) -> bool {
         let ip = peer.ip();
-        (self.own.contains(&ip) || ip.is_loopback() || ip.is_unspecified()) && self.ports.contains(&peer.port())
+        (self.own.contains(&ip) || ip.is_loopback() || ip.is_unspecified())
+            && self.ports.contains(&peer.port())
     }
 
     fn is_reachable(&self, client: usize, peer: SocketAddr, any_port: bool) -> bool {
@@ -675,26 +761,44 @@ impl Model {
 
     fn payload(&self, choices: &mut Choices<'_>) -> Vec<u8> {
         let length = match choices.next() {
-            255 => 60_000,
-            254 => 1500,
-            253 => 0,
+            // A few of them are a second's worth.
+            200..=255 => 60_000,
+            180..=199 => 1500,
+            170..=179 => 0,
             other => usize::from(other),
         };
         vec![self.transactions as u8; length]
     }
 
-    fn send(&mut self, choices: &mut Choices<'_>) -> (usize, Vec<u8>, Option<(SocketAddr, Vec<u8>)>) {
-        let client = choices.below(self.clients.len());
-        let peer = self.peer(choices);
+    /// Mostly one that has an allocation.
+    fn speaker(&self, choices: &mut Choices<'_>) -> usize {
+        let which = choices.next();
+        let known = self.allocations.keys().nth(usize::from(which) % self.allocations.len().max(1));
+        known.filter(|_| which < 240).copied().unwrap_or(usize::from(which) % self.clients.len())
+    }
+
+    fn send(&mut self, choices: &mut Choices<'_>) -> (usize, Vec<u8>, Expected) {
+        let client = self.speaker(choices);
+        // Mostly somebody whom it has or had a channel to.
+        let channels = self.allocations.get(&client).map(|one| &one.channels);
+        let which = choices.below(12);
+        let bound = channels.and_then(|channels| channels.values().nth(which)).map(|(peer, _)| *peer);
+        let peer = bound.unwrap_or_else(|| self.peer(choices));
         let payload = self.payload(choices);
         let transaction = self.transaction();
-        let packet = Builder::new(stun::INDICATION, stun::SEND, transaction).peer(peer).put(a::DATA, &payload).finish();
+        let packet = Builder::new(stun::INDICATION, stun::SEND, transaction)
+            .peer(peer)
+            .put(a::DATA, &payload)
+            .finish();
         (client, packet, Some((plain(peer), payload)))
     }
 
-    fn channel_data(&mut self, choices: &mut Choices<'_>) -> (usize, Vec<u8>, Option<(SocketAddr, Vec<u8>)>) {
-        let client = choices.below(self.clients.len());
-        let number = self.number(choices);
+    fn channel_data(&mut self, choices: &mut Choices<'_>) -> (usize, Vec<u8>, Expected) {
+        let client = self.speaker(choices);
+        let channels = self.allocations.get(&client).map(|one| &one.channels);
+        let which = choices.below(12);
+        let bound = channels.and_then(|channels| channels.keys().nth(which)).copied();
+        let number = bound.unwrap_or_else(|| self.number(choices));
         let payload = self.payload(choices);
         let mut packet = stun::channel_data(number, &payload);
         if self.clients[client].0.transport.is_stream() {
@@ -706,14 +810,17 @@ impl Model {
     }
 
     /// Hands in a packet that is to be passed on. With `exact`, peer and payload are known and the model says whether it has to pass.
-    fn from_client(&mut self, client: usize, packet: &[u8], exact: Option<Option<(SocketAddr, Vec<u8>)>>) {
+    fn client_says(&mut self, client: usize, packet: &[u8], exact: Option<Expected>) {
         let tuple = self.clients[client].0;
         let over = self.over_quota();
         let verdict = self.server.handle_client(&tuple, packet, self.now);
         let Verdict::Forward(forward) = verdict else {
             if let Some(Some((peer, payload))) = exact {
                 let over = self.over_quota() > over;
-                assert!(over || !self.has_to_pass(client, peer, payload.len()), "{peer} is permitted, but nothing passed");
+                assert!(
+                    over || !self.has_to_pass(client, peer, payload.len()),
+                    "{peer} is permitted, but nothing passed"
+                );
             }
             return;
         };
@@ -726,7 +833,10 @@ impl Model {
                 assert_eq!(*owner, (client, family(peer)), "by a socket of its own");
                 assert!(forward.head.is_empty() && forward.pad == 0);
                 assert!(!self.in_our_range(peer), "{peer} is somebody's relayed transport address");
-                assert!(oracle::may_be_reached(peer, &self.own, &LISTENERS, &self.allowed), "{peer} is denied");
+                assert!(
+                    oracle::may_be_reached(peer, &self.own, &LISTENERS, &self.allowed),
+                    "{peer} is denied"
+                );
                 (peer, None)
             }
             Target::Client(to) => {
@@ -735,7 +845,10 @@ impl Model {
                 assert_eq!(self.group(client), self.group(other), "from one group to another");
                 let peer = exact.clone().flatten().map(|(peer, _)| peer);
                 let candidates = self.allocations[&other].relayed.into_iter().flatten();
-                let peer = candidates.into_iter().find(|one| peer.is_none_or(|peer| peer == *one)).expect("it is relayed there");
+                let peer = candidates
+                    .into_iter()
+                    .find(|one| peer.is_none_or(|peer| peer == *one))
+                    .expect("it is relayed there");
                 let from = self.allocations[&client].relayed[family(peer)].expect("the same family");
                 if exact.is_some() {
                     assert!(self.permits(other, from.ip()), "the far side has not permitted it");
@@ -763,9 +876,12 @@ impl Model {
         }
         let Some(from) = self.allocations[&client].relayed[family(peer)] else { return false };
         if let Some(other) = self.relayed_by(peer) {
-            return self.is_live(other) && self.group(other) == self.group(client) && self.permits(other, from.ip());
+            return self.is_live(other)
+                && self.group(other) == self.group(client)
+                && self.permits(other, from.ip());
         }
-        self.sockets.values().any(|owner| *owner == (client, family(peer))) && self.is_reachable(client, peer, false)
+        self.sockets.values().any(|owner| *owner == (client, family(peer)))
+            && self.is_reachable(client, peer, false)
     }
 
     /// What stands in front of a payload from `peer` for `client`.
@@ -774,7 +890,8 @@ impl Model {
         bytes.extend(payload);
         bytes.extend(vec![0; usize::from(forward.pad)]);
         let one = &self.allocations[&client];
-        let mut bound = one.channels.iter().filter(|(_, (to, at))| *to == peer && self.now.at < *at + CHANNEL);
+        let mut bound =
+            one.channels.iter().filter(|(_, (to, at))| *to == peer && self.now.at < *at + CHANNEL);
         if let Some((number, _)) = bound.next() {
             let mut expected = stun::channel_data(*number, payload);
             if self.clients[client].0.transport.is_stream() {
@@ -789,11 +906,21 @@ impl Model {
         }
     }
 
-    fn from_peer(&mut self, choices: &mut Choices<'_>) {
+    fn socket_receives(&mut self, choices: &mut Choices<'_>) {
         let peer = self.peer(choices);
         let payload = self.payload(choices);
         let which = choices.below(self.sockets.len() + 1);
-        let relay = self.sockets.keys().nth(which).copied().unwrap_or(RelaySocketId(u32::from(choices.next())));
+        let relay =
+            self.sockets.keys().nth(which).copied().unwrap_or(RelaySocketId(u32::from(choices.next())));
+        // Mostly somebody who is or was permitted.
+        let permitted = self
+            .sockets
+            .get(&relay)
+            .and_then(|(client, _)| self.allocations[client].permissions.keys().next_back());
+        let peer = match permitted {
+            Some(ip) if choices.below(4) != 0 => SocketAddr::new(*ip, 5000),
+            _ => peer,
+        };
         let over = self.over_quota();
         let verdict = self.server.handle_peer(relay, peer, &payload, self.now);
         let owner = self.sockets.get(&relay).map(|(client, _)| *client);
@@ -809,7 +936,9 @@ impl Model {
                 self.passed[1] += 1;
                 self.spend(client, payload.len());
             }
-            Verdict::Dropped => assert!(!passes || self.over_quota() > over, "{peer} is permitted, but nothing passed"),
+            Verdict::Dropped => {
+                assert!(!passes || self.over_quota() > over, "{peer} is permitted, but nothing passed");
+            }
             Verdict::Handled => panic!("a peer is never answered"),
         }
         assert_eq!(self.server.poll_output(), None);
@@ -851,7 +980,7 @@ impl Model {
             }
         }
         if packet != whole {
-            self.from_client(client, &packet, None);
+            self.client_says(client, &packet, None);
             self.unsigned_answer(client, &packet);
         }
     }
@@ -902,7 +1031,11 @@ impl Model {
             bucket.level = (bucket.level - passed * rate * 1.001).max(0.0) + cost;
             bucket.at = Some(self.now.at);
             // A second's worth, and a packet each way that was begun in it.
-            assert!(bucket.level <= rate * 1.001 + 2.0 * cost + 1000.0, "{name} passed {} bytes too many", bucket.level - rate);
+            assert!(
+                bucket.level <= rate * 1.001 + 2.0 * cost + 1000.0,
+                "{name} passed {} bytes too many",
+                bucket.level - rate
+            );
         }
     }
 
@@ -915,8 +1048,12 @@ impl Model {
             self.input(Input::Admit(name));
         } else {
             self.input(Input::Revoke(name));
-            let gone: Vec<usize> =
-                self.allocations.iter().filter(|(_, one)| one.account == account).map(|(client, _)| *client).collect();
+            let gone: Vec<usize> = self
+                .allocations
+                .iter()
+                .filter(|(_, one)| one.account == account)
+                .map(|(client, _)| *client)
+                .collect();
             let mut closed: Vec<_> = std::mem::take(&mut self.closed).iter().map(|to| to.client).collect();
             let mut expected: Vec<_> = gone.iter().map(|client| self.clients[*client].0.client).collect();
             closed.sort_unstable();
@@ -930,6 +1067,12 @@ impl Model {
             self.buckets.remove(&format!("group {group}"));
         }
         assert!(self.closed.is_empty(), "only a revoked account's clients are closed");
+    }
+
+    fn replace_secrets(&mut self, list: &[usize]) {
+        self.secrets = list.to_vec();
+        let secrets = list.iter().map(|index| Secret::new(SECRETS[*index].to_vec())).collect();
+        self.input(Input::ReplaceSecrets(secrets));
     }
 
     /// An allocation ends. A network's use is forgotten with its last one.
@@ -955,11 +1098,18 @@ impl Model {
             self.now = later(self.now, wait);
             self.server.handle_timeout(self.now);
             self.drain();
-            let over: Vec<usize> =
-                self.allocations.iter().filter(|(_, one)| one.expires <= self.now.at).map(|(client, _)| *client).collect();
+            let over: Vec<usize> = self
+                .allocations
+                .iter()
+                .filter(|(_, one)| one.expires <= self.now.at)
+                .map(|(client, _)| *client)
+                .collect();
             assert!(!over.is_empty(), "woken for nothing");
             over.into_iter().for_each(|client| self.forget(client));
-            assert!(self.server.poll_timeout().is_none_or(|next| next > self.now.at), "a timer is due again at once");
+            assert!(
+                self.server.poll_timeout().is_none_or(|next| next > self.now.at),
+                "a timer is due again at once"
+            );
         }
         self.now = end;
     }
@@ -984,7 +1134,9 @@ impl Model {
                     };
                     self.server.handle_input(input, self.now);
                 }
-                Output::CloseRelaySocket { relay } => assert!(self.sockets.remove(&relay).is_some(), "it was not open"),
+                Output::CloseRelaySocket { relay } => {
+                    assert!(self.sockets.remove(&relay).is_some(), "it was not open");
+                }
                 Output::CloseClient { to } => self.closed.push(to),
             }
         }
@@ -995,14 +1147,22 @@ impl Model {
         let stats = self.server.stats();
         assert_eq!(stats.allocations as usize, self.allocations.len());
         let mut by_transport = [0; 3];
-        self.allocations.keys().for_each(|client| by_transport[self.clients[*client].0.transport as usize] += 1);
+        self.allocations
+            .keys()
+            .for_each(|client| by_transport[self.clients[*client].0.transport as usize] += 1);
         assert_eq!(stats.allocations_by, by_transport);
         assert_eq!(stats.relay_sockets as usize, self.sockets.len());
-        assert_eq!([stats.packets_from_clients, stats.packets_to_clients, stats.packets_in_process], self.passed);
+        assert_eq!(
+            [stats.packets_from_clients, stats.packets_to_clients, stats.packets_in_process],
+            self.passed
+        );
         let timer = self.allocations.values().map(|one| one.expires).min();
         assert_eq!(self.server.poll_timeout(), timer);
         for (client, family) in self.sockets.values() {
-            assert!(self.allocations.get(client).is_some_and(|one| one.relayed[*family].is_some()), "a socket of nobody");
+            assert!(
+                self.allocations.get(client).is_some_and(|one| one.relayed[*family].is_some()),
+                "a socket of nobody"
+            );
         }
         let count = |same: &dyn Fn(usize, usize) -> bool| {
             self.allocations.iter().filter(|(client, one)| same(**client, one.account)).count() as u32

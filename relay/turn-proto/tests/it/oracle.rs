@@ -72,7 +72,12 @@ pub fn is_special(ip: IpAddr) -> bool {
 }
 
 /// Whether packets may go to `peer`, for a server with `own` addresses and `listeners` there that allows `allowed` (first and last address).
-pub fn may_be_reached(peer: SocketAddr, own: &[IpAddr], listeners: &[u16], allowed: &[(IpAddr, IpAddr)]) -> bool {
+pub fn may_be_reached(
+    peer: SocketAddr,
+    own: &[IpAddr],
+    listeners: &[u16],
+    allowed: &[(IpAddr, IpAddr)],
+) -> bool {
     let one = one_spelling(number(peer.ip()));
     let is_own = |value: u128| own.iter().any(|own| one_spelling(number(*own)) == value);
     let is_allowed = allowed.iter().any(|(first, last)| (number(*first)..=number(*last)).contains(&one));

@@ -29,7 +29,10 @@ fn a_permission_is_for_an_address_whatever_the_port() {
     let mut world = World::new();
     let (mut client, relayed) = world.allocated(CLIENT, "room", "a");
     assert_eq!(world.permit(&mut client, at("93.184.216.34:0")), 0);
-    assert_eq!(as_datagram(world.send(&client, at("93.184.216.34:61000"), b"x"), at("93.184.216.34:61000")), b"x");
+    assert_eq!(
+        as_datagram(world.send(&client, at("93.184.216.34:61000"), b"x"), at("93.184.216.34:61000")),
+        b"x"
+    );
     assert!(world.peer_says(relayed, at("93.184.216.34:1234"), b"x").is_some());
 }
 
@@ -69,11 +72,15 @@ fn several_peers_are_permitted_at_once_or_not_at_all() {
         assert_eq!(world.code(&mut client, stun::CREATE_PERMISSION, all(peers)), code, "{peers:?}");
         assert_eq!(world.send(&client, at(PEER), b"x"), None);
     }
-    let broken = world.code(&mut client, stun::CREATE_PERMISSION, |m| m.peer(at(PEER)).put(a::XOR_PEER_ADDRESS, &[0, 1, 2]));
+    let broken = world.code(&mut client, stun::CREATE_PERMISSION, |m| {
+        m.peer(at(PEER)).put(a::XOR_PEER_ADDRESS, &[0, 1, 2])
+    });
     assert_eq!(broken, 400);
     assert_eq!(world.send(&client, at(PEER), b"x"), None);
     assert_eq!(world.code(&mut client, stun::CREATE_PERMISSION, all(&[PEER, OTHER_PEER])), 0);
-    assert!(world.send(&client, at(PEER), b"x").is_some() && world.send(&client, at(OTHER_PEER), b"x").is_some());
+    assert!(
+        world.send(&client, at(PEER), b"x").is_some() && world.send(&client, at(OTHER_PEER), b"x").is_some()
+    );
     assert_eq!(world.asked_to_open, 1, "one socket for all of them");
 }
 
@@ -85,9 +92,11 @@ fn there_are_at_most_thirty_two_and_the_expired_do_not_count() {
     for n in 0..30 {
         assert_eq!(world.permit(&mut client, peer(n)), 0);
     }
-    let three = world.code(&mut client, stun::CREATE_PERMISSION, |m| m.peer(peer(100)).peer(peer(101)).peer(peer(102)));
+    let three = world
+        .code(&mut client, stun::CREATE_PERMISSION, |m| m.peer(peer(100)).peer(peer(101)).peer(peer(102)));
     assert_eq!(three, 508, "three do not fit");
-    let two = world.code(&mut client, stun::CREATE_PERMISSION, |m| m.peer(peer(100)).peer(peer(101)).peer(peer(0)));
+    let two =
+        world.code(&mut client, stun::CREATE_PERMISSION, |m| m.peer(peer(100)).peer(peer(101)).peer(peer(0)));
     assert_eq!(two, 0, "two do, and one that is there already");
     assert_eq!(world.permit(&mut client, peer(102)), 508);
     assert_eq!(world.bind(&mut client, 0x4000, peer(102)), 508, "a channel needs a permission too");
@@ -95,7 +104,8 @@ fn there_are_at_most_thirty_two_and_the_expired_do_not_count() {
     world.pass(299);
     assert_eq!(world.permit(&mut client, peer(29)), 0);
     world.pass(1);
-    let many = world.code(&mut client, stun::CREATE_PERMISSION, |m| (200..231).fold(m, |m, n| m.peer(peer(n))));
+    let many =
+        world.code(&mut client, stun::CREATE_PERMISSION, |m| (200..231).fold(m, |m, n| m.peer(peer(n))));
     assert_eq!(many, 0, "31 and the one that was prolonged");
     assert_eq!(world.permit(&mut client, peer(300)), 508);
 }
@@ -122,7 +132,8 @@ fn a_mapped_address_is_the_ipv4_address_that_it_is() {
     assert_eq!(world.permit(&mut client, at("[::ffff:93.184.216.34]:5000")), 0);
     assert_eq!(as_datagram(world.send(&client, at(PEER), b"x"), at(PEER)), b"x");
     assert_eq!(as_datagram(world.send(&client, at("[::ffff:93.184.216.34]:5000"), b"x"), at(PEER)), b"x");
-    let (peer, _) = as_data_indication(world.peer_says(relayed, at("[::ffff:93.184.216.34]:5000"), b"x"), client.tuple);
+    let (peer, _) =
+        as_data_indication(world.peer_says(relayed, at("[::ffff:93.184.216.34]:5000"), b"x"), client.tuple);
     assert_eq!(peer, at(PEER));
 }
 
@@ -144,7 +155,7 @@ fn a_send_indication_with_something_wrong_is_dropped() {
     let mut send = |fill: fn(stun::Builder) -> stun::Builder| {
         let transaction = world.transaction();
         let packet = fill(stun::Builder::new(stun::INDICATION, stun::SEND, transaction)).finish();
-        world.from_client(client.tuple, &packet)
+        world.client_says(client.tuple, &packet)
     };
     assert!(send(|m| m.peer(at(PEER)).put(a::DATA, b"x")).is_some());
     assert!(send(|m| m.put(a::DATA, b"x").peer(at(PEER))).is_some(), "in any order");
@@ -152,8 +163,14 @@ fn a_send_indication_with_something_wrong_is_dropped() {
     assert!(send(|m| m.peer(at(PEER)).put(a::DATA, b"x").put(a::SOFTWARE, b"y").fingerprint()).is_some());
     assert!(send(|m| m.peer(at(PEER))).is_none(), "no DATA");
     assert!(send(|m| m.put(a::DATA, b"x")).is_none(), "no XOR-PEER-ADDRESS");
-    assert!(send(|m| m.put(a::XOR_PEER_ADDRESS, &[0, 1, 2, 3]).put(a::DATA, b"x")).is_none(), "half an address");
-    assert!(send(|m| m.put(a::DONT_FRAGMENT, b"").peer(at(PEER)).put(a::DATA, b"x")).is_none(), "it cannot be done");
+    assert!(
+        send(|m| m.put(a::XOR_PEER_ADDRESS, &[0, 1, 2, 3]).put(a::DATA, b"x")).is_none(),
+        "half an address"
+    );
+    assert!(
+        send(|m| m.put(a::DONT_FRAGMENT, b"").peer(at(PEER)).put(a::DATA, b"x")).is_none(),
+        "it cannot be done"
+    );
     assert!(send(|m| m.peer(at("93.184.216.34:0")).put(a::DATA, b"x")).is_none(), "no port");
     assert!(send(|m| m.peer(at("93.184.216.34:53")).put(a::DATA, b"x")).is_none(), "a well-known port");
     let stats = world.server.stats();

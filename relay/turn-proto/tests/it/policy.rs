@@ -31,14 +31,13 @@ fn addresses() -> impl Strategy<Value = IpAddr> {
         let edges = oracle::edges();
         edges[index.index(edges.len())] ^ (1 << bit)
     });
-    let embedded = (any::<u32>(), any::<bool>(), any::<prop::sample::Index>(), any::<prop::sample::Index>()).prop_map(
-        |(random, denied, which, how)| {
+    let embedded = (any::<u32>(), any::<bool>(), any::<prop::sample::Index>(), any::<prop::sample::Index>())
+        .prop_map(|(random, denied, which, how)| {
             let list = oracle::denied_v4();
             let v4 = if denied { list[which.index(list.len())] } else { random };
             let spellings = oracle::spellings(v4);
             u128::from(spellings[how.index(spellings.len())].1)
-        },
-    );
+        });
     let mapped = any::<u32>().prop_map(|v4| (0xffff << 32) | u128::from(v4));
     let own = any::<prop::sample::Index>().prop_map(|index| {
         let own = policy().own;
@@ -132,21 +131,37 @@ fn every_spelling_of_an_own_address_is_denied() {
 fn metadata_services_are_denied() {
     let policy = policy();
     for ip in [
-        "169.254.169.254", "169.254.170.2", "169.254.169.123", "169.254.0.23", // AWS, GCP, Azure, Tencent
-        "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254",                          // AWS, GCP over IPv6
-        "100.100.100.200",                                                         // Alibaba
-        "192.0.0.192",                                                             // Oracle
-        "168.63.129.16",                                                           // Azure
-        "fe80::a9fe:a9fe", "fe80::1",
+        "169.254.169.254",
+        "169.254.170.2",
+        "169.254.169.123",
+        "169.254.0.23", // AWS, GCP, Azure, Tencent
+        "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd20:ce::254",    // AWS, GCP over IPv6
+        "100.100.100.200", // Alibaba
+        "192.0.0.192",     // Oracle
+        "168.63.129.16",   // Azure
+        "fe80::a9fe:a9fe",
+        "fe80::1",
     ] {
-        assert_eq!(policy.check(SocketAddr::new(ip.parse().expect("an address"), 8080)), Err(Denial::Special), "{ip}");
+        assert_eq!(
+            policy.check(SocketAddr::new(ip.parse().expect("an address"), 8080)),
+            Err(Denial::Special),
+            "{ip}"
+        );
     }
 }
 
 #[test]
 fn ordinary_addresses_pass() {
     let policy = policy();
-    for peer in ["93.184.216.34:5000", "8.8.8.8:1024", "[2a00:1450::5]:65535", "[64:ff9b::5db8:d822]:5000", "[::ffff:93.184.216.34]:5000"] {
+    for peer in [
+        "93.184.216.34:5000",
+        "8.8.8.8:1024",
+        "[2a00:1450::5]:65535",
+        "[64:ff9b::5db8:d822]:5000",
+        "[::ffff:93.184.216.34]:5000",
+    ] {
         assert_eq!(policy.check(peer.parse().expect("an address")), Ok(()), "{peer}");
     }
 }

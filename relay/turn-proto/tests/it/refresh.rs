@@ -68,7 +68,11 @@ fn one_family_of_two_can_be_given_up() {
     assert_eq!(world.permit(&mut client, at(PEER_V6)), 443);
     assert_eq!(world.code(&mut client, stun::REFRESH, |m| m.family(2).lifetime(0)), 443);
     assert_eq!(world.code(&mut client, stun::REFRESH, |m| m.family(1).lifetime(600)), 0);
-    assert_eq!(world.code(&mut client, stun::REFRESH, |m| m.family(1).lifetime(0)), 0, "the last one is all of it");
+    assert_eq!(
+        world.code(&mut client, stun::REFRESH, |m| m.family(1).lifetime(0)),
+        0,
+        "the last one is all of it"
+    );
     assert_eq!((world.allocations(), world.sockets.len()), (0, 0));
 }
 

@@ -3,9 +3,7 @@
 use snug_turn_proto::{DropReason, Transport};
 
 use crate::stun;
-use crate::world::{
-    Client, Sent, World, as_channel_data, as_data_indication, at, config,
-};
+use crate::world::{Client, Sent, World, as_channel_data, as_data_indication, at, config};
 
 const A: &str = "81.2.69.142:40000";
 const B: &str = "81.2.70.1:40000";
@@ -18,10 +16,16 @@ fn two_of_a_group_talk_without_any_socket() {
     assert_eq!(world.permit(&mut a, relayed_b), 0);
     assert_eq!(world.permit(&mut b, relayed_a), 0);
     // No channel at either end.
-    assert_eq!(as_data_indication(world.send(&a, relayed_b, b"hello"), b.tuple), (relayed_a, b"hello".to_vec()));
+    assert_eq!(
+        as_data_indication(world.send(&a, relayed_b, b"hello"), b.tuple),
+        (relayed_a, b"hello".to_vec())
+    );
     // A channel here.
     assert_eq!(world.bind(&mut a, 0x4001, relayed_b), 0);
-    assert_eq!(as_data_indication(world.channel_data(&a, 0x4001, b"hello"), b.tuple), (relayed_a, b"hello".to_vec()));
+    assert_eq!(
+        as_data_indication(world.channel_data(&a, 0x4001, b"hello"), b.tuple),
+        (relayed_a, b"hello".to_vec())
+    );
     // Channels at both ends, each with its own number.
     assert_eq!(world.bind(&mut b, 0x4002, relayed_a), 0);
     assert_eq!(as_channel_data(world.channel_data(&a, 0x4001, b"hello"), b.tuple, 0x4002), b"hello");
@@ -57,7 +61,10 @@ fn every_pair_of_transports_and_families_works() {
             assert_eq!(world.bind(&mut b, 0x4002, relayed_a), 0);
             for length in 0..6 {
                 let payload = &b"12345"[..length.min(5)];
-                assert_eq!(as_channel_data(world.channel_data(&a, 0x4001, payload), b.tuple, 0x4002), payload);
+                assert_eq!(
+                    as_channel_data(world.channel_data(&a, 0x4001, payload), b.tuple, 0x4002),
+                    payload
+                );
             }
         }
     }
@@ -97,7 +104,9 @@ fn another_group_is_out_of_reach() {
     assert_eq!(world.send(&a, relayed_stranger, b"x"), None);
     assert_eq!(world.send(&stranger, relayed_a, b"x"), None);
     assert_eq!(world.dropped(DropReason::OtherGroup), 2);
-    assert!(world.send(&a, relayed_b, b"x").is_some() && world.send(&stranger, relayed_friend, b"x").is_some());
+    assert!(
+        world.send(&a, relayed_b, b"x").is_some() && world.send(&stranger, relayed_friend, b"x").is_some()
+    );
 }
 
 #[test]
@@ -171,7 +180,14 @@ fn what_fits_no_datagram_is_dropped_in_process_as_well() {
         if with_channel {
             assert_eq!(world.bind(&mut b, 0x4001, relayed_a), 0);
         }
-        for (length, passes) in [(65_000, true), (65_456, true), (65_457, false), (65_507, false), (65_508, false), (65_535, false)] {
+        for (length, passes) in [
+            (65_000, true),
+            (65_456, true),
+            (65_457, false),
+            (65_507, false),
+            (65_508, false),
+            (65_535, false),
+        ] {
             let sent = world.channel_data(&a, 0x4001, &vec![7; length]);
             assert_eq!(sent.is_some(), passes, "{length}");
             if let Some(Sent::ToClient(_, bytes)) = sent {

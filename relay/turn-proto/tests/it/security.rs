@@ -23,14 +23,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use proptest::prelude::*;
 use snug_turn_proto::{
-    DropReason, FiveTuple, FramingError, Input, Output, PeerPolicy, Refusal, RelayAddresses, Secret, Transport, TurnConfig,
-    Verdict, frame_length,
+    DropReason, FiveTuple, FramingError, Input, Output, PeerPolicy, Refusal, RelayAddresses, Secret,
+    Transport, TurnConfig, Verdict, frame_length,
 };
 
 use crate::oracle;
 use crate::stun::{self, Builder, Integrity, Message, attribute as a};
 use crate::world::{
-    Client, OTHER_PEER, PEER, PEER_V6, REALM, START, Sent, World, account, as_channel_data, as_datagram, at, config,
+    Client, OTHER_PEER, PEER, PEER_V6, REALM, START, Sent, World, account, as_channel_data, as_datagram, at,
+    config,
 };
 
 const CLIENT: &str = "81.2.69.142:40000";
@@ -52,7 +53,11 @@ fn attributes_behind_message_integrity_are_ignored() {
             (stun::CREATE_PERMISSION, |m| m.peer(at(PEER)), |m| m.peer(at("127.0.0.1:5000")).fingerprint()),
             (stun::REFRESH, |m| m, |m| m.lifetime(0)),
             (stun::REFRESH, |m| m, |m| m.put(0x0077, b"unknown")),
-            (stun::CHANNEL_BIND, |m| m.channel(0x4000).peer(at(PEER)), |m| m.peer(at(OTHER_PEER)).channel(0x4001)),
+            (
+                stun::CHANNEL_BIND,
+                |m| m.channel(0x4000).peer(at(PEER)),
+                |m| m.peer(at(OTHER_PEER)).channel(0x4001),
+            ),
         ];
         for (method, before, after) in behind {
             let request = before(world.request(method));
@@ -78,7 +83,11 @@ fn attributes_behind_message_integrity_are_ignored() {
         // Nor behind a FINGERPRINT, signed or not.
         let request = world.request(stun::REFRESH).lifetime(0).fingerprint();
         let packet = client.sign(request).finish();
-        assert_eq!(world.exchange(client.tuple, &packet).and_then(|answer| answer.error()), Some(401), "as if it had none");
+        assert_eq!(
+            world.exchange(client.tuple, &packet).and_then(|answer| answer.error()),
+            Some(401),
+            "as if it had none"
+        );
         assert_eq!(world.allocations(), 1);
     }
 }
@@ -105,8 +114,9 @@ fn a_hundred_thousand_allocations_of_every_kind_leave_nothing_behind() {
         &[(a::ADDITIONAL_ADDRESS_FAMILY, &[2, 0, 0, 0]), (a::EVEN_PORT, &[0])],
         &[(a::REQUESTED_ADDRESS_FAMILY, &[9, 0, 0, 0])],
     ];
-    let mut clients: Vec<Client> =
-        (0..8).map(|n| Client::udp(&format!("81.2.69.{n}:4000"), "room", if n % 2 == 0 { "a" } else { "b" })).collect();
+    let mut clients: Vec<Client> = (0..8)
+        .map(|n| Client::udp(&format!("81.2.69.{n}:4000"), "room", if n % 2 == 0 { "a" } else { "b" }))
+        .collect();
     for client in &mut clients {
         let (_, name) = client.username.split_once(':').expect("a username");
         client.username = format!("{}:{name}", START + 1_000_000_000);
@@ -132,14 +142,22 @@ fn a_hundred_thousand_allocations_of_every_kind_leave_nothing_behind() {
             }
             2 => world.pass(3600),
             3 => {
-                let peer = if mix.iter().any(|(kind, _)| *kind == a::REQUESTED_ADDRESS_FAMILY) { PEER_V6 } else { PEER };
+                let peer = if mix.iter().any(|(kind, _)| *kind == a::REQUESTED_ADDRESS_FAMILY) {
+                    PEER_V6
+                } else {
+                    PEER
+                };
                 world.ports_are_taken = made % 4 == 0;
                 world.permit(client, at(peer));
                 assert_eq!(world.refresh(client, 0), 0);
             }
             4 => {
                 world.sleep(601);
-                assert_eq!(world.code(client, stun::ALLOCATE, |m| m.transport(17)), 0, "in the place of the expired");
+                assert_eq!(
+                    world.code(client, stun::ALLOCATE, |m| m.transport(17)),
+                    0,
+                    "in the place of the expired"
+                );
                 assert_eq!(world.refresh(client, 0), 0);
             }
             _ => assert_eq!(world.refresh(client, 0), 0),
@@ -174,7 +192,8 @@ fn a_quota_holds_whoever_reconnects_from_wherever() {
     let mut granted = 0;
     for n in 0..40 {
         let transport = Transport::ALL[n % 3];
-        let client = &mut Client::new(transport, &format!("81.{n}.69.142:4000"), "198.41.0.4:3478", "room", "a");
+        let client =
+            &mut Client::new(transport, &format!("81.{n}.69.142:4000"), "198.41.0.4:3478", "room", "a");
         client.username = format!("{}:room.a", START + 3600 + n as u64);
         granted += u32::from(world.code(client, stun::ALLOCATE, |message| message.transport(17)) == 0);
         world.admit("room", "a");
@@ -219,7 +238,11 @@ fn a_flood_from_forged_addresses_cannot_silence_who_has_an_allocation() {
         }
         let binding = world.request(stun::BINDING).finish();
         assert_eq!(world.exchange(client.tuple, &binding), None, "the network is silenced");
-        assert_eq!(world.refresh(&mut client, 600), 0, "an old nonce of this 5-tuple is answered all the same");
+        assert_eq!(
+            world.refresh(&mut client, 600),
+            0,
+            "an old nonce of this 5-tuple is answered all the same"
+        );
     }
     assert_eq!(world.allocations(), 1);
 }
@@ -282,7 +305,9 @@ fn transaction_ids_of_data_indications_cannot_be_guessed() {
     let mut seen = BTreeSet::new();
     for _ in 0..20_000 {
         world.pass(0);
-        let Some(Sent::ToClient(_, bytes)) = world.peer_says(relayed, at(PEER), b"x") else { panic!("not sent") };
+        let Some(Sent::ToClient(_, bytes)) = world.peer_says(relayed, at(PEER), b"x") else {
+            panic!("not sent")
+        };
         let transaction: [u8; 12] = bytes[8..20].try_into().expect("twelve bytes");
         assert!(seen.insert(transaction), "one came twice");
         transaction.iter().zip(&mut counts).for_each(|(byte, counts)| counts[usize::from(*byte)] += 1);
@@ -337,7 +362,8 @@ fn lengths_at_the_end_of_sixteen_bits_are_only_lengths() {
 fn of_two_addresses_the_first_counts() {
     let mut world = World::new();
     let (mut client, relayed) = world.allocated(CLIENT, "room", "a");
-    let both = |message: Builder| message.channel(0x4000).peer(at(PEER)).peer(at("127.0.0.1:5000")).channel(0x4001);
+    let both =
+        |message: Builder| message.channel(0x4000).peer(at(PEER)).peer(at("127.0.0.1:5000")).channel(0x4001);
     assert_eq!(world.code(&mut client, stun::CHANNEL_BIND, both), 0);
     assert_eq!(as_datagram(world.channel_data(&client, 0x4000, b"x"), at(PEER)), b"x");
     assert_eq!(world.channel_data(&client, 0x4001, b"x"), None);
@@ -349,7 +375,7 @@ fn of_two_addresses_the_first_counts() {
         .put(a::DATA, b"first")
         .put(a::DATA, b"second")
         .finish();
-    assert_eq!(as_datagram(world.from_client(client.tuple, &packet), at(PEER)), b"first");
+    assert_eq!(as_datagram(world.client_says(client.tuple, &packet), at(PEER)), b"first");
     // The first is denied: the second does not help.
     let reversed = |message: Builder| message.channel(0x4002).peer(at("127.0.0.1:5000")).peer(at(PEER));
     assert_eq!(world.code(&mut client, stun::CHANNEL_BIND, reversed), 403);
@@ -502,9 +528,12 @@ fn two_servers_cannot_be_made_to_answer_each_other() {
     let mut other = World::new();
     let (mut client, _) = one.allocated(CLIENT, "room", "a");
     let mut said: Vec<Vec<u8>> = Vec::new();
-    for method in [stun::BINDING, stun::ALLOCATE, stun::REFRESH, stun::CREATE_PERMISSION, stun::CHANNEL_BIND] {
+    for method in [stun::BINDING, stun::ALLOCATE, stun::REFRESH, stun::CREATE_PERMISSION, stun::CHANNEL_BIND]
+    {
         for tuple in [client.tuple, Client::udp("81.2.69.142:9", "room", "a").tuple] {
-            for message in [one.request(method), one.request(method).transport(17), one.request(method).put(0x77, b"")] {
+            for message in
+                [one.request(method), one.request(method).transport(17), one.request(method).put(0x77, b"")]
+            {
                 said.extend(one.exchange(tuple, &message.clone().finish()).map(|answer| answer.bytes));
                 said.extend(one.exchange(tuple, &client.sign(message).finish()).map(|answer| answer.bytes));
             }
@@ -515,13 +544,14 @@ fn two_servers_cannot_be_made_to_answer_each_other() {
     // A Data indication, and payloads that look like requests.
     let binding = other.request(stun::BINDING).finish();
     for payload in [&b"x"[..], &binding] {
-        if let Some(Sent::ToClient(_, bytes)) = one.from_peer(relay, at(PEER), payload) {
+        if let Some(Sent::ToClient(_, bytes)) = one.socket_receives(relay, at(PEER), payload) {
             said.push(bytes);
         }
     }
     assert!(said.len() > 25);
     for bytes in said {
-        let verdict = other.server.handle_client(&Client::udp("198.41.0.4:3478", "room", "a").tuple, &bytes, other.now);
+        let verdict =
+            other.server.handle_client(&Client::udp("198.41.0.4:3478", "room", "a").tuple, &bytes, other.now);
         assert!(matches!(verdict, Verdict::Dropped), "{bytes:?}");
         assert_eq!(other.server.poll_output(), None);
     }
@@ -559,8 +589,16 @@ fn no_request_opens_the_way_to_a_denied_address() {
     world.admit("room", "a");
     let mut client = Client::udp(CLIENT, "room", "a");
     assert_eq!(world.code(&mut client, stun::ALLOCATE, |message| message.transport(17).additional(2)), 0);
-    let mut denied: Vec<IpAddr> = vec!["fd00:ec2::254".parse().expect("an address"), "::1".parse().expect("an address"), "::".parse().expect("an address")];
-    for v4 in oracle::denied_v4().into_iter().step_by(2).chain([u32::from(Ipv4Addr::new(169, 254, 169, 254)), u32::from(Ipv4Addr::new(198, 41, 0, 4))]) {
+    let mut denied: Vec<IpAddr> = vec![
+        "fd00:ec2::254".parse().expect("an address"),
+        "::1".parse().expect("an address"),
+        "::".parse().expect("an address"),
+    ];
+    for v4 in oracle::denied_v4()
+        .into_iter()
+        .step_by(2)
+        .chain([u32::from(Ipv4Addr::new(169, 254, 169, 254)), u32::from(Ipv4Addr::new(198, 41, 0, 4))])
+    {
         denied.push(Ipv4Addr::from(v4).into());
         denied.extend(oracle::spellings(v4).into_iter().map(|(_, v6)| IpAddr::from(v6)));
     }
@@ -587,12 +625,22 @@ fn the_servers_own_ports_are_no_peers_even_where_their_address_is_allowed() {
     });
     let client = Client::new(Transport::Udp, "192.168.7.50:4000", "192.168.7.2:3478", "room", "a");
     let (mut client, relayed) = world.allocate(client);
-    for peer in ["192.168.7.2:3478", "192.168.7.2:5349", "192.168.7.2:8080", "127.0.0.1:8080", "[::ffff:192.168.7.2]:8080"] {
+    for peer in [
+        "192.168.7.2:3478",
+        "192.168.7.2:5349",
+        "192.168.7.2:8080",
+        "127.0.0.1:8080",
+        "[::ffff:192.168.7.2]:8080",
+    ] {
         assert_eq!(world.bind(&mut client, 0x4000, at(peer)), 403, "{peer}");
     }
     let unused = if relayed.port() == 10_400 { 10_401 } else { 10_400 };
     for ip in ["192.168.7.2", "127.0.0.1"] {
-        assert_eq!(world.bind(&mut client, 0x4000, at(&format!("{ip}:{unused}"))), 403, "a relayed transport address of nobody");
+        assert_eq!(
+            world.bind(&mut client, 0x4000, at(&format!("{ip}:{unused}"))),
+            403,
+            "a relayed transport address of nobody"
+        );
     }
     // A permission is for the address; each packet is checked again.
     assert_eq!(world.permit(&mut client, at("192.168.7.2:9000")), 0);
@@ -622,7 +670,11 @@ fn the_external_address_is_denied_and_those_relayed_there_still_meet() {
     assert_eq!(world.bind(&mut one, 0x4000, relayed_other), 0);
     assert_eq!(world.bind(&mut other, 0x4001, relayed_one), 0);
     assert_eq!(as_channel_data(world.channel_data(&one, 0x4000, b"x"), other.tuple, 0x4001), b"x");
-    for peer in [SocketAddr::new(external, 22), SocketAddr::new(external, 5000), SocketAddr::new(local, relayed_other.port())] {
+    for peer in [
+        SocketAddr::new(external, 22),
+        SocketAddr::new(external, 5000),
+        SocketAddr::new(local, relayed_other.port()),
+    ] {
         assert_eq!(world.bind(&mut one, 0x4002, peer), 403, "{peer}");
         assert_eq!(world.send(&one, peer, b"x"), None, "{peer}");
     }
@@ -646,7 +698,7 @@ fn other_protocols_on_the_media_port_end_at_once() {
             Err(error) => assert_eq!(error, FramingError::Kind),
             Ok(length) => assert!(text[0] == b'G' && length.is_some()),
         }
-        assert_eq!(world.from_client(client.tuple, text), None);
+        assert_eq!(world.client_says(client.tuple, text), None);
     }
 }
 

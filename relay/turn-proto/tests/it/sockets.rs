@@ -22,7 +22,11 @@ fn a_socket_is_opened_with_the_first_permission_for_a_peer_elsewhere() {
     assert_eq!(world.bind(&mut a, 0x4000, relayed_b), 0);
     assert_eq!(world.asked_to_open, 0);
     assert_eq!(world.bind(&mut a, 0x4001, at(PEER)), 0);
-    assert_eq!(world.sockets.values().copied().collect::<Vec<_>>(), [relayed_a], "the very address it was told");
+    assert_eq!(
+        world.sockets.values().copied().collect::<Vec<_>>(),
+        [relayed_a],
+        "the very address it was told"
+    );
     assert_eq!(world.permit(&mut a, at(OTHER_PEER)), 0);
     assert_eq!(world.asked_to_open, 1);
 }
@@ -49,7 +53,9 @@ fn each_family_has_its_socket_and_one_request_can_ask_for_both() {
     let mut client = both(&mut world);
     assert_eq!(world.code(&mut client, stun::CREATE_PERMISSION, |m| m.peer(at(PEER_V6)).peer(at(PEER))), 0);
     assert_eq!(world.sockets.values().map(|bound| bound.is_ipv4()).collect::<Vec<_>>(), [true, false]);
-    assert!(world.send(&client, at(PEER), b"x").is_some() && world.send(&client, at(PEER_V6), b"x").is_some());
+    assert!(
+        world.send(&client, at(PEER), b"x").is_some() && world.send(&client, at(PEER_V6), b"x").is_some()
+    );
     assert_eq!(world.refresh(&mut client, 0), 0);
     assert!(world.sockets.is_empty());
 }
@@ -77,7 +83,10 @@ fn sockets_close_with_their_allocation_however_it_ends() {
     ];
     for end in ends {
         let mut client = both(&mut world);
-        assert_eq!(world.code(&mut client, stun::CREATE_PERMISSION, |m| m.peer(at(PEER_V6)).peer(at(PEER))), 0);
+        assert_eq!(
+            world.code(&mut client, stun::CREATE_PERMISSION, |m| m.peer(at(PEER_V6)).peer(at(PEER))),
+            0
+        );
         assert_eq!(world.sockets.len(), 2);
         end(&mut world, &mut client);
         assert_eq!((world.sockets.len(), world.allocations()), (0, 0));
@@ -90,17 +99,21 @@ fn packets_at_a_socket_that_is_gone_are_dropped() {
     let (mut a, _) = world.allocated(A, "room", "a");
     assert_eq!(world.permit(&mut a, at(PEER)), 0);
     let relay = *world.sockets.keys().next().expect("a socket");
-    assert!(world.from_peer(relay, at(PEER), b"x").is_some());
-    assert_eq!(world.from_peer(RelaySocketId(relay.0 + 1), at(PEER), b"x"), None, "its other family");
-    assert_eq!(world.from_peer(RelaySocketId(u32::MAX), at(PEER), b"x"), None);
+    assert!(world.socket_receives(relay, at(PEER), b"x").is_some());
+    assert_eq!(world.socket_receives(RelaySocketId(relay.0 + 1), at(PEER), b"x"), None, "its other family");
+    assert_eq!(world.socket_receives(RelaySocketId(u32::MAX), at(PEER), b"x"), None);
     assert_eq!(world.refresh(&mut a, 0), 0);
-    assert_eq!(world.from_peer(relay, at(PEER), b"x"), None);
+    assert_eq!(world.socket_receives(relay, at(PEER), b"x"), None);
     let (mut next, _) = world.allocated("81.2.70.1:1", "other", "b");
-    assert_eq!(world.from_peer(relay, at(PEER), b"x"), None, "the number is another allocation's, which has no socket yet");
+    assert_eq!(
+        world.socket_receives(relay, at(PEER), b"x"),
+        None,
+        "the number is another allocation's, which has no socket yet"
+    );
     assert_eq!(world.dropped(DropReason::NoAllocation), 4);
     assert_eq!(world.permit(&mut next, at(OTHER_PEER)), 0);
     assert_eq!(world.sockets.keys().copied().collect::<Vec<_>>(), [relay], "numbers are dense");
-    assert_eq!(world.from_peer(relay, at(PEER), b"x"), None, "it permits somebody else");
+    assert_eq!(world.socket_receives(relay, at(PEER), b"x"), None, "it permits somebody else");
 }
 
 #[test]

@@ -70,7 +70,11 @@ pub struct Builder {
 
 /// The two bytes that a class and a method make (RFC 8489 §5).
 pub fn message_type(class: u16, method: u16) -> u16 {
-    (method & 0xf) | ((method & 0x70) << 1) | ((method & 0xf80) << 2) | ((class & 1) << 4) | ((class & 2) << 7)
+    (method & 0xf)
+        | ((method & 0x70) << 1)
+        | ((method & 0xf80) << 2)
+        | ((class & 1) << 4)
+        | ((class & 2) << 7)
 }
 
 impl Builder {
@@ -278,7 +282,9 @@ impl Message {
             Integrity::Sha1 => a::MESSAGE_INTEGRITY,
             Integrity::Sha256 => a::MESSAGE_INTEGRITY_SHA256,
         };
-        let Some((_, value, at)) = self.attributes.iter().find(|(other, ..)| *other == kind) else { return false };
+        let Some((_, value, at)) = self.attributes.iter().find(|(other, ..)| *other == kind) else {
+            return false;
+        };
         let mut covered = self.bytes[..*at].to_vec();
         covered[2..4].copy_from_slice(&((at + 4 + value.len() - 20) as u16).to_be_bytes());
         mac(key, integrity, &covered) == *value

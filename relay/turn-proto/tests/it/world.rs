@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use snug_turn_proto::{
-    Account, DropReason, FiveTuple, Input, Now, Output, PeerPolicy, Refusal, RelayAddresses, RelaySocketId, Secret, Target,
-    Transport, TurnConfig, TurnServer, Verdict,
+    Account, DropReason, FiveTuple, Input, Now, Output, PeerPolicy, Refusal, RelayAddresses, RelaySocketId,
+    Secret, Target, Transport, TurnConfig, TurnServer, Verdict,
 };
 
 use crate::stun::{self, Builder, Integrity, Message, attribute as a};
@@ -104,7 +104,9 @@ impl Client {
             .put(a::REALM, REALM.as_bytes())
             .put(a::NONCE, self.nonce.as_bytes());
         let message = if self.sha256_key {
-            message.put(a::PASSWORD_ALGORITHM, &[0, 2, 0, 0]).put(a::PASSWORD_ALGORITHMS, &[0, 2, 0, 0, 0, 1, 0, 0])
+            message
+                .put(a::PASSWORD_ALGORITHM, &[0, 2, 0, 0])
+                .put(a::PASSWORD_ALGORITHMS, &[0, 2, 0, 0, 0, 1, 0, 0])
         } else {
             message
         };
@@ -171,7 +173,10 @@ impl World {
             self.set_time(due.max(self.now.at));
             self.server.handle_timeout(self.now);
             self.drain();
-            assert!(self.server.poll_timeout().is_none_or(|next| next > self.now.at), "a timer is due again at once");
+            assert!(
+                self.server.poll_timeout().is_none_or(|next| next > self.now.at),
+                "a timer is due again at once"
+            );
         }
         self.set_time(end);
     }
@@ -255,7 +260,7 @@ impl World {
     }
 
     /// A packet of a client that is to be passed on.
-    pub fn from_client(&mut self, tuple: FiveTuple, packet: &[u8]) -> Option<Sent> {
+    pub fn client_says(&mut self, tuple: FiveTuple, packet: &[u8]) -> Option<Sent> {
         let verdict = self.server.handle_client(&tuple, packet, self.now);
         self.passed(verdict, packet)
     }
@@ -264,14 +269,19 @@ impl World {
         let transaction = self.transaction();
         let packet =
             Builder::new(stun::INDICATION, stun::SEND, transaction).peer(peer).put(a::DATA, payload).finish();
-        self.from_client(client.tuple, &packet)
+        self.client_says(client.tuple, &packet)
     }
 
     pub fn channel_data(&mut self, client: &Client, number: u16, payload: &[u8]) -> Option<Sent> {
-        self.from_client(client.tuple, &stun::channel_data(number, payload))
+        self.client_says(client.tuple, &stun::channel_data(number, payload))
     }
 
-    pub fn from_peer(&mut self, relay: RelaySocketId, peer: SocketAddr, payload: &[u8]) -> Option<Sent> {
+    pub fn socket_receives(
+        &mut self,
+        relay: RelaySocketId,
+        peer: SocketAddr,
+        payload: &[u8],
+    ) -> Option<Sent> {
         let verdict = self.server.handle_peer(relay, peer, payload, self.now);
         self.passed(verdict, payload)
     }
@@ -279,7 +289,7 @@ impl World {
     /// A packet of a peer to a relayed transport address that has a socket.
     pub fn peer_says(&mut self, relayed: SocketAddr, peer: SocketAddr, payload: &[u8]) -> Option<Sent> {
         let (relay, _) = self.sockets.iter().find(|(_, bound)| **bound == relayed).expect("a socket");
-        self.from_peer(*relay, peer, payload)
+        self.socket_receives(*relay, peer, payload)
     }
 
     fn passed(&mut self, verdict: Verdict, packet: &[u8]) -> Option<Sent> {

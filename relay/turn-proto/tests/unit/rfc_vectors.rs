@@ -70,7 +70,8 @@ fn the_request_with_a_short_term_credential() {
     for bit in 0..packet.len() * 8 {
         let mut damaged = packet.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
-        let good = Received::parse(&damaged).is_some_and(|one| one.is_signed_by(&short_term(), Integrity::Sha1));
+        let good =
+            Received::parse(&damaged).is_some_and(|one| one.is_signed_by(&short_term(), Integrity::Sha1));
         // The type of FINGERPRINT may become that of an attribute behind the MAC, which is ignored.
         assert!(!good || (end * 8..(end + 4) * 8).contains(&bit), "bit {bit}");
     }
