@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::run::{Outcome, command, passes, read, root, target_dir};
 
-const TARGETS: [&str; 2] = ["wire", "room_ops"];
+const TARGETS: [&str; 5] = ["wire", "room_ops", "turn_codec", "turn_framing", "turn_ops"];
 
 pub(crate) fn run(seconds: u32, only: Option<&str>) -> Result<Outcome> {
     let mut outcome = Outcome::default();
@@ -17,8 +17,10 @@ pub(crate) fn run(seconds: u32, only: Option<&str>) -> Result<Outcome> {
         }
         let corpus = target_dir().join("fuzz-corpus").join(target);
         std::fs::create_dir_all(&corpus)?;
-        if target == "wire" {
-            seed_with_golden_messages(&corpus)?;
+        match target {
+            "wire" => seed_with_golden_messages(&corpus)?,
+            "turn_ops" => seed_with_long_sequences(&corpus)?,
+            _ => {}
         }
         let limit = format!("-max_total_time={seconds}");
         let mut fuzz =
@@ -48,6 +50,22 @@ fn seed_with_golden_messages(corpus: &std::path::Path) -> Result<()> {
     collect(&golden, &mut messages);
     for (number, message) in messages.iter().enumerate() {
         std::fs::write(corpus.join(format!("golden-{number}")), message.to_string())?;
+    }
+    Ok(())
+}
+
+/// Gives the server's fuzzer long sequences of any operations to start from: it would take an hour to grow the first one.
+fn seed_with_long_sequences(corpus: &std::path::Path) -> Result<()> {
+    for number in 0..32_u64 {
+        let mut state = number;
+        let bytes: Vec<u8> = std::iter::repeat_with(|| {
+            // The constants of Knuth's generator; its high bits are good enough.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        })
+        .take(800)
+        .collect();
+        std::fs::write(corpus.join(format!("sequence-{number}")), bytes)?;
     }
     Ok(())
 }

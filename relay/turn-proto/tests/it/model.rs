@@ -843,15 +843,18 @@ impl Model {
                 let other = self.clients.iter().position(|(tuple, _)| *tuple == to).expect("a client");
                 assert!(self.is_live(other), "the far allocation is over");
                 assert_eq!(self.group(client), self.group(other), "from one group to another");
-                let peer = exact.clone().flatten().map(|(peer, _)| peer);
-                let candidates = self.allocations[&other].relayed.into_iter().flatten();
-                let peer = candidates
-                    .into_iter()
-                    .find(|one| peer.is_none_or(|peer| peer == *one))
-                    .expect("it is relayed there");
-                let from = self.allocations[&client].relayed[family(peer)].expect("the same family");
+                let expected = exact.clone().flatten().map(|(peer, _)| peer);
+                // Of an unknown packet it is not known which of the far addresses it was for; one of them has to be open.
+                let open = |one: &SocketAddr| {
+                    let from = self.allocations[&client].relayed[family(*one)];
+                    self.permits(client, one.ip()) && from.is_some_and(|from| self.permits(other, from.ip()))
+                };
+                let mut far = self.allocations[&other].relayed.into_iter().flatten();
+                let peer = far.find(|one| expected.map_or_else(|| open(one), |peer| peer == *one));
+                let peer = peer.expect("it is relayed there, and permitted");
+                assert!(open(&peer), "both sides have permitted it");
                 if exact.is_some() {
-                    assert!(self.permits(other, from.ip()), "the far side has not permitted it");
+                    let from = self.allocations[&client].relayed[family(peer)].expect("it is open");
                     self.headed(other, from, &forward, &bytes);
                 }
                 (peer, Some(other))
