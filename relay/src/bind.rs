@@ -17,11 +17,19 @@ const BACKLOG: i32 = 1024;
 pub(crate) fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, (SocketAddr, io::Error)> {
     let one = |address: &SocketAddr| {
         let shares = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();
-        let socket = open(*address, Type::STREAM, addresses.iter().any(shares))?;
-        socket.listen(BACKLOG)?;
-        TcpListener::from_std(socket.into())
+        listen_on(*address, addresses.iter().any(shares))
     };
     addresses.iter().map(|address| one(address).map_err(|error| (*address, error))).collect()
+}
+
+/// Listens on one address. `only_v6` keeps `[::]` from taking IPv4 too.
+///
+/// # Errors
+/// When it cannot be had. Must be called inside the runtime.
+pub(crate) fn listen_on(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+    let socket = open(address, Type::STREAM, only_v6)?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
 }
 
 /// Whether another socket has this port of this address, for UDP or for TCP.

@@ -87,13 +87,8 @@ pub(crate) struct Log {
 impl Log {
     /// Sends log lines to standard error from here on. To be called once.
     pub(crate) fn start(self) {
-        // Libraries stay at warnings: what they say of connections is for their own authors.
-        let level = self.level.as_str();
-        let filter = match self.level {
-            LogLevel::Error => level.to_owned(),
-            _ => format!("warn,snug_relay={level},snug_room_proto={level}"),
-        };
-        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let lines =
+            tracing_subscriber::fmt().with_env_filter(self.level.filter()).with_writer(std::io::stderr);
         match self.format {
             LogFormat::Json => lines.json().init(),
             LogFormat::Text => {
@@ -101,6 +96,19 @@ impl Log {
                 lines.with_ansi(colour).with_target(false).init();
             }
         }
+    }
+}
+
+impl LogLevel {
+    /// Which lines are written, for `tracing_subscriber::EnvFilter`. Libraries stay at warnings: what they say of connections is for their
+    /// own authors. The STUN codec says nothing: it would warn of every packet that a stranger mangles, on the thread of the media.
+    fn filter(self) -> String {
+        let level = self.as_str();
+        let ours = match self {
+            Self::Error => level.to_owned(),
+            _ => format!("warn,snug_relay={level},snug_room_proto={level}"),
+        };
+        format!("{ours},stun_types=off,turn_types=off")
     }
 }
 

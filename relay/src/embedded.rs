@@ -27,6 +27,9 @@ use crate::turn::{self, Turn, TurnFigures, TurnHandle, TurnSettings};
 /// Time between two looks at a port that is taken, and before a server that failed starts anew.
 const TRY_EVERY: Duration = Duration::from_secs(2);
 
+/// Time between two looks at the addresses of this machine: IPv6 privacy addresses change daily, others with the network.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
 /// What a start needs.
 pub(crate) struct Launch {
     pub(crate) plan: TurnPlan,
@@ -59,7 +62,15 @@ enum State {
     Up {
         handle: TurnHandle,
         own: OwnServer,
+        /// What it has to do without, and why.
+        lacks: Option<String>,
     },
+}
+
+/// A server that runs, and the address for TLS that another program has.
+struct Started {
+    turn: Turn,
+    without_tls: Option<SocketAddr>,
 }
 
 /// What keeps the server up; to be spawned once there is a hub.
@@ -67,6 +78,8 @@ pub(crate) struct Keeper {
     embedded: Embedded,
     launch: Launch,
     turn: Option<Turn>,
+    /// The addresses that the server knows for this machine's.
+    own: Vec<IpAddr>,
 }
 
 impl Embedded {
@@ -79,7 +92,7 @@ impl Embedded {
         warn_of_ports(&launch.plan.relay_ports);
         warn_of_private_addresses(&launch.detected(), &launch.plan.external);
         let turn = match launch.attempt()? {
-            Ok(turn) => Some(turn),
+            Ok(started) => Some(embedded.up(started)),
             Err(address) => {
                 warn!(
                     "{address} is taken by another program, so there is no STUN and TURN server until it is free; \
@@ -89,10 +102,7 @@ impl Embedded {
                 None
             }
         };
-        if let Some(turn) = &turn {
-            embedded.up(turn);
-        }
-        Ok((embedded.clone(), Keeper { embedded, launch, turn }))
+        Ok((embedded.clone(), Keeper { embedded, launch, turn, own: Vec::new() }))
     }
 
     /// Where it listens, as long as it does.
@@ -112,7 +122,7 @@ impl Embedded {
         }
     }
 
-    fn up(&self, turn: &Turn) {
+    fn up(&self, Started { turn, without_tls }: Started) -> Turn {
         for address in &turn.addresses {
             info!("STUN and TURN on {address}");
         }
@@ -121,7 +131,11 @@ impl Embedded {
         }
         let own = OwnServer { ports: ports(&turn.addresses), tls_ports: ports(&turn.tls_addresses) };
         self.tell(own.clone());
-        *self.state() = State::Up { handle: turn.handle(), own };
+        let lacks = without_tls.map(|address| {
+            format!("port {} is taken by another program, so there is no TURN over TLS", address.port())
+        });
+        *self.state() = State::Up { handle: turn.handle(), own, lacks };
+        turn
     }
 
     fn down(&self, why: String) {
@@ -148,7 +162,7 @@ impl Embedded {
 
     /// Whether all is as the operator wants it.
     pub(crate) fn is_healthy(&self) -> bool {
-        !matches!(&*self.state(), State::Down(_))
+        matches!(&*self.state(), State::Off | State::Up { lacks: None, .. })
     }
 
     /// For `/health`, which everybody may ask: no addresses.
@@ -157,12 +171,19 @@ impl Embedded {
         match &*self.state() {
             State::Off => json!({"status": "off"}),
             State::Down(why) => json!({"status": "unavailable", "reason": why}),
-            State::Up { own, .. } => json!({
-                "status": "ok",
-                "allocations": figures.map(|figures| figures.server.allocations),
-                "ports": own.ports,
-                "tlsPorts": own.tls_ports,
-            }),
+            State::Up { own, lacks, .. } => {
+                let mut health = json!({
+                    "status": "ok",
+                    "allocations": figures.map(|figures| figures.server.allocations),
+                    "ports": own.ports,
+                    "tlsPorts": own.tls_ports,
+                });
+                if let Some(why) = lacks {
+                    health["status"] = "degraded".into();
+                    health["reason"] = why.as_str().into();
+                }
+                health
+            }
         }
     }
 }
@@ -174,7 +195,10 @@ impl Keeper {
         loop {
             if let Some(mut turn) = self.turn.take() {
                 hub.serve_turn(Some(turn.handle())).await;
-                turn.ended().await;
+                self.own.clear();
+                while tokio::time::timeout(LOOK_EVERY, turn.ended()).await.is_err() {
+                    self.tell_own_addresses(machine::addresses(), &turn);
+                }
                 // What was relayed is lost, what is direct is not: signaling goes on, and clients are told when there is a server again.
                 error!("the STUN and TURN server failed; it starts anew");
                 self.embedded.down("it failed and starts anew; the log says why".into());
@@ -185,10 +209,7 @@ impl Keeper {
                 return;
             }
             match self.launch.attempt() {
-                Ok(Ok(turn)) => {
-                    self.embedded.up(&turn);
-                    self.turn = Some(turn);
-                }
+                Ok(Ok(started)) => self.turn = Some(self.embedded.up(started)),
                 Ok(Err(_)) => {}
                 Err(error) => {
                     // Once, not every two seconds.
@@ -203,9 +224,24 @@ impl Keeper {
     }
 }
 
+impl Keeper {
+    /// Nobody is relayed to this machine by an address that it got after the start.
+    fn tell_own_addresses(&mut self, local: Vec<IpAddr>, turn: &Turn) {
+        // A system that does not tell has not lost them.
+        if local.is_empty() {
+            return;
+        }
+        let own = self.launch.with_external(local);
+        if own != self.own {
+            turn.handle().own_addresses(own.clone());
+            self.own = own;
+        }
+    }
+}
+
 impl Launch {
     /// The server, or the address that it waits for.
-    fn attempt(&self) -> anyhow::Result<Result<Turn, SocketAddr>> {
+    fn attempt(&self) -> anyhow::Result<Result<Started, SocketAddr>> {
         let plan = &self.plan;
         // What is not given is what there is: a machine without IPv6 has none here either.
         let present = |given: bool, addresses: &[SocketAddr]| -> Vec<SocketAddr> {
@@ -222,14 +258,16 @@ impl Launch {
             );
             return Ok(Err(*address));
         }
-        if let Some(address) = tls_listen.iter().find(|address| is_taken(**address, &[Type::STREAM])) {
+        let without_tls = tls_listen.iter().copied().find(|address| is_taken(*address, &[Type::STREAM]));
+        if let Some(address) = without_tls {
             anyhow::ensure!(
                 !plan.tls_listen.given,
                 "cannot listen on {address} for TURN over TLS, another program does; choose another address with \
                  --turn-tls-listen, or `off`"
             );
             warn!(
-                "{address} is taken by another program, so there is no TURN over TLS; give another with --turn-tls-listen, or `off`"
+                "{address} is taken by another program, so there is no TURN over TLS; free it and start the relay again, or give \
+                 another with --turn-tls-listen, or `off`"
             );
             tls_listen.clear();
         }
@@ -240,10 +278,15 @@ impl Launch {
             TurnSettings::new(listen.clone(), tls_listen.clone(), self.proto(&listen, &tls_listen));
         settings.max_streams = plan.max_streams;
         settings.max_relay_sockets = plan.max_relay_sockets;
-        settings.streams_per_block = plan.max_streams.min(TurnSettings::DEFAULT_STREAMS_PER_BLOCK);
         let turn = turn::start(settings, seed, tls)
             .context("the STUN and TURN server does not start; --no-turn runs without it")?;
-        Ok(Ok(turn))
+        Ok(Ok(Started { turn, without_tls }))
+    }
+
+    /// This machine's addresses and those by which others know it.
+    fn with_external(&self, mut local: Vec<IpAddr>) -> Vec<IpAddr> {
+        local.extend(&self.plan.external);
+        local
     }
 
     /// The addresses from which this machine reaches others. A server for this machine alone needs none.
@@ -265,7 +308,7 @@ impl Launch {
             addresses: RelayAddresses { external, detected, local: local.clone() },
             policy: PeerPolicy {
                 allow: self.plan.allow_peers.clone(),
-                own: local.into_iter().chain(self.plan.external.iter().copied()).collect(),
+                own: self.with_external(local),
                 listeners: all.map(SocketAddr::port).filter(|port| *port != 0).collect(),
             },
             quotas: self.plan.quotas,
@@ -365,10 +408,41 @@ mod tests {
         assert_eq!(health["reason"], format!("port {} is taken by another program", address.port()));
         assert!(embedded.own_server().read().expect("not poisoned").ports.is_empty(), "nobody is told of it");
         drop(other);
-        let turn = keeper.launch.attempt().expect("no failure").expect("it is free");
-        embedded.up(&turn);
+        let _turn = embedded.up(keeper.launch.attempt().expect("no failure").expect("it is free"));
         assert_eq!(embedded.own_server().read().expect("not poisoned").ports, [address.port()]);
         assert!(embedded.is_healthy());
+    }
+
+    #[tokio::test]
+    async fn a_default_port_for_tls_that_is_taken_is_told_and_everything_else_is_served() {
+        let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = other.local_addr().expect("bound");
+        let mut launch = launch(SocketAddr::new(ip("127.0.0.1"), 0), true);
+        launch.plan.tls_listen.addresses = vec![address];
+        let (embedded, _keeper) = Embedded::start(launch).expect("it is no failure");
+        assert!(!embedded.is_healthy());
+        let health = embedded.health().await;
+        assert_eq!((&health["status"], &health["allocations"]), (&"degraded".into(), &0.into()));
+        let reason =
+            format!("port {} is taken by another program, so there is no TURN over TLS", address.port());
+        assert_eq!(health["reason"], reason);
+        assert_eq!(embedded.own_server().read().expect("not poisoned").ports.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn addresses_that_change_are_told_once_and_never_forgotten() {
+        let mut launch = launch(SocketAddr::new(ip("127.0.0.1"), 0), true);
+        launch.plan.external = vec![ip("203.0.113.7")];
+        let (_, mut keeper) = Embedded::start(launch).expect("a free port");
+        let turn = keeper.turn.take().expect("it runs");
+        for (local, known) in [
+            (vec!["2001:db8::1"], ["2001:db8::1", "203.0.113.7"]),
+            (vec![], ["2001:db8::1", "203.0.113.7"]),
+            (vec!["2001:db8::2"], ["2001:db8::2", "203.0.113.7"]),
+        ] {
+            keeper.tell_own_addresses(local.into_iter().map(ip).collect(), &turn);
+            assert_eq!(keeper.own, known.map(ip));
+        }
     }
 
     #[tokio::test]

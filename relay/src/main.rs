@@ -1,5 +1,6 @@
 //! The relay: signaling, the guest page, STUN and TURN in one process. One thread serves sockets and rooms; disk, password hashes and relayed
-//! media have threads of their own. It never sees media in the clear. `http.rs` and `socket.rs` are its face, `hub.rs` its heart; the rules are in `snug-room-proto`.
+//! media have threads of their own. It never sees media in the clear. `http.rs` and `socket.rs` are its face, `hub.rs` its heart; the rules
+//! are in `snug-room-proto`.
 
 mod admission;
 mod bind;

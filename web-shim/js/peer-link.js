@@ -162,7 +162,13 @@ export class PeerLink {
   watch(now, reachable) {
     if (this.#over || !reachable || now < this.#nextTry) return;
     if (this.deadSince === null) {
-      if (this.#pc?.signalingState !== 'stable' && now - this.#negotiatedAt > RETRY_MS) this.restart();
+      const unanswered = this.#pc?.signalingState !== 'stable' && now - this.#negotiatedAt > RETRY_MS;
+      // Browsers take five seconds to find a path dead. Another one is looked for before that, unless it is the relay that is out of reach.
+      const hushed = (this.hush ?? 0) > INTERRUPTED_MS[this.newer ? 'newer' : 'older'] && this.#owner.relayRoute(this.userId) === 'live';
+      if (unanswered || (hushed && this.#pc?.signalingState === 'stable')) {
+        this.#nextTry = now + RETRY_MS;
+        this.restart();
+      }
       return;
     }
     const failed = this.#pc?.connectionState === 'failed' || this.#channelLost;
@@ -221,14 +227,17 @@ export class PeerLink {
     if (!this.#sendChannel(text) && this.#chatWaiting.push(text) > LIMITS.queue) this.#chatWaiting.shift();
   }
 
-  /** @param {IceServer[]} iceServers */
+  /**
+   * The next paths are made with these. Those that are there stay: a server keeps an allocation that is refreshed.
+   *
+   * @param {IceServer[]} iceServers
+   */
   setIceServers(iceServers) {
     try {
       this.#pc?.setConfiguration({ ...this.#pc.getConfiguration(), iceServers });
     } catch {
       // The next connection takes them; this one keeps its paths.
     }
-    if (this.quality.health.path === 'relayed') this.restart();
   }
 
   async poll() {

@@ -357,18 +357,44 @@ test('what the others show of us caps our encoders, and a hidden tile stops them
   assert.equal(camera().active, false);
 });
 
-test('fresh TURN credentials go into the connection, and only a relayed link looks for new paths', async () => {
+/** What a browser says of media that came `age` ms ago, for all that a side receives. */
+function heard(side, age) {
+  for (const { receiver } of current(side).getTransceivers()) {
+    receiver.getSynchronizationSources = () => [{ timestamp: performance.timeOrigin + performance.now() - age }];
+  }
+}
+
+test('a link from which nothing comes looks for another path before the browser calls it dead, while the relay is there', async () => {
+  await connect();
+  heard(ana, 1500);
+  heard(ben, 1500);
+  await watch(4000);
+  assert.equal(offers().length, 0, 'a short hush is nothing');
+  heard(ana, 3000);
+  heard(ben, 3000);
+  relay.up = false;
+  await watch(4000);
+  assert.equal(offers().length, 0, 'without the relay there is nobody to ask');
+  relay.up = true;
+  await watch(4000);
+  assert.deepEqual(offers().map(({ to, value }) => [to, value.restart]), [[BEN, true]], 'the newer one asks, once');
+  assert.equal(ana.link.state, 'connected');
+  await watch(3000);
+  assert.equal(offers().length, 2, 'and again when that did not help');
+  heard(ben, 7000);
+  await watch(500);
+  assert.equal(offers().at(-1).to, ANA, 'at last so does the other one');
+});
+
+test('fresh TURN credentials go into the connection, and no path is given up for them', async () => {
   await connect();
   await clock.advance(2000);
   const iceServers = [{ urls: ['turn:call.example.org'], username: 'u', credential: 'c' }];
+  ana.link.quality.health = { ...ana.link.quality.health, path: 'relayed' };
   ana.link.setIceServers(iceServers);
   await settle();
   assert.deepEqual(network.connections[0].getConfiguration().iceServers, iceServers);
   assert.equal(offers().length, 0);
-  ana.link.quality.health = { ...ana.link.quality.health, path: 'relayed' };
-  ana.link.setIceServers(iceServers);
-  await settle();
-  assert.equal(offers().length, 1);
 });
 
 test('chat waits for the channel, goodbye is said before closing', async () => {

@@ -1,9 +1,10 @@
 // A small internet on one machine: a relay's network, a router, and two homes, each in a network namespace of its own.
 //
 //      home A ── r-a ┐
-//                    router (10.99.0.1, the relay listens here)
+//                    router (10.99.0.1 and fd99::1, the relay listens here)
 //      home B ── r-b ┘
 //
+// The router can keep the homes from each other, and a home from all UDP; both ways packets vanish, as they do at a firewall.
 // Nothing in it is connected to the machine's own network. It needs root; `canBuild` says why it cannot be built elsewhere.
 
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -12,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 export const RELAY_HOST = '10.99.0.1';
+export const RELAY_HOST_6 = 'fd99::1';
 
 /** Why no network namespace can be made here, or null. */
 export function whyNot() {
@@ -27,13 +29,17 @@ export function whyNot() {
 export class Lab {
   #folder = mkdtempSync(join(tmpdir(), 'snug-lab-'));
   #id = process.pid;
+  #ipv6;
 
-  constructor(cleanup) {
+  /** With `ipv6`, homes have addresses of both families. */
+  constructor(cleanup, { ipv6 = false } = {}) {
+    this.#ipv6 = ipv6;
     this.router = `snugr${this.#id}`;
     cleanup.add(() => rmSync(this.#folder, { recursive: true, force: true }));
     this.#namespace(cleanup, this.router);
     this.in(this.router, `ip addr add ${RELAY_HOST}/32 dev lo`);
-    this.in(this.router, 'sysctl -qw net.ipv4.ip_forward=1');
+    this.in(this.router, `ip addr add ${RELAY_HOST_6}/128 dev lo`);
+    this.forward(true);
     this.homes = { a: this.#home(cleanup, 'a', 1), b: this.#home(cleanup, 'b', 2) };
   }
 
@@ -71,6 +77,22 @@ export class Lab {
     this.homes[home].address = `10.99.${network}.2`;
   }
 
+  /** Whether homes reach each other. The relay they always reach. */
+  forward(on) {
+    this.in(this.router, `sysctl -qw net.ipv4.ip_forward=${on ? 1 : 0} net.ipv6.conf.all.forwarding=${on ? 1 : 0}`);
+  }
+
+  /** Drops all UDP that a home sends, to the relay as well. */
+  dropUdp(home) {
+    // Before the table of the router's own addresses, which is asked first unless it is moved.
+    for (const version of ['-4', '-6']) {
+      this.in(this.router, `ip ${version} rule add pref 1 iif r-${home} ipproto udp blackhole`);
+      if (this.in(this.router, `ip ${version} rule show pref 0`).trim() === '') continue;
+      this.in(this.router, `ip ${version} rule add pref 2 lookup local`);
+      this.in(this.router, `ip ${version} rule del pref 0`);
+    }
+  }
+
   #namespace(cleanup, name) {
     execFileSync('ip', ['netns', 'add', name]);
     cleanup.add(() => execFileSync('ip', ['netns', 'del', name]));
@@ -86,6 +108,11 @@ export class Lab {
     this.in(namespace, `ip addr add 10.99.${network}.2/24 dev eth0`);
     this.in(namespace, 'ip link set eth0 up');
     this.in(namespace, `ip route add default via 10.99.${network}.1`);
+    if (this.#ipv6) {
+      this.in(this.router, `ip addr add fd99:${network}::1/64 dev r-${name} nodad`);
+      this.in(namespace, `ip addr add fd99:${network}::2/64 dev eth0 nodad`);
+      this.in(namespace, `ip route add default via fd99:${network}::1`);
+    }
     return { namespace, address: `10.99.${network}.2` };
   }
 }

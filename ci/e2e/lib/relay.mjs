@@ -76,10 +76,11 @@ export class Relay {
  * Starts a relay and waits until it listens.
  *
  * `port` 0 lets the system choose; a test that restarts a relay passes the old port and data folder. `inside` is a command
- * prefix, such as `ip netns exec …`.
+ * prefix, such as `ip netns exec …`. `turnListen` is where its own TURN server listens: a port of its own, since relays of tests that run
+ * side by side would meet at the default one; null leaves it to the relay.
  */
-export async function startRelay(cleanup, { data, port = 0, host = '127.0.0.1', log = 'info', args = [], inside = [] } = {}) {
-  const options = { data: data ?? dataDir(cleanup), host, log, args, inside };
+export async function startRelay(cleanup, { data, port = 0, host = '127.0.0.1', log = 'info', args = [], inside = [], turnListen = `${host}:0` } = {}) {
+  const options = { data: data ?? dataDir(cleanup), host, log, args, inside, turnListen };
   const command = [
     ...inside,
     binary(),
@@ -92,6 +93,7 @@ export async function startRelay(cleanup, { data, port = 0, host = '127.0.0.1', 
     '--log-level',
     log,
     '--no-qr',
+    ...(turnListen ? ['--turn-listen', turnListen] : []),
     ...args,
   ];
   const child = spawn(command[0], command.slice(1), {

@@ -21,8 +21,8 @@ export class WireClient {
   }
 
   /** Opens a connection; `hello` is said unless a test wants silence. */
-  static async connect(cleanup, relay, { origin = relay.origin, hello = true, headers = {}, from } = {}) {
-    const socket = new WebSocket(relay.ws, { origin, headers, localAddress: from, perMessageDeflate: false, maxPayload: 1 << 24 });
+  static async connect(cleanup, relay, { origin = relay.origin, hello = true, headers = {}, from, ca } = {}) {
+    const socket = new WebSocket(relay.ws, { origin, headers, localAddress: from, ca, perMessageDeflate: false, maxPayload: 1 << 24 });
     const client = new WireClient(socket);
     cleanup.add(() => socket.terminate());
     await new Promise((done, fail) => {

@@ -166,7 +166,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDRESS[/PREFIX]", env = "SNUG_TURN_ALLOW_PEER", value_delimiter = ',', help_heading = TURN)]
     pub(crate) turn_allow_peer: Vec<String>,
 
-    /// Relayed traffic of one participant, megabits a second, both directions together, 0 for no limit [default: 100]
+    /// Relayed traffic of one participant, megabits a second, each direction for itself, 0 for no limit [default: 100]
     #[arg(long, value_name = "MEGABITS", env = "SNUG_TURN_PARTICIPANT_MBPS", help_heading = TURN)]
     pub(crate) turn_participant_mbps: Option<u64>,
 
@@ -178,7 +178,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "MEGABITS", env = "SNUG_TURN_SOURCE_MBPS", help_heading = TURN)]
     pub(crate) turn_source_mbps: Option<u64>,
 
-    /// Relayed traffic of all together, megabits a second, 0 for no limit [default: 0]
+    /// Relayed traffic of all together, megabits a second in each direction, 0 for no limit [default: 0]
     #[arg(long, value_name = "MEGABITS", env = "SNUG_TURN_TOTAL_MBPS", help_heading = TURN)]
     pub(crate) turn_total_mbps: Option<u64>,
 

@@ -387,3 +387,24 @@ fn the_link_begins_with_an_address_that_can_be_opened() {
 fn no_flag_takes_the_secret() {
     assert!(Options::try_parse_from(["snug-relay", "--turn-secret", "north"]).is_err());
 }
+
+#[test]
+fn a_packet_that_a_stranger_mangled_writes_no_line_at_any_level() {
+    // A Binding request whose only attribute ends behind the packet.
+    let mangled = [&[0, 1, 0, 4, 0x21, 0x12, 0xa4, 0x42], [7; 12].as_slice(), &[0, 6, 0, 9]].concat();
+    let lines = |filter: String| {
+        let path = tempfile::NamedTempFile::new().expect("a directory for them");
+        let file = path.reopen().expect("it is there");
+        let lines =
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::sync::Mutex::new(file));
+        tracing::subscriber::with_default(lines.finish(), || {
+            assert!(stun_types::message::Message::from_bytes(&mangled).is_err());
+            tracing::error!("of the relay itself");
+        });
+        std::fs::read_to_string(path.path()).expect("text").lines().count()
+    };
+    assert_eq!(lines("warn".into()), 2, "the codec would warn of it");
+    for level in [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace] {
+        assert_eq!(lines(level.filter()), 1, "{level:?}");
+    }
+}

@@ -27,8 +27,8 @@ use crate::admission::{Admission, AdmissionConfig, Admit, ConnectionId, MAX_HALF
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Pause after an accept that failed for want of descriptors: they come back when connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-#[cfg(any(target_os = "linux", target_os = "android"))]
 /// Bytes that the kernel takes before it has sent them on. What it holds can be neither dropped nor overtaken, and it would take megabytes.
+#[cfg(any(target_os = "linux", target_os = "android"))]
 const KERNEL_QUEUE: u32 = 32 * 1024;
 
 /// What all stream listeners share.

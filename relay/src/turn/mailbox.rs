@@ -2,6 +2,7 @@
 //! It never wakes a thread that is about to look anyway.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +15,7 @@ pub(super) enum Control {
     Admit(Account),
     Revoke(Account),
     Drain,
+    OwnAddresses(Vec<IpAddr>),
     /// The rules' figures, and how many streams there are.
     Stats(oneshot::Sender<(TurnStats, usize)>),
     Stop,

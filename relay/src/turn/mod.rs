@@ -22,7 +22,7 @@ mod thread;
 mod tests;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -31,7 +31,6 @@ use anyhow::Context as _;
 use snug_turn_proto::{Account, Transport, TurnConfig, TurnStats};
 use snug_udp::{UdpOptions, UdpSocket};
 use snug_wire::{RoomId, UserId};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -40,14 +39,13 @@ use tokio_rustls::TlsAcceptor;
 use self::door::StreamDoor;
 use self::mailbox::{Control, Mailbox};
 use self::thread::TurnThread;
+use crate::bind::listen_on;
 
-/// Chunks of frames from all streams that may wait for the thread. Streams are not read while it is full. A chunk is what one read brought, at
-/// most 68 KiB.
+/// Chunks of frames from all streams that may wait for the thread, 8 MiB. Streams are not read while it is full. A chunk is what one read
+/// brought, at most the longest message: 64 KiB and a header.
 const WAITING_CHUNKS: usize = 128;
 /// Attempts to find a port that is free for UDP and TCP alike, when the system chooses it.
 const PORT_ATTEMPTS: usize = 16;
-/// Connections that the kernel may hold until they are accepted.
-const BACKLOG: i32 = 1024;
 
 /// How the server is set up. Addresses are bound as they stand; `proto.policy.listeners` is added to by [`start`].
 pub(crate) struct TurnSettings {
@@ -66,12 +64,10 @@ pub(crate) struct TurnSettings {
     /// How long a busy server lets packets gather before it looks again: longer is cheaper, and the delay that is added at most.
     /// [`DEFAULT_LINGER`](Self::DEFAULT_LINGER); zero to never wait.
     pub(crate) linger: Duration,
-    /// TCP and TLS connections in all, and of one IPv4 /24 or IPv6 /56.
+    /// TCP and TLS connections at once. Each IPv4 /24 or IPv6 /56 may have [a part of them](Self::streams_per_block).
     pub(crate) max_streams: usize,
     /// Relay sockets at once; past that, a permission for a peer elsewhere is answered with 508.
     pub(crate) max_relay_sockets: usize,
-    /// See `max_streams`.
-    pub(crate) streams_per_block: usize,
 }
 
 impl TurnSettings {
@@ -83,8 +79,6 @@ impl TurnSettings {
     pub(crate) const DEFAULT_MAX_STREAMS: usize = 4096;
     /// Every port of the default range.
     pub(crate) const DEFAULT_MAX_RELAY_SOCKETS: usize = 10_001;
-    /// An office behind one address.
-    pub(crate) const DEFAULT_STREAMS_PER_BLOCK: usize = 512;
 
     /// These rules on these addresses, everything else by default.
     pub(crate) fn new(listen: Vec<SocketAddr>, tls_listen: Vec<SocketAddr>, proto: TurnConfig) -> Self {
@@ -98,8 +92,12 @@ impl TurnSettings {
             linger: Self::DEFAULT_LINGER,
             max_streams: Self::DEFAULT_MAX_STREAMS,
             max_relay_sockets: Self::DEFAULT_MAX_RELAY_SOCKETS,
-            streams_per_block: Self::DEFAULT_STREAMS_PER_BLOCK,
         }
+    }
+
+    /// TCP and TLS connections of one IPv4 /24 or IPv6 /56: enough for an office behind one address, and never all of them for one.
+    fn streams_per_block(&self) -> usize {
+        (self.max_streams / 8).max(16)
     }
 }
 
@@ -170,7 +168,7 @@ pub(crate) fn start(
         streams.push(tcp);
     }
     for address in &settings.tls_listen {
-        tls_streams.push(bind_tcp(*address).with_context(|| taken("TURN over TLS", *address))?);
+        tls_streams.push(listen_on(*address, true).with_context(|| taken("TURN over TLS", *address))?);
     }
     anyhow::ensure!(
         tls_streams.is_empty() || tls.is_some(),
@@ -184,9 +182,8 @@ pub(crate) fn start(
 
     let (chunks, chunks_in) = mpsc::channel(WAITING_CHUNKS);
     let counters = Arc::new(Counters::default());
-    let (door_settings, counters_of_thread) =
-        ((settings.max_streams, settings.streams_per_block), counters.clone());
-    let (thread, mailbox) = TurnThread::new(settings, seed, datagrams, chunks_in, counters_of_thread)
+    let (max_streams, per_block) = (settings.max_streams, settings.streams_per_block());
+    let (thread, mailbox) = TurnThread::new(settings, seed, datagrams, chunks_in, counters.clone())
         .context("cannot set up the thread of the TURN server; are descriptors used up?")?;
     let (ended_in, ended) = oneshot::channel();
     let thread = std::thread::Builder::new()
@@ -198,7 +195,6 @@ pub(crate) fn start(
         })
         .context("cannot start the thread of the TURN server")?;
 
-    let (max_streams, per_block) = door_settings;
     let door = StreamDoor::new(max_streams, per_block, chunks, mailbox.clone(), counters.clone());
     let plain = streams
         .into_iter()
@@ -253,6 +249,11 @@ impl TurnHandle {
         self.mailbox.post(Control::Revoke(account(room, user)));
     }
 
+    /// These addresses are this machine's from here on, in place of the ones before.
+    pub(crate) fn own_addresses(&self, own: Vec<IpAddr>) {
+        self.mailbox.post(Control::OwnAddresses(own));
+    }
+
     /// No new allocation is made; those that are there go on.
     pub(crate) fn drain(&self) {
         self.mailbox.post(Control::Drain);
@@ -283,24 +284,10 @@ fn bind_both(address: SocketAddr, options: &UdpOptions) -> io::Result<(UdpSocket
     loop {
         let udp = UdpSocket::bind(address, options)?;
         attempts -= 1;
-        match bind_tcp(SocketAddr::new(address.ip(), udp.local_addr().port())) {
+        match listen_on(SocketAddr::new(address.ip(), udp.local_addr().port()), true) {
             Ok(tcp) => return Ok((udp, tcp)),
             Err(error) if attempts == 0 => return Err(error),
             Err(_) => {}
         }
     }
-}
-
-/// A listener of its own family alone, so that one port can serve both by two of them.
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    // A relay that starts again meets connections of its predecessor in TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(StdTcpListener::from(socket))
 }

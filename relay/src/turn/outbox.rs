@@ -16,6 +16,12 @@ use super::Counters;
 
 /// Bytes that may wait. At 2 Mbit/s it is a second.
 pub(super) const MAX_BYTES: usize = 256 * 1024;
+/// Of these, bytes of answers. A client waits for an answer before it asks much more; past this it only makes others work.
+const MAX_ANSWERS: usize = 16 * 1024;
+/// What a frame takes beside its bytes, which count as well: the smallest frames have four of their own.
+const OVERHEAD: usize = 64;
+/// The largest frame always finds room once media has made way, because answers alone never fill the queue.
+const _: () = assert!(MAX_ANSWERS + 2 * (1 << 16) < MAX_BYTES);
 /// Media that has waited this long is worth nothing: players have gone on without it.
 pub(super) const MAX_AGE: Duration = Duration::from_millis(300);
 /// Bytes that are handed to the system at once: one TLS record, so that what is behind can still be found too old.
@@ -39,10 +45,19 @@ struct Frame {
     since: Option<Instant>,
 }
 
+impl Frame {
+    fn weight(&self) -> usize {
+        self.bytes.len() + OVERHEAD
+    }
+}
+
 #[derive(Default)]
 struct Waiting {
     frames: VecDeque<Frame>,
+    /// The frames' weights.
     bytes: usize,
+    /// Those of the answers among them.
+    answers: usize,
     closed: bool,
 }
 
@@ -61,7 +76,7 @@ impl Leg {
         self.push(Frame { bytes: parts.concat().into(), since: Some(now) });
     }
 
-    /// Adds an answer. A stream that has let answers alone fill its queue is closed.
+    /// Adds an answer. A stream that lets too many of them wait is closed.
     pub(super) fn push_answer(&self, bytes: Vec<u8>) {
         self.push(Frame { bytes: bytes.into(), since: None });
     }
@@ -71,21 +86,21 @@ impl Leg {
         if state.closed {
             return;
         }
-        let dropped = state.make_room(frame.bytes.len());
-        self.counters.stale.fetch_add(dropped, Ordering::Relaxed);
-        if state.bytes + frame.bytes.len() <= MAX_BYTES {
-            let was_empty = state.frames.is_empty();
-            state.bytes += frame.bytes.len();
-            state.frames.push_back(frame);
-            drop(state);
-            if was_empty {
-                self.wake.notify_one();
+        if frame.since.is_none() {
+            state.answers += frame.weight();
+            if state.answers > MAX_ANSWERS {
+                drop(state);
+                return self.close();
             }
-        } else if frame.since.is_some() {
-            self.counters.stale.fetch_add(1, Ordering::Relaxed);
-        } else {
-            drop(state);
-            self.close();
+        }
+        let dropped = state.make_room(frame.weight());
+        self.counters.stale.fetch_add(dropped, Ordering::Relaxed);
+        let was_empty = state.frames.is_empty();
+        state.bytes += frame.weight();
+        state.frames.push_back(frame);
+        drop(state);
+        if was_empty {
+            self.wake.notify_one();
         }
     }
 
@@ -130,13 +145,14 @@ impl Leg {
 }
 
 impl Waiting {
-    /// Drops the oldest media until so many bytes fit, or none is left. Returns how many packets it were.
-    fn make_room(&mut self, bytes: usize) -> u64 {
+    /// Drops the oldest media until so much fits, or none is left. Returns how many packets it were.
+    fn make_room(&mut self, weight: usize) -> u64 {
         let mut dropped = 0;
-        while self.bytes + bytes > MAX_BYTES {
+        while self.bytes + weight > MAX_BYTES {
+            // In front of it are answers at most, of which there are few.
             let Some(oldest) = self.frames.iter().position(|frame| frame.since.is_some()) else { break };
             if let Some(frame) = self.frames.remove(oldest) {
-                self.bytes -= frame.bytes.len();
+                self.bytes -= frame.weight();
                 dropped += 1;
             }
         }
@@ -156,7 +172,10 @@ impl Waiting {
             } else {
                 batch.extend_from_slice(&frame.bytes);
             }
-            self.bytes -= frame.bytes.len();
+            self.bytes -= frame.weight();
+            if frame.since.is_none() {
+                self.answers -= frame.weight();
+            }
             self.frames.pop_front();
         }
         dropped
@@ -171,7 +190,7 @@ mod tests {
 
     use snug_turn_proto::{FiveTuple, Transport};
 
-    use super::{BATCH, Counters, Leg, MAX_AGE, MAX_BYTES};
+    use super::{BATCH, Counters, Leg, MAX_AGE, MAX_ANSWERS, MAX_BYTES, OVERHEAD};
 
     fn leg() -> Leg {
         let address = "192.0.2.1:1".parse().expect("an address");
@@ -181,6 +200,12 @@ mod tests {
 
     fn stale(leg: &Leg) -> u64 {
         leg.counters.stale.load(Ordering::Relaxed)
+    }
+
+    /// Weights of all that waits and of the answers among it.
+    fn held(leg: &Leg) -> (usize, usize) {
+        let state = leg.state();
+        (state.bytes, state.answers)
     }
 
     fn take(leg: &Leg, now: Instant) -> Vec<u8> {
@@ -217,7 +242,7 @@ mod tests {
         let mut batch = Vec::new();
         let dropped = leg.state().take(&mut batch, now + MAX_AGE + Duration::from_millis(1));
         assert_eq!((batch.as_slice(), dropped), (b"answernew".as_slice(), 1));
-        assert_eq!(leg.state().bytes, 0);
+        assert_eq!(held(&leg), (0, 0));
     }
 
     #[test]
@@ -228,7 +253,7 @@ mod tests {
             leg.push_media([&n.to_be_bytes(), &[0; 996], &[]], now);
             assert!(leg.state().bytes <= MAX_BYTES);
         }
-        let kept = MAX_BYTES / 1000 - 1;
+        let kept = MAX_BYTES / (1000 + OVERHEAD) - 1;
         assert_eq!(stale(&leg), 2_000 - kept as u64);
         assert_eq!(take(&leg, now)[..4], [1; 4], "the answer is not media");
         let last = leg.state().frames.back().expect("full").bytes[..4].to_vec();
@@ -236,18 +261,25 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_full_of_answers_is_closed() {
+    fn the_smallest_frames_are_bounded_by_the_memory_that_they_take() {
         let (leg, now) = (leg(), Instant::now());
-        for _ in 0..MAX_BYTES / 1024 {
-            leg.push_answer(vec![0; 1024]);
+        (0..100_000).for_each(|_| leg.push_media([&[0x40, 0, 0, 0], &[], &[]], now));
+        assert_eq!(leg.state().frames.len(), MAX_BYTES / (4 + OVERHEAD));
+    }
+
+    #[test]
+    fn a_stream_that_lets_answers_wait_is_closed_and_its_media_never_closes_it() {
+        let (leg, now) = (leg(), Instant::now());
+        for _ in 0..MAX_ANSWERS / 1024 {
+            leg.push_answer(vec![0; 1024 - OVERHEAD]);
         }
-        leg.push_media([b"media", b"", b""], now);
-        assert!(!leg.is_closed(), "media that finds no room is only lost");
-        assert_eq!(stale(&leg), 1);
-        leg.push_answer(vec![0]);
+        (0..10).for_each(|_| leg.push_media([&[0; 48], &[0; 65_535], &[]], now));
+        assert!(!leg.is_closed() && leg.state().bytes <= MAX_BYTES);
+        assert_eq!(leg.state().frames.len(), MAX_ANSWERS / 1024 + 3, "the answers and the newest media");
+        leg.push_answer(Vec::new());
         assert!(leg.is_closed());
         leg.push_answer(vec![0]);
-        assert_eq!(leg.state().bytes, 0);
+        assert_eq!(held(&leg), (0, 0));
     }
 
     #[tokio::test]

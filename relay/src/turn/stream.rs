@@ -6,7 +6,7 @@
 //! 2. Each read's whole messages go to the thread as one [`Chunk`]; what is left stays for the next read.
 //! 3. Anything that cannot be a message ends the connection: there is no way to find the next one.
 //! 4. However it ends, the thread is told. It ends a connection itself, by closing its outbox, when the participant is gone or when it
-//!    has had no allocation and said nothing for a minute.
+//!    has had no allocation for a minute.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,9 +90,13 @@ where
             }
             admitted.door.mailbox.ring();
         }
-        // Room grows with what has come, not with what was announced.
-        buffer.reserve(needed.saturating_sub(buffer.len()).clamp(1, READ.max(buffer.len())));
+        grow(&mut buffer, needed);
     }
+}
+
+/// Makes room for more of a message that has `needed` bytes in all: as much as has come, not as was announced, and never beyond its end.
+fn grow(buffer: &mut Vec<u8>, needed: usize) {
+    buffer.reserve_exact(needed.saturating_sub(buffer.len()).clamp(1, READ.max(buffer.len())));
 }
 
 /// How many bytes at the start are whole frames, and how many the one behind them has in all.
@@ -125,7 +129,24 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::whole_frames;
+    use super::{READ, grow, whole_frames};
+
+    #[test]
+    fn a_chunk_takes_no_more_memory_than_the_longest_message_has_bytes() {
+        let longest = [&[0, 1, 0xff, 0xfc], [0; 16 + 0xfffc].as_slice()].concat();
+        let mut buffer = Vec::with_capacity(READ);
+        while buffer.len() < longest.len() {
+            let come = longest.len().min(buffer.capacity());
+            assert!(come > buffer.len(), "there is always room to read");
+            assert!(come <= READ.max(2 * buffer.len()), "no more than has come");
+            buffer.extend_from_slice(&longest[buffer.len()..come]);
+            let (_, needed) = whole_frames(&buffer).expect("frames");
+            if buffer.len() < longest.len() {
+                grow(&mut buffer, needed);
+            }
+            assert!(buffer.capacity() <= longest.len());
+        }
+    }
 
     #[test]
     fn messages_are_cut_where_they_end() {

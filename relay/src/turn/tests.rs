@@ -277,9 +277,9 @@ async fn messages_may_come_byte_by_byte_or_many_at_once() {
         stream.write_all(&[*byte]).await.expect("it reads");
         tokio::task::yield_now().await;
     }
-    stream.write_all(&binding.repeat(300)).await.expect("it reads");
+    stream.write_all(&binding.repeat(60)).await.expect("it reads");
     let mut answer = [0; 32];
-    for _ in 0..301 {
+    for _ in 0..61 {
         stream.read_exact(&mut answer).await.expect("an answer to each");
         assert_eq!((&answer[..2], &answer[8..20]), ([1, 1].as_slice(), [5; 12].as_slice()));
     }
@@ -311,6 +311,36 @@ async fn a_connection_that_says_nothing_is_closed() {
         stream.write_all(said).await.expect("it reads");
         assert_eq!(stream.read(&mut [0; 8]).await.unwrap_or(0), 0);
     }
+}
+
+#[tokio::test]
+async fn a_stream_that_asks_and_asks_without_an_allocation_is_closed() {
+    let world = world(LOOPBACK[0], |_| {});
+    for transport in [Transport::Tcp, Transport::Tls] {
+        let mut client = world.client(transport, 1).await;
+        client.relayed().await;
+        for _ in 0..200 {
+            assert!(matches!(client.binding().await, Answer::Success(_)));
+        }
+        let mut stranger = world.stranger(transport, 2).await;
+        for _ in 0..63 {
+            assert!(matches!(stranger.binding().await, Answer::Success(_)));
+        }
+        let channel_data = [0x40, 0, 0, 0];
+        stranger.send(&channel_data).await;
+        assert_eq!(stranger.receive().await, None);
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_becomes_the_machines_own_is_no_peer_any_more() {
+    let world = world(LOOPBACK[0], |_| {});
+    let mut client = world.client(Transport::Udp, 1).await;
+    client.relayed().await;
+    assert_eq!(client.bind(0x4001, any("9.9.9.9:9999")).await, Answer::Success(None));
+    world.turn.handle().own_addresses(vec![any("9.9.9.10")]);
+    world.figures().await;
+    assert_eq!(client.bind(0x4002, any("9.9.9.10:9999")).await, Answer::Error(403));
 }
 
 #[tokio::test]

@@ -34,10 +34,14 @@ use super::{Counters, TurnSettings};
 const BATCH: usize = 64;
 /// A batch that has less room than this is sent before more is received.
 const WORTHWHILE: usize = BATCH / 4;
-/// Chunks of streams in one round, so that datagrams get their turn.
+/// Chunks of streams in one round, so that datagrams get their turn, and messages in them: a chunk can have thousands.
 const CHUNKS: usize = 32;
-/// How long a stream without an allocation may stay silent.
+const MESSAGES: usize = 256;
+/// How long a stream may have no allocation, from its first message or from the end of the last one. What it says meanwhile changes
+/// nothing, or strangers could hold every place.
 const IDLE: Duration = Duration::from_secs(60);
+/// Messages of a stream that never had an allocation. It takes a client two to get one.
+const FRUITLESS: usize = 64;
 /// How often such streams are looked for.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -47,6 +51,8 @@ pub(super) struct TurnThread {
     sockets: Sockets,
     mailbox: Arc<Mailbox>,
     chunks: mpsc::Receiver<Chunk>,
+    /// The chunk that the last round did not get through.
+    begun: Option<Begun>,
     streams: HashMap<FiveTuple, Stream>,
     next_sweep: Instant,
     arena: ReceiveArena,
@@ -58,10 +64,17 @@ pub(super) struct TurnThread {
 /// What the thread knows of a stream.
 struct Stream {
     leg: Arc<Leg>,
-    /// When it last said something.
-    heard: Instant,
-    /// Until when it has an allocation, as the last answer said.
-    holds_until: Option<Instant>,
+    /// When it was last known to have an allocation, or else when it came.
+    held: Instant,
+    /// What it has said without ever having had one. `None` when it has had.
+    fruitless: Option<usize>,
+}
+
+/// Messages of a stream, of which those before `next` are done.
+struct Begun {
+    leg: Arc<Leg>,
+    bytes: Vec<u8>,
+    next: usize,
 }
 
 /// Where a packet lies that is passed on.
@@ -94,6 +107,7 @@ impl TurnThread {
             poll,
             mailbox: mailbox.clone(),
             chunks,
+            begun: None,
             streams: HashMap::new(),
             next_sweep: now.at + SWEEP,
             arena: ReceiveArena::new(BATCH),
@@ -127,7 +141,9 @@ impl TurnThread {
             let packets = self.datagrams(now);
             self.flush();
             self.coalescer.count(packets, began);
+            let more = more_chunks || self.sockets.waiting() > 0;
             if packets > 0
+                && !more
                 && self.coalescer.is_busy()
                 && let Some(pause) = self.coalescer.pause(began, Instant::now())
             {
@@ -149,9 +165,10 @@ impl TurnThread {
         }
         if now.at >= self.next_sweep {
             self.next_sweep = now.at + SWEEP;
-            for stream in self.streams.values() {
-                let holds = stream.holds_until.is_some_and(|until| until > now.at);
-                if !holds && now.at.saturating_duration_since(stream.heard) > IDLE {
+            for (client, stream) in &mut self.streams {
+                if self.server.has_allocation(client, now) {
+                    stream.held = now.at;
+                } else if now.at.saturating_duration_since(stream.held) > IDLE {
                     // Its task says when it is gone.
                     stream.leg.close();
                 }
@@ -166,6 +183,7 @@ impl TurnThread {
                 Control::Admit(account) => Input::Admit(account),
                 Control::Revoke(account) => Input::Revoke(account),
                 Control::Drain => Input::Drain,
+                Control::OwnAddresses(own) => Input::OwnAddresses(own),
                 Control::Stats(answer) => {
                     // Whoever asked may have gone.
                     let _ = answer.send((self.server.stats().clone(), self.streams.len()));
@@ -181,10 +199,21 @@ impl TurnThread {
 
     /// What streams say. Whether there may be more.
     fn frames(&mut self, now: Now) -> bool {
+        let mut left = MESSAGES;
         for _ in 0..CHUNKS {
-            let Ok(chunk) = self.chunks.try_recv() else { return false };
+            let begun = self.begun.take().map(|begun| (Chunk::Messages(begun.leg, begun.bytes), begun.next));
+            let Some((chunk, next)) = begun.or_else(|| self.chunks.try_recv().ok().map(|chunk| (chunk, 0)))
+            else {
+                return false;
+            };
             match chunk {
-                Chunk::Messages(leg, bytes) => self.messages(leg, &bytes, now),
+                Chunk::Messages(leg, bytes) => {
+                    let next = next + self.messages(&leg, &bytes[next..], &mut left, now);
+                    if next < bytes.len() {
+                        self.begun = Some(Begun { leg, bytes, next });
+                        break;
+                    }
+                }
                 Chunk::Gone(leg) => {
                     if self.streams.get(&leg.five_tuple).is_some_and(|known| Arc::ptr_eq(&known.leg, &leg)) {
                         self.streams.remove(&leg.five_tuple);
@@ -196,32 +225,53 @@ impl TurnThread {
         true
     }
 
-    fn messages(&mut self, leg: Arc<Leg>, mut bytes: &[u8], now: Now) {
+    /// Hands whole messages of a stream to the rules, `left` of them at most. Returns how many bytes are done with.
+    fn messages(&mut self, leg: &Arc<Leg>, bytes: &[u8], left: &mut usize, now: Now) -> usize {
         if leg.is_closed() {
-            return;
+            return bytes.len();
         }
         let from = leg.five_tuple;
-        match self.streams.get_mut(&from) {
-            Some(known) if Arc::ptr_eq(&known.leg, &leg) => known.heard = now.at,
-            known => {
-                // The same addresses again: the connection before is gone, and its end is still on its way here.
-                let had_another = known.is_some();
-                self.streams.insert(from, Stream { leg: leg.clone(), heard: now.at, holds_until: None });
-                if had_another {
-                    self.client_gone(from, now);
-                }
+        let known = self.streams.get(&from);
+        if known.is_none_or(|known| !Arc::ptr_eq(&known.leg, leg)) {
+            // The same addresses again: the connection before is gone, and its end is still on its way here.
+            let had_another = known.is_some();
+            self.streams.insert(from, Stream { leg: leg.clone(), held: now.at, fruitless: Some(0) });
+            if had_another {
+                self.client_gone(from, now);
             }
         }
-        while let Ok(Some(length)) = frame_length(bytes)
-            && let Some((message, rest)) = bytes.split_at_checked(length)
-        {
-            bytes = rest;
+        let mut done = 0;
+        while *left > 0 {
+            let length = frame_length(&bytes[done..]).ok().flatten();
+            let Some(message) = length.and_then(|length| bytes.get(done..done + length)) else {
+                return bytes.len();
+            };
+            done += message.len();
+            *left -= 1;
             match self.server.handle_client(&from, message, now) {
                 Verdict::Forward(forward) => self.forward(&forward, &Packet::Elsewhere(message), now),
                 Verdict::Handled => self.outputs(now),
                 Verdict::Dropped => {}
             }
+            if self.is_fruitless(&from, now) {
+                leg.close();
+                return bytes.len();
+            }
         }
+        done
+    }
+
+    /// Counts a message of a stream that has not had an allocation yet. Whether it was one too many.
+    fn is_fruitless(&mut self, from: &FiveTuple, now: Now) -> bool {
+        let Some(Stream { held, fruitless: said @ Some(_), .. }) = self.streams.get_mut(from) else {
+            return false;
+        };
+        if self.server.has_allocation(from, now) {
+            (*held, *said) = (now.at, None);
+            return false;
+        }
+        *said = said.map(|said| said + 1);
+        *said >= Some(FRUITLESS)
     }
 
     fn client_gone(&mut self, client: FiveTuple, now: Now) {
@@ -324,10 +374,7 @@ impl TurnThread {
         while let Some(output) = self.server.poll_output() {
             match output {
                 Output::Reply { to, message } if to.transport.is_stream() => {
-                    if let Some(stream) = self.streams.get_mut(&to) {
-                        if let Some(lifetime) = granted_lifetime(&message) {
-                            stream.holds_until = now.at.checked_add(lifetime);
-                        }
+                    if let Some(stream) = self.streams.get(&to) {
                         stream.leg.push_answer(message);
                     }
                 }
@@ -388,40 +435,28 @@ fn now() -> Now {
     Now { at: Instant::now(), unix }
 }
 
-/// The LIFETIME in a success to Allocate or Refresh (RFC 8656 §7.3, §8.3; RFC 8489 §5): until then the stream has an allocation.
-fn granted_lifetime(message: &[u8]) -> Option<Duration> {
-    const ALLOCATE_SUCCESS: [u8; 2] = [0x01, 0x03];
-    const REFRESH_SUCCESS: [u8; 2] = [0x01, 0x04];
-    const LIFETIME: [u8; 4] = [0x00, 0x0d, 0x00, 0x04];
-    let (header, mut attributes) = message.split_at_checked(20)?;
-    if ![ALLOCATE_SUCCESS, REFRESH_SUCCESS].contains(&[header[0], header[1]]) {
-        return None;
-    }
-    while let Some((head, rest)) = attributes.split_first_chunk::<4>() {
-        if *head == LIFETIME {
-            return rest
-                .first_chunk()
-                .map(|seconds| Duration::from_secs(u32::from_be_bytes(*seconds).into()));
-        }
-        let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
-        attributes = rest.get(length.next_multiple_of(4)..)?;
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use snug_turn_proto::{FiveTuple, Now, Transport, TurnConfig};
+    use snug_turn_proto::{Account, FiveTuple, Input, Now, Secret, Transport, TurnConfig};
+    use stun_types::attribute::{Nonce, Realm, Username};
+    use stun_types::message::{IntegrityAlgorithm, LongTermKeyCredentials, Message, MessageWriteVec};
+    use stun_types::prelude::*;
     use tokio::sync::mpsc;
+    use turn_types::attribute::RequestedTransport;
+    use turn_types::message::ALLOCATE;
 
-    use super::{Counters, Leg, TurnSettings, TurnThread, granted_lifetime, now};
+    use super::{Chunk, Counters, FRUITLESS, Leg, MESSAGES, TurnSettings, TurnThread, now};
+
+    /// For a channel that is not bound.
+    const CHANNEL_DATA: [u8; 4] = [0x40, 0, 0, 0];
 
     fn thread() -> (TurnThread, Arc<Leg>) {
         let (_, chunks) = mpsc::channel(1);
-        let settings = TurnSettings::new(Vec::new(), Vec::new(), TurnConfig::default());
+        let proto = TurnConfig { secrets: vec![Secret::new(b"north".to_vec())], ..TurnConfig::default() };
+        let settings = TurnSettings::new(Vec::new(), Vec::new(), proto);
         let counters = Arc::new(Counters::default());
         let (thread, _) =
             TurnThread::new(settings, [0; 32], Vec::new(), chunks, counters.clone()).expect("a poll");
@@ -430,34 +465,93 @@ mod tests {
         (thread, Arc::new(Leg::new(five_tuple, counters)))
     }
 
-    #[test]
-    fn a_stream_without_an_allocation_is_closed_after_a_minute_of_silence() {
-        let (mut thread, leg) = thread();
-        let start = now();
-        let after = |seconds| Now { at: start.at + Duration::from_secs(seconds), unix: start.unix };
-        let channel_data = [0x40, 0, 0, 0];
-        for said in [0, 50] {
-            thread.messages(leg.clone(), &channel_data, after(said));
-        }
-        thread.expire(after(105));
-        assert!(!leg.is_closed(), "it spoke less than a minute before");
-        thread.expire(after(125));
-        assert!(leg.is_closed());
-        thread.messages(leg.clone(), &channel_data, after(126));
-        assert_eq!(thread.streams[&leg.five_tuple].heard, after(50).at, "what it says now is too late");
+    fn say(thread: &mut TurnThread, leg: &Arc<Leg>, bytes: &[u8], now: Now) {
+        assert_eq!(thread.messages(leg, bytes, &mut MESSAGES.clone(), now), bytes.len());
+    }
+
+    /// The client of `leg` gets an allocation of ten minutes.
+    async fn allocate(thread: &mut TurnThread, leg: &Arc<Leg>, now: Now) {
+        thread.server.handle_input(Input::Admit(Account { group: "a".into(), owner: "b".into() }), now);
+        let request = || {
+            let mut request = Message::builder_request(ALLOCATE, MessageWriteVec::new());
+            request.add_attribute(&RequestedTransport::new(17)).expect("it fits");
+            request
+        };
+        say(thread, leg, &request().finish(), now);
+        let mut answer = Vec::new();
+        assert!(leg.take(&mut answer).await);
+        let challenge = Message::from_bytes(&answer).expect("a message");
+        let realm = challenge.attribute::<Realm>().expect("a realm").realm().to_owned();
+        let nonce = challenge.attribute::<Nonce>().expect("a nonce").nonce().to_owned();
+        let username = "4000000000:a.b";
+        let password = Secret::new(b"north".to_vec()).password(username).to_string();
+        let credentials = LongTermKeyCredentials::new(username.to_owned(), password, realm.clone());
+        let mut request = request();
+        request.add_attribute(&Username::new(username).expect("short")).expect("it fits");
+        request.add_attribute(&Realm::new(&realm).expect("short")).expect("it fits");
+        request.add_attribute(&Nonce::new(&nonce).expect("short")).expect("it fits");
+        let key = credentials.make_key(IntegrityAlgorithm::Sha1);
+        request.add_message_integrity_with_key(&key, IntegrityAlgorithm::Sha1).expect("it fits");
+        say(thread, leg, &request.finish(), now);
+        assert!(thread.server.has_allocation(&leg.five_tuple, now));
     }
 
     #[test]
-    fn a_stream_with_an_allocation_may_be_silent_as_long_as_that_lives() {
+    fn a_stream_without_an_allocation_is_closed_after_a_minute_whatever_it_says() {
         let (mut thread, leg) = thread();
         let start = now();
         let after = |seconds| Now { at: start.at + Duration::from_secs(seconds), unix: start.unix };
-        thread.messages(leg.clone(), &[0x40, 0, 0, 0], start);
-        let stream = thread.streams.get_mut(&leg.five_tuple).expect("it spoke");
-        stream.holds_until = Some(after(600).at);
-        (1..60).for_each(|n| thread.expire(after(n * 10)));
+        for said in [0, 25, 50] {
+            say(&mut thread, &leg, &CHANNEL_DATA, after(said));
+            thread.expire(after(said + 5));
+        }
         assert!(!leg.is_closed());
-        thread.expire(after(620));
+        thread.expire(after(65));
+        assert!(leg.is_closed());
+    }
+
+    #[test]
+    fn a_stream_that_says_much_and_never_has_an_allocation_is_closed() {
+        let (mut thread, leg) = thread();
+        let now = now();
+        say(&mut thread, &leg, &CHANNEL_DATA.repeat(FRUITLESS - 1), now);
+        assert!(!leg.is_closed());
+        say(&mut thread, &leg, &CHANNEL_DATA, now);
+        assert!(leg.is_closed());
+    }
+
+    #[tokio::test]
+    async fn a_round_takes_so_many_messages_and_the_next_one_goes_on_where_it_stopped() {
+        let (mut thread, leg) = thread();
+        let now = now();
+        let (chunks_in, chunks) = mpsc::channel(4);
+        thread.chunks = chunks;
+        allocate(&mut thread, &leg, now).await;
+        let messages = |count| Chunk::Messages(leg.clone(), CHANNEL_DATA.repeat(count));
+        for chunk in [messages(MESSAGES - 1), messages(MESSAGES), messages(2), Chunk::Gone(leg.clone())] {
+            assert!(chunks_in.try_send(chunk).is_ok());
+        }
+        let left = |thread: &TurnThread| thread.begun.as_ref().map(|begun| begun.next / CHANNEL_DATA.len());
+        assert!(thread.frames(now));
+        assert_eq!((left(&thread), thread.chunks.len()), (Some(1), 2));
+        assert!(thread.frames(now));
+        assert_eq!((left(&thread), thread.chunks.len()), (Some(1), 1), "of the third chunk");
+        assert!(!thread.streams.is_empty(), "its end does not overtake what it said");
+        assert!(!thread.frames(now));
+        assert!(thread.begun.is_none() && thread.streams.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_stream_with_an_allocation_may_say_nothing_or_much_as_long_as_that_lives() {
+        let (mut thread, leg) = thread();
+        let start = now();
+        let after = |seconds| Now { at: start.at + Duration::from_secs(seconds), unix: start.unix };
+        allocate(&mut thread, &leg, start).await;
+        say(&mut thread, &leg, &CHANNEL_DATA.repeat(2 * FRUITLESS), start);
+        (1..65).for_each(|n| thread.expire(after(n * 10)));
+        assert!(!leg.is_closed(), "its allocation lived until less than a minute before");
+        say(&mut thread, &leg, &CHANNEL_DATA, after(650));
+        thread.expire(after(670));
         assert!(leg.is_closed());
     }
 
@@ -466,25 +560,10 @@ mod tests {
         let (mut thread, first) = thread();
         let second = Arc::new(Leg::new(first.five_tuple, Arc::default()));
         let now = now();
-        thread.messages(first.clone(), &[0x40, 0, 0, 0], now);
-        thread.messages(second.clone(), &[0x40, 0, 0, 0], now);
+        say(&mut thread, &first, &CHANNEL_DATA, now);
+        say(&mut thread, &second, &CHANNEL_DATA, now);
         assert!(Arc::ptr_eq(&thread.streams[&first.five_tuple].leg, &second));
         drop(thread);
         assert!(second.is_closed(), "nobody would ever close it otherwise");
-    }
-
-    #[test]
-    fn the_lifetime_is_read_from_answers_that_grant_one() {
-        let attributes = [0x80, 0x22, 0, 1, b's', 0, 0, 0, 0, 0x0d, 0, 4, 0, 0, 2, 0x58];
-        let message = |kind: u8, attributes: &[u8]| {
-            [&[1, kind, 0, attributes.len() as u8], [0; 16].as_slice(), attributes].concat()
-        };
-        for granting in [3, 4] {
-            let message = message(granting, &attributes);
-            assert_eq!(granted_lifetime(&message), Some(Duration::from_secs(600)));
-            (0..message.len()).for_each(|cut| assert_eq!(granted_lifetime(&message[..cut]), None));
-        }
-        assert_eq!(granted_lifetime(&message(8, &attributes)), None);
-        assert_eq!(granted_lifetime(&message(3, &[])), None);
     }
 }

@@ -52,6 +52,10 @@ const UNDERSTOOD: [AttributeType; 17] = [
     ReservationToken::TYPE,
     XorMappedAddress::TYPE,
 ];
+/// A CreatePermission with as many peers as there may be, and twice what a request has besides.
+const MOST_ATTRIBUTES: usize = 64;
+/// Bytes of a request with all of that. What is longer carries a payload, and that is an indication.
+const MOST_OF_A_REQUEST: usize = 2048;
 /// Unknown attributes that are named in an answer; an answer must not grow with its request.
 const UNKNOWN_NAMED: usize = 8;
 
@@ -73,7 +77,19 @@ impl<'a> Received<'a> {
         if packet.len() != HEADER + length || !length.is_multiple_of(4) {
             return None;
         }
-        Message::from_bytes(packet).ok().map(|message| Self { packet, message })
+        // Each attribute is looked at several times, and strangers choose how many there are.
+        let mut rest = &packet[HEADER..];
+        for _ in 0..MOST_ATTRIBUTES {
+            let Some(&[_, _, high, low]) = rest.first_chunk() else { break };
+            let length = usize::from(u16::from_be_bytes([high, low])).next_multiple_of(4);
+            rest = rest.get(ATTRIBUTE_HEADER + length..)?;
+        }
+        if !rest.is_empty() {
+            return None;
+        }
+        let message = Message::from_bytes(packet).ok()?;
+        let is_request = message.class() == MessageClass::Request;
+        (!is_request || packet.len() <= MOST_OF_A_REQUEST).then_some(Self { packet, message })
     }
 
     pub(crate) fn class(&self) -> MessageClass {

@@ -16,6 +16,8 @@ pub struct TurnConfig {
     pub relay_ports: RangeInclusive<u16>,
     /// Addresses of relayed transport addresses.
     pub addresses: RelayAddresses,
+    /// Relay sockets that may be open at once; nobody gets more than a quarter of those that are left.
+    pub relay_sockets: u32,
     /// Which peers may be reached.
     pub policy: PeerPolicy,
     /// How much each may use.
@@ -29,6 +31,7 @@ impl Default for TurnConfig {
             secrets: Vec::new(),
             relay_ports: 10_000..=20_000,
             addresses: RelayAddresses::default(),
+            relay_sockets: 10_001,
             policy: PeerPolicy::default(),
             quotas: Quotas::default(),
         }
@@ -52,13 +55,16 @@ pub struct RelayAddresses {
 pub struct Quota {
     /// Allocations.
     pub allocations: u32,
-    /// Megabits a second, both directions together, 0 for no limit. A packet counts at least 500 bytes, so this limits packets too:
+    /// Megabits a second in each direction, 0 for no limit. A packet counts at least 500 bytes, so this limits packets too:
     /// 250 a second for each megabit.
     pub megabits: u32,
 }
 
-/// The limits. The defaults are sized for ten people who all need the relay: nine links each, with a browser that asks for one allocation
-/// per link, transport, interface and family, and again at an ICE restart; at 720p such a participant moves about 30 Mbit/s.
+/// The limits. When ports run short they are lower: one participant gets no more than a sixteenth of the free ones, a room or source no more than a
+/// quarter (but 32 and 128 in any case), so that a few cannot take them from everybody.
+///
+/// The defaults are sized for ten people who all need the relay: nine links each, with a browser that asks for one allocation
+/// per link, transport, interface and family, and again at an ICE restart; at 720p such a participant moves about 15 Mbit/s each way.
 #[derive(Debug, Clone, Copy)]
 pub struct Quotas {
     /// One participant.

@@ -1,6 +1,6 @@
 //! What goes into the state machine and what comes out.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, Range};
 use std::time::Instant;
 
@@ -30,6 +30,8 @@ pub enum Input {
     RelaySocketFailed(RelaySocketId),
     /// The first is what credentials are made with, all are accepted.
     ReplaceSecrets(Vec<Secret>),
+    /// This machine's addresses and the external ones, in place of those of [`crate::PeerPolicy`]: interfaces come and go.
+    OwnAddresses(Vec<IpAddr>),
     /// Takes no new allocation; those that are there go on.
     Drain,
 }
@@ -70,7 +72,7 @@ pub enum Verdict {
     Handled,
     /// Send it on; there are no outputs.
     Forward(Forward),
-    /// Nothing is to be done; it is counted. There are no outputs.
+    /// Nothing is to be done; unless it only keeps a NAT open, it is counted. There are no outputs.
     Dropped,
 }
 

@@ -28,7 +28,15 @@ impl BuildHasher for KeyedHash {
 #[derive(Default)]
 struct Share {
     allocations: u32,
-    meter: Meter,
+    /// By [`Direction`].
+    meters: [Meter; 2],
+}
+
+/// Which way a packet goes. Each has a limit of its own, so that nobody can use up what another participant sends by sending to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    FromClient,
+    ToClient,
 }
 
 struct AccountEntry {
@@ -125,26 +133,37 @@ impl Ledger {
         }
     }
 
+    /// The allocations of an account.
+    pub(crate) fn slots_of(&self, account: u32) -> &[u32] {
+        &self.accounts[account as usize].slots
+    }
+
     pub(crate) fn account(&self, name: &str) -> Option<u32> {
         self.accounts_by_name.get(name).copied()
     }
 
-    /// Counts one more allocation; [`Ledger::add`] tells which.
+    /// Counts one more allocation while so many ports are `free`; [`Ledger::add`] tells which.
     ///
     /// # Errors
     /// When the account, its group, its network or the server has as many as it may.
-    pub(crate) fn reserve(&mut self, account: u32, source: IpAddr) -> Result<Owners, QuotaReached> {
+    pub(crate) fn reserve(
+        &mut self,
+        account: u32,
+        source: IpAddr,
+        free: usize,
+    ) -> Result<Owners, QuotaReached> {
+        let share = |parts: usize, least: u32| u32::try_from(free / parts).unwrap_or(u32::MAX).max(least);
         let group = self.accounts[account as usize].group;
         let network = Network::around(source, if source.is_ipv4() { 32 } else { 56 });
         let known = self.sources_by_network.get(&network).copied();
         let from_source = known.map_or(0, |source| self.sources[source as usize].share.allocations);
         let used = [
-            (self.accounts[account as usize].share.allocations, self.quotas.per_owner),
-            (self.groups[group as usize].share.allocations, self.quotas.per_group),
-            (from_source, self.quotas.per_source),
-            (self.server.allocations, self.quotas.server),
+            (self.accounts[account as usize].share.allocations, self.quotas.per_owner, share(16, 32)),
+            (self.groups[group as usize].share.allocations, self.quotas.per_group, share(4, 128)),
+            (from_source, self.quotas.per_source, share(4, 128)),
+            (self.server.allocations, self.quotas.server, u32::MAX),
         ];
-        if used.iter().any(|(used, quota)| *used >= quota.allocations) {
+        if used.iter().any(|(used, quota, share)| *used >= quota.allocations.min(*share)) {
             return Err(QuotaReached);
         }
         let source = known.unwrap_or_else(|| {
@@ -178,17 +197,26 @@ impl Ledger {
         }
     }
 
-    /// Whether all four limits have room for a packet of `bytes`; if so it counts.
-    pub(crate) fn spend(&mut self, owners: Owners, bytes: usize, now: Tick) -> bool {
+    /// Whether all four limits have room for a packet.
+    pub(crate) fn has_room(&self, owners: Owners, direction: Direction, now: Tick) -> bool {
+        let [account, group, source] = owners;
+        let shares = [
+            &self.accounts[account as usize].share,
+            &self.groups[group as usize].share,
+            &self.sources[source as usize].share,
+        ];
+        let inside = |share: &Share, rate| share.meters[direction as usize].has_room(rate, now);
+        inside(&self.server, self.server_rate)
+            && shares.into_iter().zip(self.rates).all(|(share, rate)| inside(share, rate))
+    }
+
+    /// Counts a packet of `bytes` that there was room for.
+    pub(crate) fn spend(&mut self, owners: Owners, direction: Direction, bytes: usize, now: Tick) {
         let (rates, server_rate) = (self.rates, self.server_rate);
-        let has_room = self.server.meter.has_room(server_rate, now);
-        let mut shares = self.shares(owners);
-        if !has_room || !shares.iter().zip(rates).all(|(share, rate)| share.meter.has_room(rate, now)) {
-            return false;
+        for (share, rate) in self.shares(owners).into_iter().zip(rates) {
+            share.meters[direction as usize].take(rate, bytes, now);
         }
-        shares.iter_mut().zip(rates).for_each(|(share, rate)| share.meter.take(rate, bytes, now));
-        self.server.meter.take(server_rate, bytes, now);
-        true
+        self.server.meters[direction as usize].take(server_rate, bytes, now);
     }
 
     fn shares(&mut self, [account, group, source]: Owners) -> [&mut Share; 3] {

@@ -51,6 +51,11 @@ impl Network {
         }
     }
 
+    /// Whether it is one address.
+    pub(crate) fn is_single(&self) -> bool {
+        self.bits == if self.first.is_ipv4() { 32 } else { 128 }
+    }
+
     /// Whether `ip` lies in it.
     #[must_use]
     pub fn contains(&self, ip: IpAddr) -> bool {

@@ -15,7 +15,7 @@ use crate::network::Network;
 /// What may be reached.
 #[derive(Debug, Clone, Default)]
 pub struct PeerPolicy {
-    /// Reached although it is special.
+    /// Reached although it is special. Of this machine's own addresses only loopback and those that are named singly.
     pub allow: Vec<Network>,
     /// Every address of this machine, and the external ones.
     pub own: Vec<IpAddr>,
@@ -71,11 +71,23 @@ const SPECIAL_V6: [Network; 5] = [
     Network::v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20),     // documentation, RFC 9637
 ];
 
+/// Own addresses that are remembered; each is compared with each new peer.
+const MOST_OWN: usize = 256;
+/// Below are the ports of services.
+const FIRST_PORT: u16 = 1024;
+
 impl PeerPolicy {
     /// Whether `ip` is this machine.
     pub(crate) fn is_own(&self, ip: IpAddr) -> bool {
         let ip = canonical(ip);
         self.own.iter().any(|own| canonical(*own) == ip)
+    }
+
+    /// Adds an address of this machine, as a packet that reached it shows: interfaces get addresses later, and some stand on none.
+    pub(crate) fn learn(&mut self, ip: IpAddr) {
+        if self.own.len() < MOST_OWN && !ip.is_unspecified() && !self.is_own(ip) {
+            self.own.push(ip);
+        }
     }
 
     /// Whether packets may go to `peer`.
@@ -88,10 +100,7 @@ impl PeerPolicy {
         if self.is_local(ip) && self.listeners.contains(&peer.port()) {
             return Err(Denial::Listener);
         }
-        if peer.port() == 0 || (peer.port() < 1024 && !self.is_allowed(ip)) {
-            return Err(Denial::Port);
-        }
-        Ok(())
+        if peer.port() < FIRST_PORT { Err(Denial::Port) } else { Ok(()) }
     }
 
     /// Whether packets may go to any port of `ip`. A permission (RFC 8656 §9) is for an address.
@@ -100,7 +109,7 @@ impl PeerPolicy {
     /// Why not.
     pub fn check_address(&self, ip: IpAddr) -> Result<(), Denial> {
         let ip = canonical(ip);
-        if self.is_allowed(ip) {
+        if self.is_allowed(ip) && (ip.is_loopback() || !self.is_own(ip) || self.is_named(ip)) {
             return Ok(());
         }
         let inside = embedded_v4(ip).map(IpAddr::V4);
@@ -115,6 +124,11 @@ impl PeerPolicy {
 
     fn is_allowed(&self, ip: IpAddr) -> bool {
         self.allow.iter().any(|network| network.contains(ip))
+    }
+
+    /// Whether it is allowed by itself. A network that is allowed does not open the machine that stands in it.
+    fn is_named(&self, ip: IpAddr) -> bool {
+        self.allow.iter().any(|network| network.is_single() && network.contains(ip))
     }
 
     /// All of 127.0.0.0/8 is this machine, whatever its interfaces say.

@@ -51,6 +51,10 @@ impl Ports {
         self.slots.get(index).copied().filter(|slot| *slot != FREE)
     }
 
+    pub(crate) fn left(&self) -> usize {
+        self.slots.len() - self.taken
+    }
+
     pub(crate) fn contains(&self, port: u16) -> bool {
         port.checked_sub(self.first).is_some_and(|index| usize::from(index) < self.slots.len())
     }

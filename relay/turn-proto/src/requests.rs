@@ -18,6 +18,7 @@ use crate::allocation::{Allocation, ChannelConflict, Relayed, after, granted};
 use crate::codec::{self, Answer, Malformed, Received};
 use crate::credential::{Integrity, Key, PasswordAlgorithm, Username};
 use crate::io::{Now, Output, Verdict};
+use crate::limiter::Kind;
 use crate::meter::Tick;
 use crate::nonce::Nonce;
 use crate::server::TurnServer;
@@ -30,6 +31,9 @@ const UDP: u8 = 17;
 const ROOM_FOR_ALGORITHMS: usize = 64;
 /// The same for the challenge without that list: a header and the shortest attribute with a value, as every request has one.
 const ROOM_FOR_CHALLENGE: usize = 28;
+
+/// Relay sockets of one account that are no question of how many are left.
+const LEAST_SOCKETS: usize = 16;
 
 /// A request that waits until its relay socket is open.
 pub(crate) struct Pending {
@@ -131,7 +135,7 @@ impl TurnServer {
 
     /// RFC 8489 §6.3: anybody may ask.
     fn binding(&mut self, from: &FiveTuple, request: &Received<'_>, now: Tick) -> Verdict {
-        if !self.may_answer(from, now) {
+        if !self.may_answer(Kind::Binding, from, now) {
             return Verdict::Dropped;
         }
         let unknown = request.unknown();
@@ -146,8 +150,9 @@ impl TurnServer {
     }
 
     /// Whether a stranger gets an answer. The sender of a stream is real.
-    fn may_answer(&mut self, from: &FiveTuple, now: Tick) -> bool {
-        let may = from.transport.is_stream() || self.limiter.take(from.client.ip(), now);
+    fn may_answer(&mut self, kind: Kind, from: &FiveTuple, now: Tick) -> bool {
+        let kind = if from.transport.is_stream() { Kind::Stream } else { kind };
+        let may = self.limiter.take(kind, from.client.ip(), now);
         if !may {
             self.stats.refuse(Refusal::Silenced);
         }
@@ -161,7 +166,7 @@ impl TurnServer {
         rejection: &Rejection,
         now: Now,
     ) -> Verdict {
-        if !rejection.known && !self.may_answer(from, self.tick(now)) {
+        if !rejection.known && !self.may_answer(Kind::Challenge, from, self.tick(now)) {
             return Verdict::Dropped;
         }
         self.stats.refuse(rejection.refusal);
@@ -296,7 +301,13 @@ impl TurnServer {
         if families.iter().all(|family| self.relayed_address(from, *family).is_none()) {
             return Err(Refusal::Family);
         }
-        let owners = self.ledger.reserve(proof.account, from.client.ip()).map_err(|_| Refusal::Quota)?;
+        // A client that comes from a relayed transport address of this server could make packets go round in it.
+        if self.relayed_here(from.client).is_some() {
+            return Err(Refusal::ForbiddenPeer);
+        }
+        let free = families.iter().map(|family| self.ports[*family as usize].left()).min().unwrap_or(0);
+        let owners =
+            self.ledger.reserve(proof.account, from.client.ip(), free).map_err(|_| Refusal::Quota)?;
         let expires = after(now, lifetime);
         let slot = self.insert(Allocation::new(*from, request.transaction(), owners, expires));
         for family in families {
@@ -309,6 +320,7 @@ impl TurnServer {
             return Err(Refusal::Capacity);
         }
         self.stats.allocated += 1;
+        self.policy.learn(from.server.ip());
         Ok(Some(self.allocated(slot, from, request, now)))
     }
 
@@ -450,6 +462,13 @@ impl TurnServer {
             self.apply(slot, grant, now);
             return Ok(Some(Answer::success(request)));
         };
+        let of_account = self.ledger.slots_of(allocation.account).iter();
+        let open = of_account.flat_map(|slot| &self.allocations[*slot as usize].relayed).flatten();
+        let mine = open.filter(|relayed| relayed.open).count();
+        let left = self.relay_sockets.saturating_sub(self.stats.relay_sockets);
+        if mine >= LEAST_SOCKETS.max(left as usize / 4) {
+            return Err(Refusal::Quota);
+        }
         let refusal = Refusal::Capacity.stun_code();
         let pending = Pending {
             relay: RelaySocketId::of(slot, family),

@@ -17,7 +17,7 @@ use crate::codec::{self, Class, Received};
 use crate::config::{RelayAddresses, TurnConfig};
 use crate::credential::Secret;
 use crate::io::{Forward, Head, Input, Now, Output, Target, Verdict};
-use crate::ledger::{KeyedHash, Ledger};
+use crate::ledger::{Direction, KeyedHash, Ledger};
 use crate::limiter::AnswerLimiter;
 use crate::meter::Tick;
 use crate::nonce::Nonces;
@@ -38,6 +38,7 @@ pub struct TurnServer {
     pub(crate) realm: String,
     pub(crate) secrets: Vec<Secret>,
     pub(crate) addresses: RelayAddresses,
+    pub(crate) relay_sockets: u32,
     pub(crate) policy: PeerPolicy,
     pub(crate) ledger: Ledger,
     pub(crate) nonces: Nonces,
@@ -71,6 +72,7 @@ impl TurnServer {
             realm: config.realm,
             secrets: config.secrets,
             addresses: config.addresses,
+            relay_sockets: config.relay_sockets,
             policy: config.policy,
             ledger: Ledger::new(config.quotas, hash),
             nonces: Nonces::new(nonce_key),
@@ -117,9 +119,14 @@ impl TurnServer {
             return self.dropped(DropReason::NoPermission);
         }
         let owners = [allocation.account, allocation.group, allocation.source];
-        if !self.ledger.spend(owners, packet.len(), now) {
+        // A permission for an own address is for those who are relayed there, and they come in process.
+        if self.policy.is_local(peer.ip()) && self.policy.check_address(peer.ip()).is_err() {
+            return self.dropped(DropReason::ForbiddenPeer);
+        }
+        if !self.ledger.has_room(owners, Direction::ToClient, now) {
             return self.dropped(DropReason::OverQuota);
         }
+        self.ledger.spend(owners, Direction::ToClient, packet.len(), now);
         self.relay_to_client(slot, peer, 0..packet.len(), now)
     }
 
@@ -143,6 +150,7 @@ impl TurnServer {
             Input::RelaySocketOpened(relay) => self.relay_socket(relay, true, self.tick(now)),
             Input::RelaySocketFailed(relay) => self.relay_socket(relay, false, self.tick(now)),
             Input::ReplaceSecrets(secrets) => self.secrets = secrets,
+            Input::OwnAddresses(own) => self.policy.own = own,
             Input::Drain => self.draining = true,
         }
     }
@@ -167,6 +175,12 @@ impl TurnServer {
         {
             self.remove(slot);
         }
+    }
+
+    /// Whether this client has an allocation: a stream without one is nobody's yet.
+    pub fn has_allocation(&mut self, client: &FiveTuple, now: Now) -> bool {
+        let now = self.tick(now);
+        self.find(client).is_some_and(|slot| self.live(slot, now).is_some())
     }
 
     /// Counters.
@@ -292,7 +306,7 @@ impl TurnServer {
         let Some(&channel) = allocation.channel(number, now) else {
             return self.dropped(DropReason::NoChannel);
         };
-        self.relay_from_client(slot, channel.peer, channel.leaves, 4..4 + length, now)
+        self.relay_from_client(slot, channel.peer, Some(channel.leaves), 4..4 + length, now)
     }
 
     /// A Send indication (RFC 8656 §11.2).
@@ -307,9 +321,7 @@ impl TurnServer {
         if !received.unknown().is_empty() {
             return self.dropped(DropReason::NotUnderstood);
         }
-        let peer = canonical_socket(peer);
-        let leaves = self.leaves(peer);
-        self.relay_from_client(slot, peer, leaves, body, now)
+        self.relay_from_client(slot, canonical_socket(peer), None, body, now)
     }
 
     /// Whether packets to `peer` may go out by a relay socket.
@@ -329,7 +341,7 @@ impl TurnServer {
         &mut self,
         slot: u32,
         peer: SocketAddr,
-        leaves: bool,
+        leaves: Option<bool>,
         body: Range<usize>,
         now: Tick,
     ) -> Verdict {
@@ -349,7 +361,8 @@ impl TurnServer {
         if let Some(other) = self.relayed_here(peer) {
             return self.in_process(owners, relayed.address, other, body, now);
         }
-        if !leaves {
+        // A channel knows since it was bound.
+        if !leaves.unwrap_or_else(|| self.leaves(peer)) {
             let gone = self.in_our_range(peer);
             return self.dropped(if gone { DropReason::OtherGroup } else { DropReason::ForbiddenPeer });
         }
@@ -357,9 +370,10 @@ impl TurnServer {
         if !relayed.open {
             return self.dropped(DropReason::NoPermission);
         }
-        if !self.ledger.spend(owners, body.len(), now) {
+        if !self.ledger.has_room(owners, Direction::FromClient, now) {
             return self.dropped(DropReason::OverQuota);
         }
+        self.ledger.spend(owners, Direction::FromClient, body.len(), now);
         self.stats.bytes_from_clients += body.len() as u64;
         self.stats.packets_from_clients += 1;
         let relay = RelaySocketId::of(slot, family);
@@ -391,9 +405,13 @@ impl TurnServer {
         }
         let far_owners = [far.account, far.group, far.source];
         let bytes = body.len();
-        if !self.ledger.spend(owners, bytes, now) || !self.ledger.spend(far_owners, bytes, now) {
+        if !self.ledger.has_room(owners, Direction::FromClient, now)
+            || !self.ledger.has_room(far_owners, Direction::ToClient, now)
+        {
             return self.dropped(DropReason::OverQuota);
         }
+        self.ledger.spend(owners, Direction::FromClient, bytes, now);
+        self.ledger.spend(far_owners, Direction::ToClient, bytes, now);
         let verdict = self.relay_to_client(other, source, body, now);
         if matches!(verdict, Verdict::Forward(_)) {
             self.stats.bytes_from_clients += bytes as u64;

@@ -16,7 +16,8 @@ const STRIDE: usize = SLOT_BYTES + 23 * 64;
 /// Buffers for one round of receiving. Memory that no datagram ever reached is never touched, so the 64 KiB of each message cost address
 /// space only.
 pub struct ReceiveArena {
-    pub(crate) bytes: Vec<u8>,
+    /// Of one length for good, since the batch points into it. A box would not do: moving one ends the validity of pointers into it.
+    bytes: Vec<u8>,
     pub(crate) messages: Vec<Message>,
     pub(crate) capacity: usize,
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -127,6 +128,16 @@ impl ReceiveArena {
     /// The bytes at a place that [`Message::datagrams`] named.
     pub fn bytes(&self, place: Range<usize>) -> &[u8] {
         &self.bytes[place]
+    }
+
+    /// To write at a place that was received into.
+    pub(crate) fn bytes_mut(&mut self, place: Range<usize>) -> &mut [u8] {
+        &mut self.bytes[place]
+    }
+
+    /// Everything, for the places that a [`SendQueue`](crate::SendQueue) keeps.
+    pub(crate) fn all_bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Where the message with this number would lie.

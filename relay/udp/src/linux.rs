@@ -57,21 +57,26 @@ unsafe impl Send for ReceiveBatch {}
 
 impl ReceiveBatch {
     /// `bytes` must stay where it is, and live as long as the batch: the arena owns both and never lets it grow.
-    /// It takes the vector, not a slice of it: a pointer of its own stays good while slices come and go.
+    /// It takes the vector, not a slice of it: a pointer of its own stays good while slices come and go. So do those into the arrays.
     pub(crate) fn new(bytes: &mut Vec<u8>, stride: usize, messages: usize) -> Self {
+        assert!(
+            SLOT_BYTES <= stride && messages * stride <= bytes.len(),
+            "each message has a slot of its own"
+        );
         let base = bytes.as_mut_ptr();
         let mut names = vec![Name([0; 32]); messages];
         let mut controls = vec![Control([0; 64]); messages];
         let mut iovecs: Vec<iovec> = (0..messages)
             .map(|n| iovec { iov_base: base.wrapping_add(n * stride).cast(), iov_len: SLOT_BYTES })
             .collect();
+        let (name, control, iovec) = (names.as_mut_ptr(), controls.as_mut_ptr(), iovecs.as_mut_ptr());
         let headers = (0..messages)
             .map(|n| {
                 let mut header = empty_header();
-                header.msg_hdr.msg_name = (&raw mut names[n]).cast();
-                header.msg_hdr.msg_iov = &raw mut iovecs[n];
+                header.msg_hdr.msg_name = name.wrapping_add(n).cast();
+                header.msg_hdr.msg_iov = iovec.wrapping_add(n);
                 header.msg_hdr.msg_iovlen = 1;
-                header.msg_hdr.msg_control = (&raw mut controls[n]).cast();
+                header.msg_hdr.msg_control = control.wrapping_add(n).cast();
                 reset(&mut header);
                 header
             })
@@ -173,6 +178,15 @@ impl SendBatches {
                     next += count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if Refused::from(&error) == Refused::Full => {
+                    let rest = match cut {
+                        true => (self.round.headers.len() - next) as u64,
+                        false => {
+                            order[next..].iter().map(|index| u64::from(runs.get(*index).datagrams)).sum()
+                        }
+                    };
+                    return sent.lost += rest;
+                }
                 Err(error) => {
                     if cut {
                         sent.lost += 1;
@@ -211,7 +225,9 @@ impl SendBatches {
 /// What the kernel's refusal of a run means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refused {
-    /// It would refuse each of its datagrams, too, or has no room for a moment.
+    /// There is no room for a moment. What would follow meets the same, and each attempt would cost a call.
+    Full,
+    /// It would refuse each of its datagrams, too.
     Datagram,
     /// This run is not taken: its datagrams are larger than the path carries. Whoever sends them must not spoil runs for others.
     ThisRun,
@@ -222,6 +238,7 @@ enum Refused {
 impl From<&io::Error> for Refused {
     fn from(error: &io::Error) -> Self {
         match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::ENOBUFS) => Self::Full,
             Some(libc::EIO) => Self::RunsAtAll,
             Some(libc::EINVAL | libc::EMSGSIZE | libc::EOPNOTSUPP | libc::ENOPROTOOPT) => Self::ThisRun,
             _ => Self::Datagram,
@@ -251,6 +268,7 @@ impl SendBatch {
     fn add(&mut self, run: &Run, runs: &Runs<'_>, cut: bool) {
         let mut first = self.iovecs.len();
         if !cut || run.datagrams == 1 {
+            debug_assert!(first + run.pieces as usize <= self.iovecs.capacity(), "`clear` makes room");
             self.iovecs.extend(runs.stretches(run).map(as_iovec));
             let segment = (run.datagrams > 1).then_some(run.segment as u16);
             return self.message(run, first, segment);
@@ -259,6 +277,7 @@ impl SendBatch {
         for mut bytes in runs.stretches(run) {
             while !bytes.is_empty() {
                 let (now, later) = bytes.split_at(left.min(bytes.len()));
+                debug_assert!(self.iovecs.len() < self.iovecs.capacity(), "`clear` makes room");
                 self.iovecs.push(as_iovec(now));
                 left -= now.len();
                 bytes = later;
@@ -278,9 +297,14 @@ impl SendBatch {
     fn message(&mut self, run: &Run, first: usize, segment: Option<u16>) {
         let (name, name_length) = write_name(run.to);
         let (control, control_length) = write_control(segment, run.from);
+        let n = self.headers.len();
+        // Moving any of them would leave the headers with pointers to where they were.
+        debug_assert!(
+            n < self.headers.capacity() && n < self.names.capacity() && n < self.controls.capacity(),
+            "`clear` makes room"
+        );
         self.names.push(name);
         self.controls.push(control);
-        let n = self.headers.len();
         let mut header = empty_header();
         header.msg_hdr.msg_name = self.names.as_mut_ptr().wrapping_add(n).cast();
         header.msg_hdr.msg_namelen = name_length as _;
@@ -302,7 +326,7 @@ impl SendBatch {
         let taken =
             check(unsafe { libc::sendmmsg(socket, messages.as_mut_ptr(), count, libc::MSG_DONTWAIT as _) })?;
         // Taking none without a reason would be asked for ever.
-        if taken == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
+        if taken == 0 { Err(io::Error::from_raw_os_error(libc::EAGAIN)) } else { Ok(taken) }
     }
 
     fn send_singly(&mut self, socket: RawFd, sent: &mut Sent) {
@@ -314,6 +338,9 @@ impl SendBatch {
                     next += count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if Refused::from(&error) == Refused::Full => {
+                    return sent.lost += (self.headers.len() - next) as u64;
+                }
                 Err(_) => {
                     sent.lost += 1;
                     next += 1;
@@ -361,7 +388,7 @@ pub(crate) fn send_one_run(
                 if what == Refused::RunsAtAll {
                     socket.stop_runs();
                 }
-                if datagrams == 1 || what == Refused::Datagram {
+                if datagrams == 1 || matches!(what, Refused::Full | Refused::Datagram) {
                     return sent.lost += datagrams as u64;
                 }
             }
@@ -589,8 +616,11 @@ mod tests {
         for code in [libc::EINVAL, libc::EMSGSIZE] {
             assert_eq!(of(code), Refused::ThisRun);
         }
-        for code in [libc::EAGAIN, libc::ENOBUFS, libc::EPERM, libc::ECONNREFUSED, libc::ENETUNREACH] {
+        for code in [libc::EPERM, libc::ECONNREFUSED, libc::ENETUNREACH] {
             assert_eq!(of(code), Refused::Datagram);
+        }
+        for code in [libc::EAGAIN, libc::ENOBUFS] {
+            assert_eq!(of(code), Refused::Full);
         }
     }
 
@@ -604,7 +634,7 @@ mod tests {
         assert_eq!(received(&far, 7).concat(), bytes);
 
         let (mut queue, mut arena) = (SendQueue::new(), ReceiveArena::new(1));
-        arena.bytes[..700].copy_from_slice(&bytes);
+        arena.bytes_mut(0..700).copy_from_slice(&bytes);
         for n in 0..7 {
             queue.push(0, 1, far.local_addr(), None, b"1234", n * 100..n * 100 + 100, 2, 0, &mut arena);
         }
@@ -622,7 +652,7 @@ mod tests {
     fn a_socket_without_runs_sends_everything_singly_from_then_on() {
         let (near, far) = (socket(), socket());
         let (mut queue, mut arena) = (SendQueue::new(), ReceiveArena::new(1));
-        arena.bytes[..450].copy_from_slice(&numbered(3, 150));
+        arena.bytes_mut(0..450).copy_from_slice(&numbered(3, 150));
         for n in 0..3 {
             queue.push(0, 1, far.local_addr(), None, b"", n * 150..n * 150 + 150, 0, 0, &mut arena);
         }

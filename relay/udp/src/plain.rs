@@ -14,7 +14,7 @@ pub(crate) fn receive(socket: &UdpSocket, arena: &mut ReceiveArena) -> io::Resul
     let (mut count, mut troubles) = (0, 0);
     while arena.room() > 0 {
         let start = ReceiveArena::slot(arena.len());
-        match socket.inner.recv_from(&mut arena.bytes[start..start + SLOT_BYTES]) {
+        match socket.inner.recv_from(arena.bytes_mut(start..start + SLOT_BYTES)) {
             Ok((length, from)) => {
                 // The flow label is the sender's own business, and would make one address look like many.
                 let from = SocketAddr::new(from.ip(), from.port()).with_scope_of(from);

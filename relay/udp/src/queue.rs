@@ -131,7 +131,7 @@ impl SendQueue {
         let run = self.run_for(socket, flow, to, from, size);
         if head.len() <= room_before_body {
             let start = body.start - head.len();
-            arena.bytes[start..body.start].copy_from_slice(head);
+            arena.bytes_mut(start..body.start).copy_from_slice(head);
             self.append(run, start as u32, (head.len() + body.len()) as u32);
         } else {
             let at = self.keep(head);
@@ -170,11 +170,6 @@ impl SendQueue {
         let run = self.start(socket, to, from, bytes.len(), NONE);
         self.append(run, at, bytes.len() as u32);
         self.runs[run].open = false;
-    }
-
-    /// Adds a datagram that is of no flow. See [`push_copy`](Self::push_copy).
-    pub fn push_owned(&mut self, socket: u32, to: SocketAddr, from: Option<IpAddr>, bytes: Vec<u8>) {
-        self.push_copy(socket, to, from, &bytes);
     }
 
     /// Sends everything and forgets it. `arena` is the one that the bodies lie in; `socket_of` finds the socket of a key. Datagrams that
@@ -220,7 +215,7 @@ impl SendQueue {
     }
 
     fn send(&mut self, socket: &UdpSocket, stretch: Range<usize>, arena: &ReceiveArena, sent: &mut Sent) {
-        let runs = Runs { runs: &self.runs, pieces: &self.pieces, own: &self.own, arena: &arena.bytes };
+        let runs = Runs { runs: &self.runs, pieces: &self.pieces, own: &self.own, arena: arena.all_bytes() };
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if socket.is_batched() {
             return self.batches.send(socket, &self.order[stretch], &runs, sent);
@@ -236,7 +231,7 @@ impl SendQueue {
     /// Shows the runs as a flush would see them.
     #[cfg(all(test, any(target_os = "linux", target_os = "android")))]
     pub(crate) fn with_runs(&self, arena: &ReceiveArena, see: impl FnOnce(&Runs<'_>)) {
-        see(&Runs { runs: &self.runs, pieces: &self.pieces, own: &self.own, arena: &arena.bytes });
+        see(&Runs { runs: &self.runs, pieces: &self.pieces, own: &self.own, arena: arena.all_bytes() });
     }
 
     /// The run that a datagram of this size joins.

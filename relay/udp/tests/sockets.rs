@@ -185,7 +185,7 @@ fn a_datagram_that_no_network_carries_is_lost_alone() {
         let mut queue = SendQueue::new();
         queue.push_copy(0, far.local_addr(), None, b"before");
         queue.push_copy(0, far.local_addr(), None, &vec![0; 70_000]);
-        queue.push_owned(0, far.local_addr(), None, b"after".to_vec());
+        queue.push_copy(0, far.local_addr(), None, b"after");
         assert_eq!(queue.flush(&ReceiveArena::new(1), |_| Some(&near)), Sent { datagrams: 2, lost: 1 });
         assert_eq!(received(&far, 2), [b"before".to_vec(), b"after".to_vec()]);
     }

@@ -51,9 +51,26 @@ fn no_more_than_eight_unknown_attributes_are_named() {
     let mut world = World::new();
     let client = Client::udp("81.2.69.142:40000", "room", "a");
     let packet =
-        (0..200).fold(world.request(stun::BINDING), |message, n| message.put(0x0100 + n, b"")).finish();
+        (0..60).fold(world.request(stun::BINDING), |message, n| message.put(0x0100 + n, b"")).finish();
     let answer = world.exchange(client.tuple, &packet).expect("an answer");
     assert_eq!(answer.get(a::UNKNOWN_ATTRIBUTES).map(<[u8]>::len), Some(16));
+}
+
+#[test]
+fn a_message_with_more_attributes_than_anybody_needs_is_dropped_unread() {
+    let mut world = World::new();
+    let client = Client::tcp("81.2.69.142:40000", "room", "a");
+    let with = |world: &mut World, count| {
+        (0..count).fold(world.request(stun::BINDING), |message, _| message.put(0x8022, b"")).finish()
+    };
+    let (most, more) = (with(&mut world, 64), with(&mut world, 65));
+    assert!(world.exchange(client.tuple, &most).is_some());
+    assert_eq!(world.exchange(client.tuple, &more), None);
+    let long = world.request(stun::BINDING).put(0x8022, &[0; 2024]).finish();
+    assert!(world.exchange(client.tuple, &long).is_some());
+    let longer = world.request(stun::BINDING).put(0x8022, &[0; 2028]).finish();
+    assert_eq!(world.exchange(client.tuple, &longer), None);
+    assert_eq!(world.dropped(DropReason::NotUnderstood), 2);
 }
 
 #[test]

@@ -190,6 +190,7 @@ impl Model {
             secrets: vec![Secret::new(SECRETS[0].to_vec())],
             relay_ports: ports.clone(),
             addresses,
+            relay_sockets: 10_001,
             policy: PeerPolicy { allow, own: own.clone(), listeners: LISTENERS.to_vec() },
             quotas,
         };
@@ -867,9 +868,9 @@ impl Model {
         self.passed[0] += 1;
         self.passed[1] += u64::from(in_process.is_some());
         self.passed[2] += u64::from(in_process.is_some());
-        self.spend(client, bytes.len());
+        self.spend(client, "sends", bytes.len());
         if let Some(other) = in_process {
-            self.spend(other, bytes.len());
+            self.spend(other, "receives", bytes.len());
         }
     }
 
@@ -928,7 +929,12 @@ impl Model {
         let verdict = self.server.handle_peer(relay, peer, &payload, self.now);
         let owner = self.sockets.get(&relay).map(|(client, _)| *client);
         let peer = plain(peer);
-        let passes = owner.is_some_and(|client| self.is_live(client) && self.permits(client, peer.ip()));
+        // Of this machine only what is allowed says anything: its relayed participants meet in process.
+        let local = peer.ip().is_loopback() || peer.ip().is_unspecified() || self.own.contains(&peer.ip());
+        let from = SocketAddr::new(peer.ip(), 5000);
+        let barred = local && !oracle::may_be_reached(from, &self.own, &LISTENERS, &self.allowed);
+        let passes =
+            !barred && owner.is_some_and(|client| self.is_live(client) && self.permits(client, peer.ip()));
         match verdict {
             Verdict::Forward(forward) => {
                 let client = owner.expect("the socket is open");
@@ -937,7 +943,7 @@ impl Model {
                 assert_eq!(forward.body, 0..payload.len());
                 self.headed(client, peer, &forward, &payload);
                 self.passed[1] += 1;
-                self.spend(client, payload.len());
+                self.spend(client, "receives", payload.len());
             }
             Verdict::Dropped => {
                 assert!(!passes || self.over_quota() > over, "{peer} is permitted, but nothing passed");
@@ -1014,7 +1020,7 @@ impl Model {
         self.server.stats().dropped[DropReason::OverQuota as usize]
     }
 
-    fn spend(&mut self, client: usize, bytes: usize) {
+    fn spend(&mut self, client: usize, way: &str, bytes: usize) {
         let account = self.allocations[&client].account;
         let (group, owner) = ACCOUNTS[account];
         let quotas = [
@@ -1029,6 +1035,7 @@ impl Model {
                 continue;
             }
             let rate = f64::from(quota.megabits) * 125_000.0;
+            let name = format!("{name} {way}");
             let bucket = self.buckets.entry(name.clone()).or_default();
             let passed = bucket.at.map_or(0.0, |at| (self.now.at - at).as_secs_f64());
             bucket.level = (bucket.level - passed * rate * 1.001).max(0.0) + cost;

@@ -86,8 +86,9 @@ pub fn may_be_reached(
     if (loopback || is_zero || is_own(one)) && listeners.contains(&peer.port()) {
         return false;
     }
-    if is_allowed {
-        return peer.port() != 0;
+    let is_named = allowed.iter().any(|(first, last)| number(*first) == one && number(*last) == one);
+    if is_allowed && (loopback || !is_own(one) || is_named) {
+        return peer.port() >= 1024;
     }
     let ends_at_own = inside(one).is_some_and(|v4| is_own(MAPPED + u128::from(v4)));
     peer.port() >= 1024 && !is_own(one) && !ends_at_own && !is_special(Ipv6Addr::from(one).into())
