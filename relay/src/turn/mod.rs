@@ -178,6 +178,7 @@ pub(crate) fn start(
         listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()
     };
     let (addresses, tls_addresses) = (local(&streams)?, local(&tls_streams)?);
+    settings.proto.relay_sockets = u32::try_from(settings.max_relay_sockets).unwrap_or(u32::MAX);
     settings.proto.policy.listeners.extend(addresses.iter().chain(&tls_addresses).map(SocketAddr::port));
 
     let (chunks, chunks_in) = mpsc::channel(WAITING_CHUNKS);
