@@ -15,10 +15,8 @@ const PORT: u16 = 3478;
 const TLS_PORT: u16 = 5349;
 /// Most addresses to listen on: participants are told of each port.
 const MOST_LISTENERS: usize = 8;
-/// TCP and TLS connections where files are plenty: a hundred rooms of ten who have nothing else, four each.
-const MOST_STREAMS: u64 = 4096;
-/// And where they are few.
-const FEWEST_STREAMS: u64 = 16;
+/// TCP and TLS connections where files are few.
+const FEWEST_STREAMS: usize = 16;
 /// Ports below it belong to the system, and the server refuses them as peers.
 const FIRST_PORT: u16 = 1024;
 
@@ -204,7 +202,8 @@ fn external(texts: &[String]) -> Result<Vec<IpAddr>, ConfigError> {
 
 /// The other half of the files that signaling leaves is for relay sockets.
 fn max_streams(files: Option<u64>) -> usize {
-    files.map_or(MOST_STREAMS, |files| (files / 2).clamp(FEWEST_STREAMS, MOST_STREAMS)) as usize
+    let most = TurnSettings::DEFAULT_MAX_STREAMS;
+    files.map_or(most, |files| (files as usize / 2).clamp(FEWEST_STREAMS, most))
 }
 
 fn max_relay_sockets(files: Option<u64>) -> usize {
@@ -213,30 +212,32 @@ fn max_relay_sockets(files: Option<u64>) -> usize {
 }
 
 fn quotas(options: &Options) -> Result<Quotas, ConfigError> {
-    let megabits = |option, value, default| Ok(number(option, value, default, 0..=1_000_000)? as u32);
-    let allocations = |option, value, default| Ok(number(option, value, default, 1..=100_000)? as u32);
+    let Quotas { per_owner, per_group, per_source, server } = Quotas::default();
+    let allocations = |option, value, default: Quota| {
+        number(option, value, default.allocations.into(), 1..=100_000).map(|number| number as u32)
+    };
+    let megabits = |option, value, default: Quota| {
+        number(option, value, default.megabits.into(), 0..=1_000_000).map(|number| number as u32)
+    };
+    let of = options;
     Ok(Quotas {
         per_owner: Quota {
             allocations: allocations(
                 "--turn-participant-allocations",
-                options.turn_participant_allocations,
-                256,
+                of.turn_participant_allocations,
+                per_owner,
             )?,
-            megabits: megabits("--turn-participant-mbps", options.turn_participant_mbps, 100)?,
+            megabits: megabits("--turn-participant-mbps", of.turn_participant_mbps, per_owner)?,
         },
         per_group: Quota {
-            allocations: allocations("--turn-room-allocations", options.turn_room_allocations, 2000)?,
-            megabits: megabits("--turn-room-mbps", options.turn_room_mbps, 500)?,
+            allocations: allocations("--turn-room-allocations", of.turn_room_allocations, per_group)?,
+            megabits: megabits("--turn-room-mbps", of.turn_room_mbps, per_group)?,
         },
         per_source: Quota {
-            allocations: allocations("--turn-source-allocations", options.turn_source_allocations, 2000)?,
-            megabits: megabits("--turn-source-mbps", options.turn_source_mbps, 500)?,
+            allocations: allocations("--turn-source-allocations", of.turn_source_allocations, per_source)?,
+            megabits: megabits("--turn-source-mbps", of.turn_source_mbps, per_source)?,
         },
-        server: Quota {
-            // The ports are the limit.
-            allocations: u32::MAX,
-            megabits: megabits("--turn-total-mbps", options.turn_total_mbps, 0)?,
-        },
+        server: Quota { megabits: megabits("--turn-total-mbps", of.turn_total_mbps, server)?, ..server },
     })
 }
 

@@ -107,7 +107,7 @@ impl Allocation {
         self.permissions.iter().any(|permission| permission.ip == ip && permission.expires > now)
     }
 
-    /// How many more permissions there is room for.
+    /// Whether there is room for permissions for these as well.
     pub(crate) fn room_for(&mut self, ips: &[IpAddr], now: Tick) -> bool {
         self.permissions.retain(|permission| permission.expires > now);
         let known = |ip: &IpAddr| self.permissions.iter().any(|permission| permission.ip == *ip);

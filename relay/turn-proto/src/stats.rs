@@ -73,7 +73,7 @@ impl Refusal {
         }
     }
 
-    /// The code of ERROR-CODE (RFC 8489 §14.8, RFC 8656 §19); none when there is no answer.
+    /// The code of ERROR-CODE (RFC 8489 §14.8, RFC 8656 §19); for an answer that is not given, the one it would have had.
     pub(crate) fn stun_code(self) -> u16 {
         match self {
             Self::BadRequest => 400,
