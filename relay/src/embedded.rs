@@ -222,9 +222,7 @@ impl Keeper {
             }
         }
     }
-}
 
-impl Keeper {
     /// Nobody is relayed to this machine by an address that it got after the start.
     fn tell_own_addresses(&mut self, local: Vec<IpAddr>, turn: &Turn) {
         // A system that does not tell has not lost them.

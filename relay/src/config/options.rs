@@ -166,15 +166,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDRESS[/PREFIX]", env = "SNUG_TURN_ALLOW_PEER", value_delimiter = ',', help_heading = TURN)]
     pub(crate) turn_allow_peer: Vec<String>,
 
-    /// Relayed traffic of one participant, megabits a second, each direction for itself, 0 for no limit [default: 100]
+    /// Relayed traffic of one participant, megabits a second in each direction, 0 for no limit [default: 100]
     #[arg(long, value_name = "MEGABITS", env = "SNUG_TURN_PARTICIPANT_MBPS", help_heading = TURN)]
     pub(crate) turn_participant_mbps: Option<u64>,
 
-    /// Relayed traffic of one room, megabits a second, 0 for no limit [default: 500]
+    /// Relayed traffic of one room, megabits a second in each direction, 0 for no limit [default: 500]
     #[arg(long, value_name = "MEGABITS", env = "SNUG_TURN_ROOM_MBPS", help_heading = TURN)]
     pub(crate) turn_room_mbps: Option<u64>,
 
-    /// Relayed traffic of one address (IPv4) or address block (IPv6 /56), megabits a second, 0 for no limit [default: 500]
+    /// Relayed traffic of one address (IPv4) or address block (IPv6 /56), megabits a second in each direction, 0 for no limit [default: 500]
     #[arg(long, value_name = "MEGABITS", env = "SNUG_TURN_SOURCE_MBPS", help_heading = TURN)]
     pub(crate) turn_source_mbps: Option<u64>,
 

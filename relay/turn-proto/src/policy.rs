@@ -84,9 +84,20 @@ impl PeerPolicy {
     }
 
     /// Adds an address of this machine, as a packet that reached it shows: interfaces get addresses later, and some stand on none.
-    pub(crate) fn learn(&mut self, ip: IpAddr) {
-        if self.own.len() < MOST_OWN && !ip.is_unspecified() && !self.is_own(ip) {
+    /// Whether it is one that was not known.
+    pub(crate) fn learn(&mut self, ip: IpAddr) -> bool {
+        let new = self.own.len() < MOST_OWN && !ip.is_unspecified() && !self.is_own(ip);
+        if new {
             self.own.push(ip);
+        }
+        new
+    }
+
+    /// What the machine says of itself takes the place of what it said before; what was `learnt` stays.
+    pub(crate) fn replace_own(&mut self, own: Vec<IpAddr>, learnt: &[IpAddr]) {
+        self.own = own;
+        for ip in learnt {
+            self.learn(*ip);
         }
     }
 

@@ -320,7 +320,9 @@ impl TurnServer {
             return Err(Refusal::Capacity);
         }
         self.stats.allocated += 1;
-        self.policy.learn(from.server.ip());
+        if self.policy.learn(from.server.ip()) {
+            self.reached.push(from.server.ip());
+        }
         Ok(Some(self.allocated(slot, from, request, now)))
     }
 

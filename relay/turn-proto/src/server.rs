@@ -1,8 +1,9 @@
 //! The server: packets in, verdicts and outputs out. Requests are in `requests.rs`; here is what media meets.
+//! It never copies or keeps a packet that is passed on, and keeps nothing for a client without an allocation.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::BuildHasher;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,8 @@ pub struct TurnServer {
     pub(crate) addresses: RelayAddresses,
     pub(crate) relay_sockets: u32,
     pub(crate) policy: PeerPolicy,
+    /// Addresses of this machine that clients showed, in case its interfaces do not.
+    pub(crate) reached: Vec<IpAddr>,
     pub(crate) ledger: Ledger,
     pub(crate) nonces: Nonces,
     pub(crate) limiter: AnswerLimiter,
@@ -74,6 +77,7 @@ impl TurnServer {
             addresses: config.addresses,
             relay_sockets: config.relay_sockets,
             policy: config.policy,
+            reached: Vec::new(),
             ledger: Ledger::new(config.quotas, hash),
             nonces: Nonces::new(nonce_key),
             limiter: AnswerLimiter::new((random.next_u64(), random.next_u64())),
@@ -150,7 +154,7 @@ impl TurnServer {
             Input::RelaySocketOpened(relay) => self.relay_socket(relay, true, self.tick(now)),
             Input::RelaySocketFailed(relay) => self.relay_socket(relay, false, self.tick(now)),
             Input::ReplaceSecrets(secrets) => self.secrets = secrets,
-            Input::OwnAddresses(own) => self.policy.own = own,
+            Input::OwnAddresses(own) => self.policy.replace_own(own, &self.reached),
             Input::Drain => self.draining = true,
         }
     }

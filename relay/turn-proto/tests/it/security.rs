@@ -402,6 +402,10 @@ fn an_address_by_which_clients_come_is_this_machine_whether_it_was_known_or_not(
     visitor.tuple.server = at("51.7.7.7:3478");
     let (mut client, _) = world.allocate(visitor);
     assert_eq!(world.bind(&mut client, 0x4000, at("51.7.7.7:9000")), 403);
+    // What the machine says of its interfaces does not take that back, and adds to it.
+    world.input(Input::OwnAddresses(vec!["51.7.7.9".parse().expect("an address")]));
+    assert_eq!(world.bind(&mut client, 0x4000, at("51.7.7.7:9000")), 403);
+    assert_eq!(world.bind(&mut client, 0x4000, at("51.7.7.9:9000")), 403);
     assert_eq!(world.bind(&mut client, 0x4000, at("51.7.7.8:9000")), 0);
 }
 
