@@ -7,12 +7,34 @@ use crate::check::PURE;
 use crate::run::{Outcome, command, files, output, read};
 
 /// Every crate of the workspace and the Snug crates that it may import. A crate that is missing here fails the check.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("snug-wire", &[]),
     ("snug-room-proto", &["snug-wire"]),
     ("snug-turn-proto", &[]),
     ("snug-udp", &[]),
     ("snug-relay", &["snug-room-proto", "snug-turn-proto", "snug-udp", "snug-wire"]),
+    ("snug-call-proto", &["snug-wire"]),
+    ("snug-media-proto", &[]),
+    ("snug-jitter", &["snug-media-proto"]),
+    ("snug-codec", &[]),
+    ("snug-video", &["snug-codec", "snug-media-proto"]),
+    ("snug-audio", &["snug-codec", "snug-jitter", "snug-media-proto"]),
+    ("snug-signaling", &["snug-wire"]),
+    ("snug-rtc", &["snug-media-proto", "snug-wire"]),
+    (
+        "snug-core",
+        &[
+            "snug-audio",
+            "snug-call-proto",
+            "snug-media-proto",
+            "snug-rtc",
+            "snug-signaling",
+            "snug-video",
+            "snug-wire",
+        ],
+    ),
+    ("snug-sim", &["snug-call-proto", "snug-room-proto", "snug-turn-proto", "snug-wire"]),
+    ("snug", &["snug-core"]),
     ("snug-ci", &["snug-udp"]),
 ];
 

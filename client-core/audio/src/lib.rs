@@ -1,0 +1,1 @@
+//! Microphone, speaker, echo cancelling, mixing.

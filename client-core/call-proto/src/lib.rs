@@ -1,0 +1,1 @@
+//! Membership, negotiation, ICE restart, layer choice and reconnection of a call: a pure state machine.

@@ -1,0 +1,2 @@
+//! Headless native client.
+fn main() {}

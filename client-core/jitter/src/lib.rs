@@ -1,0 +1,1 @@
+//! Audio jitter buffer with concealment and time stretch: pure.

@@ -1,0 +1,1 @@
+//! Packetizing, repair, pacing and bandwidth estimation of a link: pure.

@@ -1,0 +1,1 @@
+//! One peer connection: the only place that names the webrtc crates.

@@ -1,0 +1,1 @@
+//! The client's connection to the relay: QUIC, or WebSocket where UDP is blocked.

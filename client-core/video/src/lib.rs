@@ -1,0 +1,1 @@
+//! Cameras, pictures, layers and their encoders.
