@@ -37,6 +37,14 @@ install() {
   }
 }
 
+# install_library NAME PACKAGE: installs a C library's headers unless pkg-config finds them.
+install_library() {
+  install pkg-config pkg-config || return 1
+  pkg-config --exists "$1" && return 0
+  # The command's name stands for the library here: there is none of that name, so the package is installed.
+  install "library-$1" "$2"
+}
+
 # The workspace's rust-version, and whether the compiler at hand is at least that.
 rust_wanted() { sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml; }
 rust_is_enough() {
