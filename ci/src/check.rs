@@ -5,14 +5,8 @@ use anyhow::Result;
 use crate::run::{Outcome, command, output, passes};
 
 /// The crates that must compile where there is no operating system.
-pub(crate) const PURE: [&str; 6] = [
-    "snug-wire",
-    "snug-room-proto",
-    "snug-turn-proto",
-    "snug-call-proto",
-    "snug-media-proto",
-    "snug-jitter",
-];
+pub(crate) const PURE: [&str; 6] =
+    ["snug-wire", "snug-room-proto", "snug-turn-proto", "snug-call-proto", "snug-media-proto", "snug-jitter"];
 
 const WASM: &str = "wasm32-unknown-unknown";
 

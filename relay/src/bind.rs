@@ -2,7 +2,7 @@
 //! IPv4 alone, so that `[::]` and `0.0.0.0` may have the same port.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
@@ -30,6 +30,14 @@ pub(crate) fn listen_on(address: SocketAddr, only_v6: bool) -> io::Result<TcpLis
     let socket = open(address, Type::STREAM, only_v6)?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Takes one address for UDP. `only_v6` keeps `[::]` from taking IPv4 too.
+///
+/// # Errors
+/// When it cannot be had.
+pub(crate) fn datagrams(address: SocketAddr, only_v6: bool) -> io::Result<UdpSocket> {
+    open(address, Type::DGRAM, only_v6).map(Into::into)
 }
 
 /// Whether another socket has this port of this address, for UDP or for TCP.

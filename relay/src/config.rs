@@ -20,6 +20,7 @@ use snug_room_proto::RateLimit;
 
 use crate::admission::{AdmissionConfig, TrustedProxies};
 use crate::ice::IceConfig;
+use crate::quic::QuicListen;
 
 pub(crate) use options::{LogFormat, LogLevel, Options};
 #[cfg(test)]
@@ -30,6 +31,8 @@ pub(crate) use turn::TurnPlan;
 pub(crate) struct Config {
     /// Where the page and the WebSocket are served. At least one.
     pub(crate) listen: Vec<SocketAddr>,
+    /// Where clients that are no browser may use QUIC; nowhere without `tls`.
+    pub(crate) quic: QuicListen,
     /// How participants reach the relay, when that differs from where it listens.
     pub(crate) public_url: Option<Origin>,
     /// HTTPS on every address of `listen`; plain HTTP without it.
@@ -101,14 +104,14 @@ impl Log {
 
 impl LogLevel {
     /// Which lines are written, for `tracing_subscriber::EnvFilter`. Libraries stay at warnings: what they say of connections is for their
-    /// own authors. The STUN codec says nothing: it would warn of every packet that a stranger mangles, on the thread of the media.
+    /// own authors. The STUN codec and QUIC say nothing: they would warn of every packet that a stranger mangles, with its address.
     fn filter(self) -> String {
         let level = self.as_str();
         let ours = match self {
             Self::Error => level.to_owned(),
             _ => format!("warn,snug_relay={level},snug_room_proto={level}"),
         };
-        format!("{ours},stun_types=off,turn_types=off")
+        format!("{ours},stun_types=off,turn_types=off,quinn=off,quinn_proto=off,quinn_udp=off")
     }
 }
 

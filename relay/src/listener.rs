@@ -46,6 +46,27 @@ impl Door {
         self.admission.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A place for a connection of `peer`; one that is silent may have to give its own up for it. `None` over a cap.
+    pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Arc<Admitted>> {
+        // Not inside the match: the lock would be held through its arms.
+        let admit = self.admission().connected(peer);
+        match admit {
+            Admit::Yes { id, evicted } => {
+                if let Some(evicted) = evicted {
+                    self.metrics.refused("half_open_evicted");
+                    if let Some(task) = self.half_open().remove(&evicted) {
+                        task.abort();
+                    }
+                }
+                Some(Arc::new(Admitted { id, door: self.clone() }))
+            }
+            Admit::No(refusal) => {
+                self.metrics.refused(refusal.code());
+                None
+            }
+        }
+    }
+
     fn half_open(&self) -> MutexGuard<'_, HashMap<ConnectionId, AbortHandle>> {
         self.half_open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -70,40 +91,31 @@ pub(crate) async fn accept(listener: TcpListener, door: Arc<Door>, mut closing: 
 
 /// Admits one connection and serves it in a task of its own.
 fn take(stream: TcpStream, address: SocketAddr, door: &Arc<Door>) {
-    // Not inside the match: the lock would be held through its arms.
-    let admit = door.admission().connected(address.ip());
-    let id = match admit {
-        Admit::Yes { id, evicted } => {
-            if let Some(evicted) = evicted {
-                door.metrics.refused("half_open_evicted");
-                if let Some(task) = door.half_open().remove(&evicted) {
-                    task.abort();
-                }
-            }
-            id
-        }
-        Admit::No(refusal) => return door.metrics.refused(refusal.code()),
-    };
-    let admitted = Arc::new(Admitted { id, door: door.clone() });
-    // The relay has one thread, so the task cannot end before its handle is kept.
-    let task = tokio::spawn(async move {
+    let Some(admitted) = door.admit(address.ip()) else { return };
+    admitted.clone().spawn(async move {
         if let Err(error) = serve(stream, address, &admitted).await {
             debug!(error = %error, "connection ended");
         }
     });
-    door.half_open().insert(id, task.abort_handle());
 }
 
 /// A place among the admitted connections; it is given back however the connection ends.
-/// Every request carries it, and a WebSocket keeps it when the HTTP connection is over.
+/// Every request carries it, and a WebSocket keeps it when the HTTP connection is over. A QUIC connection has one too.
 pub(crate) struct Admitted {
     id: ConnectionId,
     door: Arc<Door>,
 }
 
 impl Admitted {
+    /// Serves the connection in a task of its own, which is aborted when it has to make room.
+    pub(crate) fn spawn(&self, serve: impl Future<Output = ()> + Send + 'static) {
+        // The relay has one thread, so the task cannot end before its handle is kept.
+        let task = tokio::spawn(serve);
+        self.door.half_open().insert(self.id, task.abort_handle());
+    }
+
     /// The client said what it wants, so it is no longer the first to be given up.
-    fn spoke(&self) {
+    pub(crate) fn spoke(&self) {
         self.door.admission().spoke(self.id);
         self.door.half_open().remove(&self.id);
     }

@@ -15,6 +15,7 @@ mod metrics;
 mod outbox;
 mod page;
 mod password;
+mod quic;
 mod room_link;
 mod socket;
 mod store;
@@ -22,6 +23,7 @@ mod tls;
 mod turn;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -45,6 +47,7 @@ use crate::ice::IceServers;
 use crate::listener::Door;
 use crate::metrics::Metrics;
 use crate::password::PasswordPool;
+use crate::quic::Quic;
 use crate::store::Store;
 
 /// Address blocks whose questions about rooms are counted.
@@ -86,11 +89,20 @@ async fn run(mut config: Config, started: Instant) -> anyhow::Result<()> {
         let advice = "choose another with --metrics-listen, or `off`";
         anyhow::Error::new(error).context(format!("cannot listen on {address} for metrics; {advice}"))
     })?;
+    let https = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+    let quic_ports = quic::take_ports(&config.quic, &https).map_err(|(address, error)| {
+        let advice = "choose another with --quic-listen, or `off`";
+        anyhow::Error::new(error).context(format!("cannot listen on {address} for QUIC; {advice}"))
+    })?;
     let tls = match &config.tls {
         Some(files) => Some(tls::acceptor(files)?),
         None => None,
     };
-    let (embedded, keeper) = match launch(&mut config, &listeners, &metrics_listener, tls.as_ref())? {
+    let metrics_addresses =
+        metrics_listener.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+    let own =
+        https.iter().chain(&metrics_addresses).copied().chain(quic_ports.iter().map(|port| port.address));
+    let (embedded, keeper) = match launch(&mut config, own.collect(), tls.as_ref())? {
         Some(launch) => Some(Embedded::start(launch)?).unzip(),
         None => (None, None),
     };
@@ -121,6 +133,7 @@ async fn run(mut config: Config, started: Instant) -> anyhow::Result<()> {
         started,
         draining: AtomicBool::new(false),
     });
+    let quic_config = tls.as_ref().map(quic::server_config).transpose()?;
     let door = Arc::new(Door {
         router: http::router(site.clone()),
         tls,
@@ -131,11 +144,9 @@ async fn run(mut config: Config, started: Instant) -> anyhow::Result<()> {
     });
 
     let (close, closing) = watch::channel(false);
-    let mut addresses = Vec::new();
-    for listener in listeners {
-        let address = listener.local_addr()?;
+    let quic = quic_config.map(|quic| Quic::start(quic_ports, quic, door.clone(), hub.clone(), &closing));
+    for (listener, address) in listeners.into_iter().zip(&https) {
         info!("listening on {}://{address}", config.scheme());
-        addresses.push(address);
         tokio::spawn(listener::accept(listener, door.clone(), closing.clone()));
     }
     for listener in metrics_listener {
@@ -146,7 +157,7 @@ async fn run(mut config: Config, started: Instant) -> anyhow::Result<()> {
         ));
     }
     if !config.quiet {
-        room_link::print(&config.base_url(&addresses), config.qr)?;
+        room_link::print(&config.base_url(&https), config.qr)?;
     }
 
     let mut terminate = signal(SignalKind::terminate())?;
@@ -158,6 +169,10 @@ async fn run(mut config: Config, started: Instant) -> anyhow::Result<()> {
         ended = hub_task => anyhow::bail!("the task that keeps the rooms ended: {ended:?}"),
     }
     drain(&config, &site, &close, &mut interrupt).await;
+    if let Some(quic) = quic {
+        quic.stop().await;
+    }
+    info!("stopped");
     Ok(())
 }
 
@@ -192,15 +207,13 @@ async fn drain(
     site.hub.stop().await;
     // Time for the close frames; who does not read them is cut off with the process.
     tokio::time::sleep(GOODBYE).await;
-    info!("stopped");
 }
 
 /// What the relay's own STUN and TURN server needs, if there is to be one. Without a secret of the operator's it and the rooms get one
 /// that lives as long as the process.
 fn launch(
     config: &mut Config,
-    listeners: &[TcpListener],
-    metrics: &[TcpListener],
+    listeners: Vec<SocketAddr>,
     tls: Option<&TlsAcceptor>,
 ) -> anyhow::Result<Option<Launch>> {
     let Some(plan) = config.turn.clone() else { return Ok(None) };
@@ -209,7 +222,6 @@ fn launch(
         None => ice::draw_secret().context("the system has no random source")?,
     };
     config.ice.secret = Some(secret.clone());
-    let listeners = listeners.iter().chain(metrics).map(TcpListener::local_addr).collect::<Result<_, _>>()?;
     Ok(Some(Launch { plan, secret, tls: tls.map(tls::for_turn), listeners }))
 }
 

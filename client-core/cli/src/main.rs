@@ -1,2 +1,42 @@
-//! Headless native client.
-fn main() {}
+//! `snug`: the native client without a window. It joins a room with devices, files or test pictures.
+//! It holds no rule of a call: it reads options, feeds the engine, and prints what happens.
+
+mod join;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Video calls from the command line.
+#[derive(Parser)]
+#[command(version, about, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Enter a room and stay until told to leave (Ctrl-C, --duration, or the `leave` command with --json)
+    Join(Box<join::Options>),
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  the call was left as asked
+  2  the command line, the link or a file given with it is wrong
+  3  the password is missing or wrong
+  4  the relay cannot be reached, or its certificate is not valid
+  5  the room did not take us in, or removed us
+  6  the machine lacks something (threads, sound)";
+
+fn main() -> ExitCode {
+    // Logs go to standard error, since standard output belongs to events.
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_env("SNUG_LOG"))
+        .with_writer(std::io::stderr)
+        .init();
+    match Arguments::parse().command {
+        Command::Join(options) => join::run(*options),
+    }
+}

@@ -63,6 +63,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDRESS:PORT", env = "SNUG_LISTEN", value_delimiter = ',', help_heading = LISTENING)]
     pub(crate) listen: Vec<String>,
 
+    /// UDP address and port of QUIC, or "off"; may be given more than once [default: addresses and ports of --listen, when
+    /// there is a certificate]
+    ///
+    /// Desktop and command-line clients try it first: it survives a change of network. They look for it at the port of HTTPS,
+    /// so another port needs something in front that brings them to it. Without it they use WebSocket, as browsers do.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "SNUG_QUIC_LISTEN", value_delimiter = ',', help_heading = LISTENING)]
+    pub(crate) quic_listen: Vec<String>,
+
     /// How participants reach the relay, such as https://meet.example.org [default: the address it listens on]
     ///
     /// It stands in the room link that the relay prints, and pages of this address may connect.
@@ -340,7 +348,7 @@ impl Options {
             };
         }
         lay! {
-            lists: listen allowed_origin trusted_proxy turn_listen turn_tls_listen external_address turn_allow_peer
+            lists: listen quic_listen allowed_origin trusted_proxy turn_listen turn_tls_listen external_address turn_allow_peer
                 ice_server;
             values: public_url metrics_listen tls_cert tls_key allow_plain_http data_dir no_turn turn_ports
                 turn_host turn_participant_mbps turn_room_mbps turn_source_mbps turn_total_mbps

@@ -13,6 +13,7 @@ use snug_room_proto::{IceServerSource as _, RateLimit};
 use snug_wire::UserId;
 
 use crate::ice::IceServers;
+use crate::quic::QuicListen;
 
 use super::{Config, ConfigError, Listen, Log, LogFormat, LogLevel, Options, resolve};
 
@@ -156,7 +157,7 @@ fn every_option_has_a_flag_a_variable_a_key_and_a_help_text() {
 
 #[test]
 fn every_key_of_the_file_is_read() {
-    let text = "listen = [\"127.0.0.1:1\"]\npublic-url = \"https://a.example\"\nallowed-origin = [\"tauri://localhost\"]\n\
+    let text = "listen = [\"127.0.0.1:1\"]\nquic-listen = [\"127.0.0.1:2\"]\npublic-url = \"https://a.example\"\nallowed-origin = [\"tauri://localhost\"]\n\
         metrics-listen = \"off\"\ntls-cert = \"c\"\ntls-key = \"k\"\nallow-plain-http = true\ntrusted-proxy = [\"::1\"]\n\
         data-dir = \"/d\"\nno-turn = false\nturn-listen = [\"127.0.0.1:0\"]\nturn-tls-listen = [\"127.0.0.1:0\"]\n\
         turn-ports = \"2000-3000\"\nexternal-address = [\"203.0.113.7\"]\nturn-host = \"turn.a.example\"\n\
@@ -175,6 +176,7 @@ fn every_key_of_the_file_is_read() {
     let (_dir, path) = file(text);
     let config = good(&["--config", &path]);
     assert_eq!(config.public_url.as_ref().map(|url| url.0.as_str()), Some("https://a.example"));
+    assert!(matches!(&config.quic, QuicListen::At(at) if at[0].port() == 2));
     assert_eq!(config.allowed_origins[0], "tauri://localhost");
     assert_eq!(config.metrics_listen, None);
     assert_eq!(config.tls, Some(super::TlsFiles { cert: "c".into(), key: "k".into() }));
@@ -406,5 +408,28 @@ fn a_packet_that_a_stranger_mangled_writes_no_line_at_any_level() {
     assert_eq!(lines("warn".into()), 2, "the codec would warn of it");
     for level in [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace] {
         assert_eq!(lines(level.filter()), 1, "{level:?}");
+    }
+}
+
+#[test]
+fn quic_is_where_https_is_unless_the_operator_says_otherwise() {
+    let tls = ["--tls-cert", "cert.pem", "--tls-key", "key.pem"];
+    let with_tls = |more: &[&'static str]| [&tls[..], more].concat();
+    assert_eq!(good(&[]).quic, QuicListen::Off);
+    assert_eq!(good(&["--quic-listen", "off"]).quic, QuicListen::Off);
+    assert_eq!(good(&tls).quic, QuicListen::LikeHttps);
+    assert_eq!(good(&with_tls(&["--quic-listen", "off"])).quic, QuicListen::Off);
+    let at = "127.0.0.1:9443".parse().expect("an address");
+    assert_eq!(good(&with_tls(&["--quic-listen", "127.0.0.1:9443"])).quic, QuicListen::At(vec![at]));
+    for (flags, part) in [
+        (vec!["--quic-listen", "127.0.0.1:9443"], "needs a certificate"),
+        (with_tls(&["--quic-listen", "9443"]), "has no address"),
+        (with_tls(&["--quic-listen", "127.0.0.1:9443,off"]), "is not an address"),
+        (with_tls(&["--quic-listen", "127.0.0.1:9443,127.0.0.1:9443"]), "given twice"),
+        (with_tls(&["--quic-listen", "127.0.0.1:3478"]), "meets the STUN and TURN server's"),
+        (with_tls(&["--turn-listen", "127.0.0.1:8080"]), "meets --listen"),
+    ] {
+        let error = error(&flags);
+        assert!(error.contains(part), "{flags:?}: {error}");
     }
 }

@@ -139,7 +139,7 @@ fn addresses(option: &'static str, texts: &[String], example: &str) -> Result<Ve
 }
 
 /// Two sockets of this relay cannot share a port of one address.
-fn refuse_overlap(
+pub(super) fn refuse_overlap(
     option: &'static str,
     ours: &[SocketAddr],
     others: &[SocketAddr],

@@ -12,8 +12,9 @@ use zeroize::Zeroizing;
 
 use crate::admission::{AdmissionConfig, CidrError, MAX_HALF_OPEN, TrustedProxies};
 use crate::ice::{Host, IceConfig, IceUrl, PUBLIC_STUN, read_secret};
+use crate::quic::QuicListen;
 
-use super::turn::{self, Around};
+use super::turn::{self, Around, TurnPlan};
 use super::{Config, ConfigError, Environment, Log, Options, Origin, TlsFiles};
 
 /// Files that are no connections: listeners, room files, the certificate, the log, and what is being accepted.
@@ -59,10 +60,12 @@ pub(super) fn validate(
         files: files.map(|files| files.saturating_sub(RESERVED_FILES + max_connections as u64)),
     };
     let turn = turn::plan(&options, &around)?;
+    let quic = quic(&options.quic_listen, tls.is_some(), turn.as_ref())?;
     let host = turn_host(options.turn_host.as_deref(), public_url.as_ref())?;
     let urls = ice_urls(&options.ice_server, options.public_stun.unwrap_or(false), secret.is_some())?;
     Ok(Config {
         listen,
+        quic,
         public_url,
         tls,
         allowed_origins: allowed_origins.into_iter().map(|origin| origin.0).collect(),
@@ -169,6 +172,35 @@ fn listen(texts: &[String]) -> Result<Vec<SocketAddr>, ConfigError> {
         all.push(listen);
     }
     Ok(all)
+}
+
+/// Clients look for QUIC at the port of HTTPS, so that is where it is.
+fn quic(texts: &[String], tls: bool, turn: Option<&TurnPlan>) -> Result<QuicListen, ConfigError> {
+    const OPTION: &str = "--quic-listen";
+    let listen = match texts {
+        [] if !tls => return Ok(QuicListen::Off),
+        [] => return Ok(QuicListen::LikeHttps),
+        [off] if off == "off" => return Ok(QuicListen::Off),
+        given => given,
+    };
+    if !tls {
+        return Err(ConfigError::Combination(format!(
+            "{OPTION} {} needs a certificate, since QUIC is always encrypted; give --tls-cert and --tls-key, or {OPTION} off",
+            listen.join(",")
+        )));
+    }
+    let mut all = Vec::with_capacity(listen.len());
+    for text in listen {
+        let address = address(OPTION, text, "0.0.0.0:443, [::]:443 or off")?;
+        if address.port() != 0 && all.contains(&address) {
+            return Err(bad(OPTION, text, "is given twice", "each address once, such as 0.0.0.0:443"));
+        }
+        all.push(address);
+    }
+    if let Some(turn) = turn {
+        turn::refuse_overlap(OPTION, &all, &turn.listen.addresses, "the STUN and TURN server's", "443")?;
+    }
+    Ok(QuicListen::At(all))
 }
 
 fn refuse_plain_http(listen: &[SocketAddr]) -> Result<(), ConfigError> {

@@ -535,6 +535,12 @@ impl Received {
         check_shape_from_relay(frame)?;
         serde_json::from_str(frame).map_err(|error| malformed(&error))
     }
+
+    /// The sequence number of a frame that is no message of this version: it counts all the same, or the next one would look like a gap.
+    pub fn sequence_of(frame: &str) -> Option<u64> {
+        let digits = frame.strip_prefix(r#"{"seq":"#)?.split_once(',')?.0;
+        digits.parse().ok()
+    }
 }
 
 /// The relay may send larger frames than it takes (`room_joined` with ten names), but not deeper ones.

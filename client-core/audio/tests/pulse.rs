@@ -1,0 +1,286 @@
+//! Real devices of a real sound server: a PulseAudio of the test's own, whose only speaker is a null sink and whose
+//! microphone is what that sink plays. Skipped, with a word, only where `pulseaudio` is not installed.
+#![cfg(all(feature = "devices", target_os = "linux"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may stop anywhere and say what it measured"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use snug_audio::io::{CpalIo, Direction, PacedIo, Sink, Source, devices};
+use snug_audio::{
+    AudioConfig, AudioEngine, AudioError, AudioEvent, IncomingAudio, PayloadKind, Processing, RemoteId,
+};
+
+const REMOTE: RemoteId = RemoteId(1);
+
+/// A sound server that ends with the test.
+struct Server {
+    child: Child,
+    folder: PathBuf,
+}
+
+impl Server {
+    fn start(folder: &Path) -> Option<Self> {
+        let folder = folder.to_owned();
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let script = folder.join("null.pa");
+        let socket = folder.join("native");
+        std::fs::write(
+            &script,
+            format!(
+                "load-module module-native-protocol-unix auth-anonymous=1 socket={}\n\
+                 load-module module-null-sink sink_name=first rate=48000 channels=2\n\
+                 load-module module-null-sink sink_name=second rate=44100 channels=1 format=s16le \
+                 sink_properties=device.description=Second\n\
+                 set-default-sink first\nset-default-source first.monitor\n",
+                socket.display()
+            ),
+        )
+        .unwrap();
+        let spawned = Command::new("pulseaudio")
+            .args([
+                "--daemonize=no",
+                "--system=no",
+                "--use-pid-file=no",
+                "--exit-idle-time=-1",
+                "--disable-shm=yes",
+            ])
+            .args(["--realtime=no", "--high-priority=no", "-n", "-F"])
+            .arg(&script)
+            .env("HOME", &folder)
+            .env("XDG_RUNTIME_DIR", &folder)
+            .env("PULSE_RUNTIME_PATH", &folder)
+            .env("PULSE_STATE_PATH", &folder)
+            .env_remove("DBUS_SESSION_BUS_ADDRESS")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let child = match spawned {
+            Ok(child) => child,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+            Err(error) => panic!("pulseaudio does not start: {error}"),
+        };
+        let server = Self { child, folder };
+        until("the server answers", || {
+            socket.exists() && server.pactl(&["list", "short", "sinks"]).contains("second")
+        });
+        Some(server)
+    }
+
+    fn address(&self) -> String {
+        format!("unix:{}", self.folder.join("native").display())
+    }
+
+    fn pactl(&self, words: &[&str]) -> String {
+        let mut command = Command::new("pactl");
+        command.args(words).env("PULSE_SERVER", self.address()).env("HOME", &self.folder);
+        String::from_utf8_lossy(&command.output().expect("pactl comes with pulseaudio").stdout).into_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < Duration::from_secs(15), "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// RMS in dB and the share of it that one frequency has.
+fn tone_in(samples: &[f32], hz: f32) -> (f32, f32) {
+    let (mut re, mut im, mut all) = (0.0f64, 0.0f64, 1e-9f64);
+    for (i, &sample) in samples.iter().enumerate() {
+        let phase = std::f64::consts::TAU * f64::from(hz) / 48_000.0 * i as f64;
+        re += f64::from(sample) * phase.cos();
+        im += f64::from(sample) * phase.sin();
+        all += f64::from(sample * sample);
+    }
+    let count = samples.len() as f64;
+    ((10.0 * (all / count).log10()) as f32, (2.0 * (re * re + im * im) / count / all) as f32)
+}
+
+/// One engine speaks a tone without devices; the other plays it on the server's sink, hears that sink's monitor as
+/// its microphone and sends it back.
+fn through_the_server(
+    capture: Option<&str>,
+    playout: Option<&str>,
+    hz: f32,
+    folder: &Path,
+    act: impl FnOnce(&dyn Fn()),
+) {
+    let back = folder.join(format!("back-{hz}.wav"));
+    let listener = Arc::new(
+        AudioEngine::start(
+            AudioConfig {
+                io: Box::new(PacedIo::new(Source::Silence, Sink::Discard)),
+                processing: Processing::NONE,
+                bitrate: 64_000,
+                muted: true,
+            },
+            |_| {},
+            |_| {},
+        )
+        .unwrap(),
+    );
+    listener.add(REMOTE).unwrap();
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let (told, returning) = (events.clone(), listener.clone());
+    let mut sequence = 0u16;
+    let devices = Arc::new(
+        AudioEngine::start(
+            AudioConfig {
+                io: Box::new(CpalIo::new(capture.map(str::to_owned), playout.map(str::to_owned))),
+                processing: Processing::NONE,
+                bitrate: 64_000,
+                muted: false,
+            },
+            move |frame| {
+                sequence = sequence.wrapping_add(1);
+                let _ = returning.insert(REMOTE, incoming(sequence, frame));
+            },
+            move |event| told.lock().unwrap().push(format!("{event:?}")),
+        )
+        .unwrap(),
+    );
+    assert!(events.lock().unwrap().iter().any(|event| event.starts_with("Opened")), "{events:?}");
+    devices.add(REMOTE).unwrap();
+    let outward = devices.clone();
+    let mut sequence = 0u16;
+    let speaker = AudioEngine::start(
+        AudioConfig {
+            io: Box::new(PacedIo::new(Source::Tone { hz, level_db: -12.0 }, Sink::Discard)),
+            processing: Processing::NONE,
+            bitrate: 64_000,
+            muted: false,
+        },
+        move |frame| {
+            sequence = sequence.wrapping_add(1);
+            let _ = outward.insert(REMOTE, incoming(sequence, frame));
+        },
+        |_| {},
+    )
+    .unwrap();
+    let loud = || {
+        until(&format!("the tone comes back; events: {events:?}"), || {
+            listener.snapshot().remotes.get(&REMOTE).is_some_and(|remote| remote.level_db > -18.0)
+        });
+    };
+    loud();
+    act(&loud);
+    let received = || listener.snapshot().remotes[&REMOTE].received;
+    let before = received();
+    listener.record(REMOTE, Some(back.clone())).unwrap();
+    until("a second more", || received() > before + 50);
+    listener.record(REMOTE, None).unwrap();
+    drop(speaker);
+    drop(Arc::into_inner(devices).unwrap());
+    drop(Arc::into_inner(listener).unwrap());
+    let samples: Vec<f32> = hound::WavReader::open(&back)
+        .unwrap()
+        .into_samples::<i16>()
+        .map(|sample| f32::from(sample.unwrap()) / 32_768.0)
+        .collect();
+    let (level, share) = tone_in(&samples[4_800..samples.len() - 4_800], hz);
+    println!("{hz} Hz through {playout:?}: {level:.1} dB, {:.2} % of it the tone", share * 100.0);
+    assert!((-17.0..-13.0).contains(&level), "level {level} dB");
+    assert!(share > 0.9, "only {share} of it is the tone");
+}
+
+fn incoming(sequence: u16, frame: snug_audio::EncodedAudio) -> IncomingAudio {
+    IncomingAudio {
+        sequence,
+        timestamp: frame.timestamp,
+        payload: frame.payload,
+        kind: PayloadKind::Opus,
+        arrival: Instant::now(),
+    }
+}
+
+/// One test: the server's address is a variable of the whole process.
+#[test]
+fn a_tone_is_played_and_heard_through_a_real_sound_server() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("pulse");
+    let Some(server) = Server::start(&folder) else {
+        println!("skipped: pulseaudio is not installed (apt-get install pulseaudio)");
+        return;
+    };
+    // The variable has to be there before the process starts: the test starts itself again with it.
+    if std::env::var("PULSE_SERVER").as_deref() != Ok(server.address().as_str()) {
+        let own = std::env::current_exe().unwrap();
+        let status = Command::new(own)
+            .args(["--nocapture", "--ignored", "--exact", "with_the_server"])
+            .env("PULSE_SERVER", server.address())
+            .env("XDG_RUNTIME_DIR", &server.folder)
+            .env("HOME", &server.folder)
+            .env("SNUG_TEST_FOLDER", &folder)
+            .status()
+            .unwrap();
+        assert!(status.success(), "see above");
+    }
+}
+
+/// Run by the test above, with the server's address in the environment.
+#[test]
+#[ignore = "started by the other test of this file"]
+fn with_the_server() {
+    let folder = PathBuf::from(std::env::var("SNUG_TEST_FOLDER").unwrap());
+    let all = devices();
+    println!("{all:?}");
+    let preferred = |direction| all.list.iter().find(|d| d.default && d.direction == direction).unwrap();
+    assert!(preferred(Direction::Playout).id.ends_with(":first"), "{all:?}");
+    assert!(preferred(Direction::Capture).id.ends_with(":first.monitor"), "{all:?}");
+    let second = all.list.iter().find(|device| device.id.ends_with(":second")).unwrap();
+    let monitor = all.list.iter().find(|device| device.id.ends_with(":second.monitor")).unwrap();
+
+    // Chosen devices, by id and by name, of another rate and one channel.
+    through_the_server(Some(&monitor.id), Some(&second.name), 700.0, &folder, |_| {});
+
+    // The defaults, which are followed when they change.
+    through_the_server(None, None, 500.0, &folder, |loud| {
+        let pactl = |words: &[&str]| assert!(Command::new("pactl").args(words).status().unwrap().success());
+        pactl(&["set-default-sink", "second"]);
+        pactl(&["set-default-source", "second.monitor"]);
+        // Nothing is on the first sink any more once both were followed.
+        until("the stream follows", || {
+            let inputs = Command::new("pactl").args(["list", "short", "sink-inputs"]).output().unwrap();
+            let sinks = Command::new("pactl").args(["list", "short", "sinks"]).output().unwrap();
+            let sinks = String::from_utf8_lossy(&sinks.stdout).into_owned();
+            let second =
+                sinks.lines().find(|line| line.contains("second")).and_then(|line| line.split('\t').next());
+            let inputs = String::from_utf8_lossy(&inputs.stdout).into_owned();
+            inputs.lines().any(|line| line.split('\t').nth(1) == second)
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        loud();
+    });
+
+    let unknown = CpalIo::new(Some("no such microphone".to_owned()), None);
+    let config =
+        AudioConfig { io: Box::new(unknown), processing: Processing::NONE, bitrate: 32_000, muted: false };
+    let events = Arc::new(Mutex::new(String::new()));
+    let told = events.clone();
+    let result = AudioEngine::start(
+        config,
+        |_| {},
+        move |event: AudioEvent| {
+            told.lock().unwrap().push_str(&format!("{event:?}"));
+        },
+    );
+    // The speaker works, so the call goes on; what is missing is told.
+    assert!(!matches!(result, Err(AudioError::Io(_))));
+    assert!(events.lock().unwrap().contains("UnknownDevice"), "{events:?}");
+}

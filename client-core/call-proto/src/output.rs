@@ -1,0 +1,236 @@
+//! What a call asks of the shell, and what it tells it.
+
+use snug_wire::{ErrorCode, IceServer, Media, Token, UserId, seal::SealError};
+
+use crate::channel::Tile;
+use crate::chat::ChatMessage;
+use crate::input::{JobId, LinkId};
+
+/// An ICE candidate as it travels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// `candidate:…`
+    pub candidate: String,
+    /// The media section's name.
+    pub sdp_mid: Option<String>,
+    /// The media section's place.
+    pub sdp_mline_index: Option<u16>,
+}
+
+/// An effect. Those of one link are to be carried out in the order in which they come.
+#[derive(Debug)]
+pub enum Output {
+    /// Open a connection to the relay; the answer is `Connected` or `Disconnected`.
+    Connect,
+    /// Close the connection, or give up opening it. Nothing more is to be reported of it.
+    CloseConnection {
+        /// 1000 leaves the room; 3001 only gives the connection up.
+        code: u16,
+    },
+    /// Send one frame to the relay.
+    Send(String),
+    /// Make a peer connection.
+    OpenLink {
+        /// Its id.
+        link: LinkId,
+        /// To whom.
+        user: UserId,
+        /// Whether our side makes the media sections; else they come with the offer.
+        offerer: bool,
+        /// Its STUN and TURN servers.
+        ice_servers: Vec<IceServer>,
+    },
+    /// Close a peer connection. What was sent on its channel before may leave first.
+    CloseLink {
+        /// The connection.
+        link: LinkId,
+    },
+    /// Make an offer and set it as the local description; the answer is `DescriptionReady` or `DescriptionFailed`.
+    CreateOffer {
+        /// The connection.
+        link: LinkId,
+        /// To be repeated in the answer.
+        job: JobId,
+        /// With new ICE credentials.
+        ice_restart: bool,
+        /// Roll an unanswered offer of ours back first.
+        rollback: bool,
+    },
+    /// Set a remote offer and make the answer, which comes as `DescriptionReady`.
+    AcceptOffer {
+        /// The connection.
+        link: LinkId,
+        /// To be repeated in the answer.
+        job: JobId,
+        /// The offer.
+        sdp: String,
+        /// Roll an unanswered offer of ours back first.
+        rollback: bool,
+    },
+    /// Set a remote answer; only a failure is answered.
+    AcceptAnswer {
+        /// The connection.
+        link: LinkId,
+        /// To be repeated in `DescriptionFailed`.
+        job: JobId,
+        /// The answer.
+        sdp: String,
+    },
+    /// Add a remote candidate. One that does not fit is dropped.
+    AddCandidate {
+        /// The connection.
+        link: LinkId,
+        /// The candidate.
+        candidate: Candidate,
+    },
+    /// The next paths of a connection are made with these servers.
+    SetIceServers {
+        /// The connection.
+        link: LinkId,
+        /// The servers.
+        ice_servers: Vec<IceServer>,
+    },
+    /// Send a text on the data channel.
+    SendChannel {
+        /// The connection.
+        link: LinkId,
+        /// The text.
+        text: String,
+    },
+    /// How the other side shows us, which is what the layers are chosen by.
+    Tile {
+        /// The connection.
+        link: LinkId,
+        /// In device pixels.
+        tile: Tile,
+    },
+    /// Something that a person or a log may want to know.
+    Event(CallEvent),
+}
+
+/// Why a call is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndCode {
+    /// [`crate::Input::Leave`].
+    Left,
+    /// The owner removed us.
+    Kicked,
+    /// A newer connection took the seat.
+    Replaced,
+    /// The room holds no more.
+    RoomFull,
+    /// The relay could not be reached.
+    Unreachable,
+    /// The relay's certificate is not valid.
+    Untrusted,
+    /// The relay was reached and did not answer in time.
+    TimedOut,
+    /// The relay refused, and would refuse again.
+    Refused(ErrorCode),
+}
+
+/// Which of the owner's requests an event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as the variants of OwnerRequest")]
+pub enum RequestKind {
+    SetPassword,
+    ClearPassword,
+    Lock,
+    Kick,
+    UpdateSettings,
+    RotateOwnerToken,
+    GetStats,
+}
+
+/// A room's statistics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomStats {
+    /// `YYYY-MM-DD`.
+    pub created_at: String,
+    /// `YYYY-MM-DD`.
+    pub last_used: String,
+    /// How many participants came, ever.
+    pub total_sessions: u64,
+    /// How long somebody was inside, ever, in seconds.
+    pub total_duration_seconds: u64,
+}
+
+/// What happened. The state itself is in [`crate::CallSnapshot`].
+#[derive(Debug)]
+pub enum CallEvent {
+    /// We have a seat; `again` after a relay that had forgotten us.
+    Joined {
+        /// Whether it is a return.
+        again: bool,
+    },
+    /// The connection to the relay was lost; media goes on.
+    Reconnecting,
+    /// The lost connection is back and our seat with it.
+    Resumed,
+    /// The relay is about to stop; media goes on.
+    Draining,
+    /// The room has a password: supply one.
+    PasswordNeeded {
+        /// What the owner wrote for who does not remember it.
+        hint: Option<String>,
+        /// Whether one was tried and is wrong.
+        wrong: bool,
+    },
+    /// Somebody came.
+    ParticipantJoined(UserId),
+    /// Somebody is gone.
+    ParticipantLeft {
+        /// Who.
+        user: UserId,
+        /// Whether the owner removed them.
+        kicked: bool,
+    },
+    /// Somebody's connection to the relay is lost; media may go on.
+    ParticipantAway(UserId),
+    /// Somebody's connection to the relay is back.
+    ParticipantBack(UserId),
+    /// The link to somebody works.
+    ParticipantConnected(UserId),
+    /// The link to somebody does not work at the moment.
+    ParticipantInterrupted(UserId),
+    /// The link to somebody was refused: its security details were changed on the way.
+    ParticipantRefused {
+        /// Who.
+        user: UserId,
+        /// What is wrong.
+        problem: SealError,
+    },
+    /// Somebody switched a source.
+    MediaChanged {
+        /// Who.
+        user: UserId,
+        /// What they send.
+        media: Media,
+    },
+    /// A chat message of somebody else.
+    Chat(ChatMessage),
+    /// The owner does not allow sharing screens: stop ours.
+    ScreenShareForbidden,
+    /// The owner's token of this room: keep it.
+    OwnerToken(Token),
+    /// The answer to `GetStats`.
+    Stats(RoomStats),
+    /// A request of ours was carried out.
+    RequestDone(RequestKind),
+    /// A request of ours was not carried out.
+    RequestFailed {
+        /// Which.
+        request: RequestKind,
+        /// The relay's code; `None` when no answer came.
+        code: Option<ErrorCode>,
+        /// One sentence for people.
+        message: String,
+    },
+    /// The call is over; nothing more comes.
+    Ended {
+        /// Why.
+        code: EndCode,
+        /// One sentence for people.
+        message: String,
+    },
+}

@@ -1,0 +1,47 @@
+//! Who is in the room as far as we know: what the relay lists, and what links still carry while it is away.
+
+use snug_wire::seal::SealError;
+use snug_wire::seal::{Kind, Sealer};
+use snug_wire::{Media, Participant, Payload, UserId, text};
+
+use crate::channel::NameBody;
+use crate::link::Link;
+
+/// One other participant.
+pub(crate) struct Member {
+    pub(crate) user: UserId,
+    /// Empty until it is opened, and when it cannot be.
+    pub(crate) name: String,
+    pub(crate) media: Media,
+    /// The relay holds its seat.
+    pub(crate) away: bool,
+    pub(crate) owner: bool,
+    /// The relay named it since we last joined.
+    pub(crate) listed: bool,
+    /// None for who is gone while the relay cannot say whether for good.
+    pub(crate) link: Option<Link>,
+}
+
+impl Member {
+    pub(crate) fn new(participant: &Participant) -> Self {
+        let Participant { user_id, media, away, owner, .. } = *participant;
+        Self { user: user_id, name: String::new(), media, away, owner, listed: true, link: None }
+    }
+
+    pub(crate) fn update(&mut self, participant: &Participant) {
+        self.media = participant.media;
+        self.away = participant.away;
+        self.owner = participant.owner;
+        self.listed = true;
+    }
+
+    /// # Errors
+    /// Why the name was refused.
+    pub(crate) fn open_name(&mut self, sealer: &mut Sealer, name: &Payload) -> Result<(), SealError> {
+        let json = sealer.open(Kind::Name, self.user, true, name)?;
+        if let Ok(NameBody { name }) = serde_json::from_str(&json) {
+            self.name = text::clean(&name, snug_wire::limits::NAME_CHARS);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,605 @@
+//! One seat at the relay (PROTOCOL.md §2): says hello, joins, keeps the heartbeat, counts what it received, and comes back after a loss.
+//! It never opens a payload; what it hears goes to the call once and in order, as [`Act`]s.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::Rng;
+use snug_wire::message::{Received, RoomJoined};
+use snug_wire::{
+    ClientMessage, CloseCode, ErrorCode, Password, Request, RoomId, ServerMessage, Token, UserId,
+};
+
+use crate::input::ConnectFailure;
+use crate::limits;
+use crate::output::{EndCode, RequestKind};
+use crate::snapshot::SignalingState;
+
+/// The connection is given up without leaving the room.
+pub(crate) const ABANDONED: u16 = 3001;
+/// Leaves the room.
+pub(crate) const LEAVING: u16 = 1000;
+
+/// What the call is to do, in order.
+pub(crate) enum Act {
+    Connect,
+    Close(u16),
+    Send(String),
+    /// Seal a fresh `join_room` and hand it to [`Signaling::write`].
+    Join {
+        with_password: bool,
+    },
+    /// The connection of a seat was lost.
+    Lost,
+    Joined(Box<RoomJoined>),
+    Resumed,
+    Draining,
+    Heard(ServerMessage),
+    /// The answer to an owner's request.
+    Done(PendingRequest, Box<ServerMessage>),
+    Failed(RequestKind, Option<ErrorCode>, String),
+    PasswordNeeded {
+        hint: Option<String>,
+        wrong: bool,
+    },
+    /// Our id has a seat whose answer was lost: another identity need not wait until it runs out.
+    IdTaken,
+    Ended {
+        code: EndCode,
+        message: String,
+    },
+}
+
+/// An owner's request under way.
+pub(crate) struct PendingRequest {
+    pub(crate) kind: RequestKind,
+    /// To be used from then on.
+    pub(crate) password: Option<Password>,
+    deadline: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Connection {
+    Idle,
+    Waiting { until: Instant },
+    Opening { deadline: Instant },
+    Open,
+}
+
+/// What an open connection waits for; all end with it.
+#[derive(Default)]
+struct Timers {
+    answer: Option<Instant>,
+    beat: Option<Instant>,
+    pong: Option<Instant>,
+    doubt: Option<Instant>,
+    rejoin: Option<Instant>,
+}
+
+pub(crate) struct Signaling {
+    agent: String,
+    room: RoomId,
+    user: UserId,
+    random: ChaCha20Rng,
+    pub(crate) state: SignalingState,
+    connection: Connection,
+    timers: Timers,
+    drain: Option<Instant>,
+    first_join: Option<Instant>,
+    /// We have had a seat: from then on every loss is followed by a return.
+    seated: bool,
+    resume: Option<Token>,
+    last_seq: u64,
+    heartbeat: Duration,
+    backoff: Duration,
+    /// The relay asked for a password before, so the room exists and has one.
+    asked: bool,
+    /// A wrong password, whose hint is being asked for.
+    fetching_hint: bool,
+    tried_without_password: bool,
+    taken_once: bool,
+    requests: BTreeMap<u32, PendingRequest>,
+    next_request: u32,
+    acts: VecDeque<Act>,
+}
+
+impl Signaling {
+    pub(crate) fn new(agent: String, room: RoomId, user: UserId, random: ChaCha20Rng, now: Instant) -> Self {
+        Self {
+            agent,
+            room,
+            user,
+            random,
+            state: SignalingState::Connecting,
+            connection: Connection::Opening { deadline: now + limits::OPENING },
+            timers: Timers::default(),
+            drain: None,
+            first_join: Some(now + limits::FIRST_JOIN),
+            seated: false,
+            resume: None,
+            last_seq: 0,
+            heartbeat: snug_wire::limits::HEARTBEAT,
+            backoff: limits::FIRST_BACKOFF,
+            asked: false,
+            fetching_hint: false,
+            tried_without_password: false,
+            taken_once: false,
+            requests: BTreeMap::new(),
+            next_request: 1,
+            acts: VecDeque::from([Act::Connect]),
+        }
+    }
+
+    pub(crate) fn online(&self) -> bool {
+        self.state == SignalingState::Online
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Act> {
+        self.acts.pop_front()
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Instant> {
+        let connection = match self.connection {
+            Connection::Waiting { until } => Some(until),
+            Connection::Opening { deadline } => Some(deadline),
+            Connection::Idle | Connection::Open => None,
+        };
+        let Timers { answer, beat, pong, doubt, rejoin } = self.timers;
+        let requests = self.requests.values().map(|request| request.deadline).min();
+        [connection, answer, beat, pong, doubt, rejoin, self.drain, self.first_join, requests]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if due(&mut self.first_join, now) {
+            return self.first_join_failed();
+        }
+        if due(&mut self.drain, now) {
+            self.reconnect(now);
+        }
+        match self.connection {
+            Connection::Waiting { until } if until <= now => self.connect(now),
+            Connection::Opening { deadline } if deadline <= now => {
+                self.acts.push_back(Act::Close(ABANDONED));
+                self.back_off(now);
+            }
+            _ => {}
+        }
+        let silent = [self.timers.answer, self.timers.pong].into_iter().flatten().any(|at| at <= now);
+        if silent {
+            self.abandon(ABANDONED);
+            self.lost(now);
+        }
+        if due(&mut self.timers.doubt, now) && self.timers.pong.is_some() {
+            self.reconnect(now);
+        }
+        if due(&mut self.timers.beat, now) {
+            self.ping(now);
+            self.timers.beat = Some(now + self.heartbeat);
+        }
+        if due(&mut self.timers.rejoin, now) {
+            self.enter(now);
+        }
+        let late: Vec<u32> =
+            self.requests.iter().filter(|(_, request)| request.deadline <= now).map(|(id, _)| *id).collect();
+        for id in late {
+            self.fail_request(id, None, "The relay did not answer in time. Try again.");
+        }
+    }
+
+    // What the call asks for.
+
+    /// To be called with a seat only; without one the message is dropped.
+    pub(crate) fn send(&mut self, message: ClientMessage) {
+        if self.online() {
+            self.write(message);
+        }
+    }
+
+    pub(crate) fn request(
+        &mut self,
+        kind: RequestKind,
+        message: ClientMessage,
+        password: Option<Password>,
+        now: Instant,
+    ) {
+        if !self.online() || self.requests.len() >= limits::REQUESTS {
+            let message = "There is no connection to the relay at the moment. Try again when it is back.";
+            return self.acts.push_back(Act::Failed(kind, None, message.to_owned()));
+        }
+        let request_id = self.next_request;
+        self.next_request = self.next_request.wrapping_add(1);
+        let deadline = now + limits::REQUEST;
+        self.requests.insert(request_id, PendingRequest { kind, password, deadline });
+        let frame = Request { request_id: Some(request_id), message }.encode();
+        self.acts.push_back(Act::Send(frame));
+    }
+
+    /// The first join goes on with a password.
+    pub(crate) fn retry_join(&mut self, now: Instant) {
+        if self.state != SignalingState::PasswordNeeded {
+            return;
+        }
+        self.state = SignalingState::Connecting;
+        self.first_join = Some(now + limits::FIRST_JOIN);
+        match self.connection {
+            Connection::Open => self.enter(now),
+            Connection::Idle => self.connect(now),
+            Connection::Waiting { .. } | Connection::Opening { .. } => {}
+        }
+    }
+
+    /// Goes on as somebody else; only before the first seat.
+    pub(crate) fn rename(&mut self, user: UserId, now: Instant) {
+        self.user = user;
+        if self.connection == Connection::Open {
+            self.enter(now);
+        }
+    }
+
+    /// The network may have changed, or the machine slept: finds out whether the connection lives.
+    pub(crate) fn probe(&mut self, probably_dead: bool, now: Instant) {
+        if self.online() {
+            self.ping(now);
+            let patience = if probably_dead { limits::SURE_DOUBT } else { limits::DOUBT };
+            let at = now + patience;
+            self.timers.doubt = Some(self.timers.doubt.map_or(at, |before| before.min(at)));
+        } else if self.seated && self.connection != Connection::Open {
+            self.reconnect(now);
+        }
+    }
+
+    /// Somebody does not want to wait.
+    pub(crate) fn retry_now(&mut self, now: Instant) {
+        if self.timers.rejoin.take().is_some() {
+            self.enter(now);
+        } else if matches!(self.connection, Connection::Waiting { .. }) {
+            self.connect(now);
+        } else {
+            self.probe(false, now);
+        }
+    }
+
+    /// Gives the seat up.
+    pub(crate) fn leave(&mut self) {
+        self.send(ClientMessage::LeaveRoom {});
+        self.close(LEAVING);
+    }
+
+    // The connection.
+
+    pub(crate) fn connected(&mut self, now: Instant) {
+        if !matches!(self.connection, Connection::Opening { .. }) {
+            return;
+        }
+        self.connection = Connection::Open;
+        self.write(ClientMessage::Hello {
+            versions: snug_wire::VERSIONS.to_vec(),
+            agent: Some(self.agent.chars().take(snug_wire::limits::AGENT_CHARS).collect()),
+        });
+        self.timers.beat = Some(now + self.heartbeat);
+        if self.state != SignalingState::PasswordNeeded {
+            self.enter(now);
+        }
+    }
+
+    pub(crate) fn disconnected(&mut self, code: Option<u16>, error: Option<ConnectFailure>, now: Instant) {
+        match self.connection {
+            Connection::Idle | Connection::Waiting { .. } => return,
+            Connection::Opening { .. } | Connection::Open => {}
+        }
+        self.forget_connection();
+        if code == Some(CloseCode::Kicked as u16) {
+            return self.end(EndCode::Kicked, ErrorCode::Kicked.message().to_owned());
+        }
+        if code == Some(CloseCode::Replaced as u16) {
+            return self.end(EndCode::Replaced, ErrorCode::Replaced.message().to_owned());
+        }
+        match error {
+            Some(failure @ ConnectFailure::Untrusted(_)) if !self.seated => {
+                self.end(EndCode::Untrusted, failure.to_string());
+            }
+            _ => self.lost(now),
+        }
+    }
+
+    fn connect(&mut self, now: Instant) {
+        self.connection = Connection::Opening { deadline: now + limits::OPENING };
+        self.acts.push_back(Act::Connect);
+    }
+
+    /// Somebody has reason to believe that another connection works better.
+    fn reconnect(&mut self, now: Instant) {
+        self.abandon(ABANDONED);
+        self.note_loss();
+        self.connect(now);
+    }
+
+    fn lost(&mut self, now: Instant) {
+        self.note_loss();
+        // A password is waited for without a connection; a draining relay is given its time.
+        if self.state != SignalingState::PasswordNeeded && self.drain.is_none() {
+            self.back_off(now);
+        }
+    }
+
+    fn note_loss(&mut self) {
+        if self.seated && self.state != SignalingState::Reconnecting {
+            self.state = SignalingState::Reconnecting;
+            self.acts.push_back(Act::Lost);
+        }
+    }
+
+    fn back_off(&mut self, now: Instant) {
+        let part = 0.5 + f64::from(self.random.next_u32()) / f64::from(u32::MAX) / 2.0;
+        self.connection = Connection::Waiting { until: now + self.backoff.mul_f64(part) };
+        self.backoff = (self.backoff * 2).min(limits::MOST_BACKOFF);
+    }
+
+    /// Lets the connection go, if there is one.
+    fn abandon(&mut self, code: u16) {
+        if matches!(self.connection, Connection::Open | Connection::Opening { .. }) {
+            self.acts.push_back(Act::Close(code));
+        }
+        self.forget_connection();
+    }
+
+    fn forget_connection(&mut self) {
+        self.connection = Connection::Idle;
+        self.timers = Timers::default();
+        self.fetching_hint = false;
+        let ids: Vec<u32> = self.requests.keys().copied().collect();
+        for id in ids {
+            self.fail_request(id, None, "The connection to the relay was lost. Try again when it is back.");
+        }
+    }
+
+    fn close(&mut self, code: u16) {
+        self.abandon(code);
+        self.drain = None;
+        self.first_join = None;
+        self.state = SignalingState::Closed;
+    }
+
+    fn end(&mut self, code: EndCode, message: String) {
+        self.close(LEAVING);
+        self.acts.push_back(Act::Ended { code, message });
+    }
+
+    fn first_join_failed(&mut self) {
+        let (code, message) = match self.connection {
+            Connection::Open => (EndCode::TimedOut, "The relay did not answer in time. Try again."),
+            _ => (EndCode::Unreachable, "The relay cannot be reached. Check the address and the network."),
+        };
+        self.end(code, message.to_owned());
+    }
+
+    // What is sent.
+
+    pub(crate) fn write(&mut self, message: ClientMessage) {
+        if self.connection == Connection::Open {
+            self.acts.push_back(Act::Send(Request::new(message).encode()));
+        }
+    }
+
+    /// Takes the seat back while it is held, else asks for one.
+    fn enter(&mut self, now: Instant) {
+        match self.resume.clone() {
+            Some(resume_token) => {
+                self.timers.answer = Some(now + limits::ANSWER);
+                let (room_id, user_id, last_seq) = (self.room.clone(), self.user, self.last_seq);
+                self.write(ClientMessage::Resume { room_id, user_id, resume_token, last_seq });
+            }
+            None => self.join(true, now),
+        }
+    }
+
+    fn join(&mut self, with_password: bool, now: Instant) {
+        self.timers.answer = Some(now + limits::ANSWER);
+        self.acts.push_back(Act::Join { with_password });
+    }
+
+    fn ping(&mut self, now: Instant) {
+        self.write(ClientMessage::Ping { last_seq: (self.last_seq > 0).then_some(self.last_seq) });
+        self.timers.pong.get_or_insert(now + limits::PONG);
+    }
+
+    // What is received.
+
+    pub(crate) fn unreadable(&mut self, seq: Option<u64>, now: Instant) {
+        if self.connection == Connection::Open {
+            self.take_number(seq, now);
+        }
+    }
+
+    /// Whether a message is the next one: what came before is dropped, and a gap makes the relay repeat what is missing.
+    fn take_number(&mut self, seq: Option<u64>, now: Instant) -> bool {
+        match seq {
+            None => true,
+            Some(seq) if seq <= self.last_seq => false,
+            Some(seq) if seq > self.last_seq + 1 => {
+                self.abandon(ABANDONED);
+                self.lost(now);
+                false
+            }
+            Some(seq) => {
+                self.last_seq = seq;
+                true
+            }
+        }
+    }
+
+    pub(crate) fn received(&mut self, Received { seq, message }: Received, now: Instant) {
+        if self.connection != Connection::Open {
+            return;
+        }
+        let afresh = matches!(message, ServerMessage::RoomJoined(_));
+        if !afresh && !self.take_number(seq, now) {
+            return;
+        }
+        match message {
+            ServerMessage::Welcome { heartbeat_seconds, .. } => {
+                self.heartbeat = Duration::from_secs(heartbeat_seconds.clamp(1, 60));
+                self.timers.beat = Some(now + self.heartbeat);
+            }
+            ServerMessage::Pong {} => {
+                self.timers.pong = None;
+                self.timers.doubt = None;
+            }
+            ServerMessage::RoomJoined(joined) => {
+                if joined.user_id != self.user || joined.room_id != self.room {
+                    return;
+                }
+                self.last_seq = seq.unwrap_or(1);
+                self.seat(joined.resume_token.clone());
+                self.acts.push_back(Act::Joined(joined));
+            }
+            ServerMessage::Resumed { resume_token, .. } if self.seated => {
+                self.seat(resume_token);
+                self.acts.push_back(Act::Resumed);
+            }
+            ServerMessage::AuthRequired { hint } => self.auth_required(hint, now),
+            ServerMessage::RoomFull { max_participants } => {
+                let message = format!(
+                    "The room is full ({max_participants} participants). Try again when somebody left."
+                );
+                self.refused(EndCode::RoomFull, message, None, now);
+            }
+            ServerMessage::Error { code, message, request_id, retry_after_ms } => {
+                match request_id.filter(|id| self.requests.contains_key(id)) {
+                    Some(id) => self.fail_request(id, Some(code), &message),
+                    None if self.timers.answer.is_some() => {
+                        self.refused_by(code, message, retry_after_ms, now);
+                    }
+                    None => {
+                        let error = ServerMessage::Error { code, message, request_id, retry_after_ms };
+                        self.acts.push_back(Act::Heard(error));
+                    }
+                }
+            }
+            ServerMessage::Kicked {} => self.end(EndCode::Kicked, ErrorCode::Kicked.message().to_owned()),
+            ServerMessage::Drain { reconnect_after_ms } => {
+                self.drain = Some(now + Duration::from_millis(reconnect_after_ms.min(60_000)));
+                self.acts.push_back(Act::Draining);
+            }
+            ServerMessage::Done { request_id }
+            | ServerMessage::OwnerToken { request_id, .. }
+            | ServerMessage::RoomStats { request_id, .. } => {
+                match request_id.and_then(|id| self.requests.remove(&id)) {
+                    Some(request) => self.acts.push_back(Act::Done(request, Box::new(message))),
+                    None => self.acts.push_back(Act::Heard(message)),
+                }
+            }
+            _ if self.online() => self.acts.push_back(Act::Heard(message)),
+            _ => {}
+        }
+    }
+
+    fn seat(&mut self, resume: Token) {
+        self.seated = true;
+        self.resume = Some(resume);
+        self.first_join = None;
+        self.timers.answer = None;
+        self.timers.rejoin = None;
+        self.tried_without_password = false;
+        self.fetching_hint = false;
+        self.backoff = limits::FIRST_BACKOFF;
+        self.state = SignalingState::Online;
+    }
+
+    fn auth_required(&mut self, hint: Option<String>, now: Instant) {
+        self.timers.answer = None;
+        if self.seated {
+            let message = "The room asks for a password that it did not have. Join again with it.".to_owned();
+            return self.refused(EndCode::Refused(ErrorCode::AuthFailed), message, None, now);
+        }
+        let wrong = std::mem::take(&mut self.fetching_hint);
+        self.asked = true;
+        self.need_password(hint, wrong);
+    }
+
+    fn need_password(&mut self, hint: Option<String>, wrong: bool) {
+        self.first_join = None;
+        self.state = SignalingState::PasswordNeeded;
+        self.acts.push_back(Act::PasswordNeeded { hint, wrong });
+    }
+
+    /// The relay said no to a join or a resume.
+    fn refused_by(&mut self, code: ErrorCode, message: String, retry_after_ms: Option<u64>, now: Instant) {
+        self.timers.answer = None;
+        match code {
+            ErrorCode::ResumeFailed if self.seated => {
+                self.resume = None;
+                self.join(true, now);
+            }
+            // A relay that lost its store knows no password of ours: the room is made again without it.
+            ErrorCode::AuthFailed if self.seated && !self.tried_without_password => {
+                self.tried_without_password = true;
+                self.join(false, now);
+            }
+            // After a wrong password the hint is told to who asks without one.
+            ErrorCode::AuthFailed if !self.seated && self.asked && !self.fetching_hint => {
+                self.fetching_hint = true;
+                self.join(false, now);
+            }
+            ErrorCode::AuthFailed if !self.seated => {
+                self.fetching_hint = false;
+                self.need_password(None, true);
+            }
+            ErrorCode::UserIdTaken if !self.seated && !self.taken_once => {
+                self.taken_once = true;
+                self.acts.push_back(Act::IdTaken);
+            }
+            ErrorCode::Kicked => self.end(EndCode::Kicked, message),
+            _ => self.refused(EndCode::Refused(code), message, retry_after_ms, now),
+        }
+    }
+
+    /// Ends the call where asking again would not help, else asks again later.
+    fn refused(&mut self, code: EndCode, message: String, retry_after_ms: Option<u64>, now: Instant) {
+        self.timers.answer = None;
+        let wait = match (code, retry_after_ms) {
+            (EndCode::Refused(code), _) if is_final(code) => None,
+            (EndCode::Refused(ErrorCode::Draining), None) => Some(limits::REJOIN),
+            (_, Some(wait)) => Some(Duration::from_millis(wait)),
+            (_, None) if self.seated => {
+                let part = 0.5 + f64::from(self.random.next_u32()) / f64::from(u32::MAX) / 2.0;
+                Some(limits::REJOIN.mul_f64(part))
+            }
+            (_, None) => None,
+        };
+        // The first join does not wait for longer than it may take.
+        let in_time = |wait: &Duration| self.first_join.is_none_or(|deadline| now + *wait < deadline);
+        match wait.map(|wait| wait.min(limits::MOST_REJOIN)).filter(in_time) {
+            Some(wait) => self.timers.rejoin = Some(now + wait),
+            None => self.end(code, message),
+        }
+    }
+
+    fn fail_request(&mut self, id: u32, code: Option<ErrorCode>, message: &str) {
+        if let Some(request) = self.requests.remove(&id) {
+            self.acts.push_back(Act::Failed(request.kind, code, message.to_owned()));
+        }
+    }
+}
+
+/// A join that is refused for one of these would be refused again.
+fn is_final(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::Kicked
+            | ErrorCode::AuthFailed
+            | ErrorCode::LinkIncomplete
+            | ErrorCode::VersionUnsupported
+            | ErrorCode::BadMessage
+            | ErrorCode::TooLarge
+    )
+}
+
+/// Takes a timer that has run out.
+fn due(timer: &mut Option<Instant>, now: Instant) -> bool {
+    timer.take_if(|at| *at <= now).is_some()
+}

@@ -1,0 +1,75 @@
+//! A call as a view sees it: plain data.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use snug_wire::{Media, RoomInfo, UserId, seal::SealError};
+
+use crate::chat::ChatMessage;
+
+/// Where the connection to the relay stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignalingState {
+    /// On the way to the first seat.
+    Connecting,
+    /// The first join waits for a password.
+    PasswordNeeded,
+    /// Seated.
+    Online,
+    /// Lost, and coming back by itself.
+    Reconnecting,
+    /// Given up, or left.
+    Closed,
+}
+
+/// Where the link to a participant stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkState {
+    /// Not yet up.
+    Connecting,
+    /// Media flows.
+    Connected,
+    /// It was up and does not work at the moment. A view drops the tile some 5 s after `since`.
+    Interrupted {
+        /// Since when.
+        since: Instant,
+    },
+    /// What came over it is not to be trusted; it stays closed.
+    Refused(SealError),
+}
+
+/// One other participant.
+#[derive(Debug, Clone)]
+pub struct ParticipantSnapshot {
+    /// Its identity for this run.
+    pub user: UserId,
+    /// Its cleaned name; empty when it could not be read.
+    pub name: String,
+    /// What it sends.
+    pub media: Media,
+    /// Its connection to the relay is lost.
+    pub away: bool,
+    /// It showed the owner's token.
+    pub owner: bool,
+    /// The link to it.
+    pub link: LinkState,
+}
+
+/// Everything about a call.
+#[derive(Debug, Clone)]
+pub struct CallSnapshot {
+    /// The connection to the relay.
+    pub signaling: SignalingState,
+    /// Our identity for this run.
+    pub self_id: UserId,
+    /// Whether we are the room's owner.
+    pub is_owner: bool,
+    /// The room, once we were inside.
+    pub room: Option<RoomInfo>,
+    /// Our own sources.
+    pub media: Media,
+    /// The others, in the order of their coming.
+    pub participants: Vec<ParticipantSnapshot>,
+    /// The last 500 messages, oldest first.
+    pub chat: Arc<Vec<ChatMessage>>,
+}

@@ -1,0 +1,647 @@
+//! Transcripts of calls wired to each other through a small relay of this file.
+//! The peer connections are played too: a link works as soon as both ends took each other's descriptions.
+
+#![expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
+#![allow(clippy::unwrap_used, reason = "a test may fail this way")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use snug_call_proto::{
+    Call, CallConfig, CallEvent, EndCode, IceState, Input, JobId, LinkId, LinkState, Now, Output,
+    SignalingState,
+};
+use snug_wire::link::RoomSecret;
+use snug_wire::message::{Forwarded, Received, RoomJoined};
+use snug_wire::{
+    ClientMessage, ErrorCode, LeaveReason, Media, Participant, Password, Payload, Request, RoomInfo,
+    ServerFrame, ServerMessage, Token, UserId,
+};
+
+/// A peer connection of the shell: what it was told to be.
+struct Peer {
+    link: LinkId,
+    /// Ours and theirs; connected once they name each other.
+    local: Option<String>,
+    remote: Option<String>,
+    connected: bool,
+    /// The other end, once met: it stays while descriptions change.
+    wired: Option<(usize, LinkId)>,
+}
+
+struct Client {
+    call: Call,
+    user: Option<UserId>,
+    connected: bool,
+    seq: u64,
+    peers: Vec<Peer>,
+    events: Vec<CallEvent>,
+    asked: VecDeque<(LinkId, JobId, String)>,
+    /// Descriptions stay with the shell while set.
+    hold_jobs: bool,
+    restarts: usize,
+    opened: usize,
+    refusals: BTreeMap<usize, ServerMessage>,
+    joins: usize,
+    frames: Vec<ClientMessage>,
+    join: Option<Participant>,
+}
+
+struct World {
+    now: Now,
+    clients: Vec<Client>,
+    relay_up: bool,
+    /// Swaps what a plain or sealed offer says on the way.
+    forge: bool,
+    password: Option<&'static str>,
+    serial: u64,
+    /// Seats that can be resumed.
+    remember: bool,
+}
+
+impl World {
+    fn new(count: usize, secret: bool) -> Self {
+        let now = Now { at: Instant::now(), unix_ms: 1_764_000_000_000 };
+        let clients = (0..count).map(|index| {
+            let config = CallConfig {
+                room: "sunny-mountain-42".parse().unwrap(),
+                secret: secret.then(|| RoomSecret::from_bytes([7; 16])),
+                owner_token: None,
+                name: format!("Guest {index}"),
+                password: None,
+                media: Media::default(),
+                agent: "test/1".into(),
+            };
+            Client {
+                call: Call::new(config, [index as u8 + 1; 32], now),
+                user: None,
+                connected: false,
+                seq: 0,
+                peers: Vec::new(),
+                events: Vec::new(),
+                asked: VecDeque::new(),
+                hold_jobs: false,
+                restarts: 0,
+                opened: 0,
+                refusals: BTreeMap::new(),
+                joins: 0,
+                frames: Vec::new(),
+                join: None,
+            }
+        });
+        Self {
+            now,
+            clients: clients.collect(),
+            relay_up: true,
+            forge: false,
+            password: None,
+            serial: 0,
+            remember: true,
+        }
+    }
+
+    fn input(&mut self, who: usize, input: Input) {
+        self.clients[who].call.handle_input(input, self.now);
+        self.settle();
+    }
+
+    /// Carries everything out that is asked for, until nothing is.
+    fn settle(&mut self) {
+        loop {
+            let mut idle = true;
+            for who in 0..self.clients.len() {
+                while let Some(output) = self.clients[who].call.poll_output() {
+                    idle = false;
+                    self.carry_out(who, output);
+                }
+                if !self.clients[who].hold_jobs
+                    && let Some((link, job, sdp)) = self.clients[who].asked.pop_front()
+                {
+                    idle = false;
+                    self.give(who, Input::DescriptionReady { link, job, sdp });
+                    let sdp_mid = Some("0".to_owned());
+                    let candidate = format!("candidate:{who} {job:?}");
+                    self.give(
+                        who,
+                        Input::CandidateFound { link, candidate, sdp_mid, sdp_mline_index: Some(0) },
+                    );
+                }
+            }
+            self.join_peers();
+            if idle {
+                return;
+            }
+        }
+    }
+
+    fn give(&mut self, who: usize, input: Input) {
+        self.clients[who].call.handle_input(input, self.now);
+    }
+
+    fn pass(&mut self, duration: Duration) {
+        let end = self.now.at + duration;
+        while self.now.at < end {
+            let due = self.clients.iter().filter_map(|client| client.call.poll_timeout()).min();
+            let next = due.map_or(end, |due| due.max(self.now.at + Duration::from_millis(1)).min(end));
+            self.now.unix_ms += (next - self.now.at).as_millis() as u64;
+            self.now.at = next;
+            for who in 0..self.clients.len() {
+                let links: Vec<_> = self.clients[who]
+                    .peers
+                    .iter()
+                    .filter(|peer| peer.connected)
+                    .map(|peer| peer.link)
+                    .collect();
+                for link in links {
+                    self.give(who, Input::MediaSeen { link });
+                }
+                if self.clients[who].call.poll_timeout().is_some_and(|due| due <= next) {
+                    self.clients[who].call.handle_timeout(self.now);
+                }
+            }
+            self.settle();
+        }
+    }
+
+    fn carry_out(&mut self, who: usize, output: Output) {
+        let client = &mut self.clients[who];
+        match output {
+            Output::Connect if self.relay_up => {
+                client.connected = true;
+                self.give(who, Input::Connected);
+            }
+            Output::Connect => self.give(who, Input::Disconnected { close_code: None, error: None }),
+            Output::CloseConnection { .. } => client.connected = false,
+            Output::Send(frame) => {
+                let request = Request::decode(&frame).expect("the call sends what the relay takes");
+                if client.connected {
+                    self.relay(who, request);
+                }
+            }
+            Output::OpenLink { link, .. } => {
+                client.opened += 1;
+                client.peers.push(Peer { link, local: None, remote: None, connected: false, wired: None });
+            }
+            Output::CloseLink { link } => client.peers.retain(|peer| peer.link != link),
+            Output::CreateOffer { link, job, ice_restart, .. } => {
+                client.restarts += usize::from(ice_restart);
+                let sdp = self.describe(who, link);
+                self.clients[who].asked.push_back((link, job, sdp));
+            }
+            Output::AcceptOffer { link, job, sdp, .. } => {
+                let own = self.describe(who, link);
+                self.peer(who, link).remote = Some(sdp);
+                self.clients[who].asked.push_back((link, job, own));
+            }
+            Output::AcceptAnswer { link, sdp, .. } => self.peer(who, link).remote = Some(sdp),
+            Output::AddCandidate { link, .. } => {
+                assert!(self.peer(who, link).remote.is_some(), "candidates come after the description");
+            }
+            Output::SendChannel { link, text } => {
+                let other = self.peer(who, link).wired;
+                if let Some((index, link)) = other {
+                    self.give(index, Input::ChannelMessage { link, text });
+                }
+            }
+            Output::SetIceServers { .. } | Output::Tile { .. } => {}
+            Output::Event(event) => client.events.push(event),
+        }
+    }
+
+    fn peer(&mut self, who: usize, link: LinkId) -> &mut Peer {
+        self.clients[who].peers.iter_mut().find(|peer| peer.link == link).expect("the link is open")
+    }
+
+    fn describe(&mut self, who: usize, link: LinkId) -> String {
+        self.serial += 1;
+        let sdp = format!("v=0 {who} {}", self.serial);
+        self.peer(who, link).local = Some(sdp.clone());
+        sdp
+    }
+
+    fn join_peers(&mut self) {
+        let ends = self.clients.iter().enumerate().flat_map(|(who, client)| {
+            client
+                .peers
+                .iter()
+                .map(move |peer| (who, peer.link, peer.local.clone(), peer.remote.clone(), peer.connected))
+        });
+        let ends: Vec<_> = ends.collect();
+        for (who, link, local, remote, connected) in &ends {
+            let met = ends.iter().find(|(_, _, their_local, their_remote, _)| {
+                local.is_some() && local == their_remote && remote == their_local
+            });
+            if let Some((other, their_link, ..)) = met
+                && !connected
+            {
+                self.peer(*who, *link).wired = Some((*other, *their_link));
+                self.peer(*who, *link).connected = true;
+                self.give(*who, Input::LinkStateChanged { link: *link, state: IceState::Connected });
+                self.give(*who, Input::ChannelOpened { link: *link });
+            }
+        }
+    }
+
+    /// Breaks the path between everybody.
+    fn cut(&mut self) {
+        for who in 0..self.clients.len() {
+            let links: Vec<_> = self.clients[who]
+                .peers
+                .iter_mut()
+                .map(|peer| {
+                    peer.connected = false;
+                    peer.remote = None;
+                    peer.link
+                })
+                .collect();
+            for link in links {
+                self.give(who, Input::LinkStateChanged { link, state: IceState::Disconnected });
+            }
+        }
+        self.settle();
+    }
+
+    fn drop_relay(&mut self) {
+        self.relay_up = false;
+        for who in 0..self.clients.len() {
+            self.clients[who].connected = false;
+            self.give(who, Input::Disconnected { close_code: None, error: None });
+        }
+        self.settle();
+    }
+
+    // The relay.
+
+    fn relay(&mut self, who: usize, request: Request) {
+        self.clients[who].frames.push(request.message.clone());
+        match request.message {
+            ClientMessage::Hello { .. } => {
+                self.tell(
+                    who,
+                    &ServerMessage::Welcome { version: 1, relay: "test".into(), heartbeat_seconds: 15 },
+                );
+            }
+            ClientMessage::Ping { .. } => self.tell(who, &ServerMessage::Pong {}),
+            ClientMessage::JoinRoom(join) => {
+                self.clients[who].joins += 1;
+                let joins = self.clients[who].joins;
+                if let Some(refusal) = self.clients[who].refusals.remove(&joins) {
+                    return self.tell(who, &refusal);
+                }
+                if let Some(password) = self.password {
+                    match join.password.as_ref().map(Password::expose) {
+                        Some(given) if given == password => {}
+                        Some(_) => return self.tell(who, &ServerMessage::error(ErrorCode::AuthFailed, None)),
+                        None => {
+                            let hint = (joins > 2).then(|| "the dog".to_owned());
+                            return self.tell(who, &ServerMessage::AuthRequired { hint });
+                        }
+                    }
+                }
+                let participant = Participant {
+                    user_id: join.user_id,
+                    display_name: join.display_name,
+                    media: join.media,
+                    away: false,
+                    owner: false,
+                };
+                self.clients[who].user = Some(join.user_id);
+                self.clients[who].join = Some(participant.clone());
+                let others = self.others(who);
+                let joined = RoomJoined {
+                    room_id: join.room_id,
+                    user_id: join.user_id,
+                    resume_token: Token::from_bytes([9; 32]),
+                    participants: others
+                        .iter()
+                        .map(|other| self.clients[*other].join.clone().unwrap())
+                        .collect(),
+                    room_info: info(),
+                    is_owner: false,
+                    owner_token: None,
+                    ice_servers: Vec::new(),
+                    ice_ttl_seconds: 600,
+                    seat_hold_seconds: 30,
+                };
+                self.clients[who].seq = 0;
+                self.number(who, &ServerMessage::RoomJoined(Box::new(joined)));
+                for other in others {
+                    self.number(other, &ServerMessage::UserJoined { participant: participant.clone() });
+                }
+            }
+            ClientMessage::Resume { .. } if self.remember => {
+                let resume_token = Token::from_bytes([9; 32]);
+                self.tell(who, &ServerMessage::Resumed { resume_token, replayed: 0 });
+            }
+            ClientMessage::Resume { .. } => {
+                self.tell(who, &ServerMessage::error(ErrorCode::ResumeFailed, None));
+            }
+            ClientMessage::Offer(forward) => {
+                let payload = if self.forge { flip(forward.payload) } else { forward.payload };
+                self.forward(who, forward.target_id, payload, ServerMessage::OfferReceived);
+            }
+            ClientMessage::Answer(forward) => {
+                self.forward(who, forward.target_id, forward.payload, ServerMessage::AnswerReceived);
+            }
+            ClientMessage::IceCandidate(forward) => {
+                self.forward(who, forward.target_id, forward.payload, ServerMessage::IceCandidateReceived);
+            }
+            ClientMessage::LeaveRoom {} => {
+                self.clients[who].join = None;
+                let user_id = self.clients[who].user.unwrap();
+                for other in self.others(who) {
+                    self.number(other, &ServerMessage::UserLeft { user_id, reason: LeaveReason::Left });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Seated ones that are connected.
+    fn others(&self, who: usize) -> Vec<usize> {
+        let seated = |index: &usize| self.clients[*index].join.is_some() && self.clients[*index].connected;
+        (0..self.clients.len()).filter(|index| *index != who).filter(seated).collect()
+    }
+
+    fn forward(
+        &mut self,
+        who: usize,
+        to: UserId,
+        payload: Payload,
+        make: impl FnOnce(Forwarded) -> ServerMessage,
+    ) {
+        let from_id = self.clients[who].user.unwrap();
+        if let Some(to) = self.clients.iter().position(|client| client.user == Some(to)) {
+            self.number(to, &make(Forwarded { from_id, payload }));
+        }
+    }
+
+    fn number(&mut self, who: usize, message: &ServerMessage) {
+        self.clients[who].seq += 1;
+        let frame = ServerFrame::new(message).with_seq(self.clients[who].seq).encode();
+        self.give(who, Input::Received(Received::decode(&frame).unwrap()));
+    }
+
+    fn tell(&mut self, who: usize, message: &ServerMessage) {
+        let frame = ServerFrame::new(message).encode();
+        self.give(who, Input::Received(Received::decode(&frame).unwrap()));
+    }
+
+    fn all_connected(&self) -> bool {
+        let others = self.clients.len() - 1;
+        self.clients.iter().all(|client| {
+            let snapshot = client.call.snapshot();
+            snapshot.participants.len() == others
+                && snapshot.participants.iter().all(|other| other.link == LinkState::Connected)
+        })
+    }
+}
+
+fn info() -> RoomInfo {
+    RoomInfo {
+        max_participants: 10,
+        allow_screen_share: true,
+        password_enabled: false,
+        locked: false,
+        sealed: true,
+    }
+}
+
+fn flip(payload: Payload) -> Payload {
+    match payload {
+        Payload::Sealed(text) => {
+            Payload::Sealed(if text.ends_with('A') { text.replace('A', "B") } else { text + "AAAA" })
+        }
+        plain @ Payload::Plain(_) => plain,
+    }
+}
+
+fn joined(count: usize, secret: bool) -> World {
+    let mut world = World::new(count, secret);
+    world.settle();
+    world
+}
+
+#[test]
+fn five_participants_meet_with_one_connection_for_each_pair() {
+    let world = joined(5, true);
+    assert!(world.all_connected());
+    assert!(world.clients.iter().all(|client| client.opened == 4 && client.restarts == 0));
+    assert_eq!(world.clients[0].call.snapshot().participants[2].name, "Guest 3");
+}
+
+#[test]
+fn chat_reaches_everybody_once_and_sealed() {
+    let mut world = joined(3, true);
+    world.input(0, Input::SendChat("Hello\r\nall \u{202e}of you".into()));
+    for client in &world.clients {
+        let chat = client.call.snapshot().chat;
+        assert_eq!(chat.len(), 1);
+        assert_eq!(chat[0].text, "Hello\nall of you");
+    }
+}
+
+#[test]
+fn an_offer_changed_on_the_way_closes_the_link_for_good() {
+    let mut world = World::new(2, true);
+    world.forge = true;
+    world.settle();
+    world.pass(Duration::from_secs(40));
+    let refused = |event: &CallEvent| matches!(event, CallEvent::ParticipantRefused { .. });
+    assert_eq!(world.clients[0].events.iter().filter(|event| refused(event)).count(), 1);
+    assert!(world.clients[0].peers.is_empty(), "no connection carries anything");
+}
+
+#[test]
+fn losing_the_relay_leaves_media_alone_and_the_seat_is_resumed() {
+    let mut world = joined(3, true);
+    world.drop_relay();
+    world.pass(Duration::from_secs(20));
+    assert!(world.all_connected());
+    assert_eq!(world.clients[0].call.snapshot().signaling, SignalingState::Reconnecting);
+    world.relay_up = true;
+    world.pass(Duration::from_secs(6));
+    assert!(world.clients.iter().all(|client| client.call.snapshot().signaling == SignalingState::Online));
+    assert!(
+        world.clients.iter().all(|client| client.opened == 2 && client.restarts == 0),
+        "live links are left alone"
+    );
+}
+
+#[test]
+fn a_relay_that_forgot_everybody_gets_them_back_under_the_same_ids() {
+    let mut world = joined(3, true);
+    let before: Vec<_> = world.clients.iter().map(|client| client.user).collect();
+    world.remember = false;
+    world.drop_relay();
+    world.relay_up = true;
+    world.pass(Duration::from_secs(6));
+    let after: Vec<_> = world.clients.iter().map(|client| client.user).collect();
+    assert_eq!(before, after);
+    assert!(world.all_connected());
+    assert!(world.clients.iter().all(|client| client.opened == 2));
+}
+
+#[test]
+fn a_dead_path_is_restarted_by_the_newer_one_after_two_seconds() {
+    let mut world = joined(2, true);
+    world.cut();
+    world.pass(Duration::from_millis(1500));
+    assert!(!world.all_connected());
+    assert_eq!(world.clients[1].restarts, 0);
+    world.pass(Duration::from_millis(1000));
+    assert!(world.all_connected());
+    assert_eq!((world.clients[0].restarts, world.clients[1].restarts), (0, 1));
+}
+
+#[test]
+fn a_changed_address_restarts_at_once() {
+    let mut world = joined(2, true);
+    world.pass(Duration::from_secs(2));
+    world.cut();
+    world.input(0, Input::NetworkChanged);
+    assert!(world.all_connected());
+    assert_eq!(world.clients[0].restarts, 1);
+}
+
+#[test]
+fn of_two_restarts_that_cross_the_lower_id_gives_way() {
+    let mut world = joined(2, true);
+    world.pass(Duration::from_secs(2));
+    for client in &mut world.clients {
+        client.hold_jobs = true;
+    }
+    world.cut();
+    world.input(0, Input::NetworkChanged);
+    world.input(1, Input::NetworkChanged);
+    for client in &mut world.clients {
+        client.hold_jobs = false;
+    }
+    world.settle();
+    assert!(world.all_connected());
+    assert!(world.clients.iter().all(|client| client.opened == 1), "the session stays");
+}
+
+#[test]
+fn without_the_relay_a_changed_address_is_told_over_the_data_channel() {
+    let mut world = joined(2, true);
+    world.pass(Duration::from_secs(2));
+    world.drop_relay();
+    world.input(0, Input::NetworkChanged);
+    assert_eq!(world.clients[0].restarts, 1);
+    assert!(world.all_connected());
+    let (ours, theirs) = (&world.clients[0].peers[0], &world.clients[1].peers[0]);
+    assert!(ours.local == theirs.remote && ours.remote == theirs.local, "the restart was agreed on");
+}
+
+#[test]
+fn a_participant_that_leaves_is_gone_at_once() {
+    let mut world = joined(3, true);
+    world.input(1, Input::Leave);
+    assert!(matches!(world.clients[1].events.last(), Some(CallEvent::Ended { code: EndCode::Left, .. })));
+    assert_eq!(world.clients[0].call.snapshot().participants.len(), 1);
+    assert_eq!(world.clients[1].call.poll_timeout(), None);
+}
+
+#[test]
+fn a_dead_peer_is_interrupted_at_once_and_removed_after_thirty_seconds() {
+    let mut world = joined(3, true);
+    let dead = world.clients[2].user.unwrap();
+    world.clients.pop();
+    for who in 0..2 {
+        let link = world.clients[who].peers.last().unwrap().link;
+        world.peer(who, link).connected = false;
+        world.input(who, Input::LinkStateChanged { link, state: IceState::Disconnected });
+        world.number(who, &ServerMessage::UserAway { user_id: dead });
+    }
+    let seen = |world: &World, who: usize| {
+        let participants = world.clients[who].call.snapshot().participants;
+        participants.into_iter().find(|other| other.user == dead).map(|other| other.link)
+    };
+    assert!((0..2).all(|who| matches!(seen(&world, who), Some(LinkState::Interrupted { .. }))));
+    world.pass(Duration::from_secs(29));
+    assert!((0..2).all(|who| matches!(seen(&world, who), Some(LinkState::Interrupted { .. }))));
+    world.pass(Duration::from_millis(1500));
+    assert!((0..2).all(|who| seen(&world, who).is_none()));
+    assert!(world.all_connected());
+}
+
+#[test]
+fn a_password_is_asked_for_and_a_wrong_one_brings_the_hint() {
+    let mut world = World::new(1, true);
+    world.password = Some("rex");
+    world.settle();
+    assert!(matches!(world.clients[0].events[..], [CallEvent::PasswordNeeded { hint: None, wrong: false }]));
+    world.input(0, Input::SupplyPassword(Password::new("max".into())));
+    let Some(CallEvent::PasswordNeeded { hint, wrong: true }) = world.clients[0].events.last() else {
+        panic!()
+    };
+    assert_eq!(hint.as_deref(), Some("the dog"));
+    world.input(0, Input::SupplyPassword(Password::new("rex".into())));
+    assert_eq!(world.clients[0].call.snapshot().signaling, SignalingState::Online);
+}
+
+#[test]
+fn a_full_room_ends_the_first_join_with_one_sentence() {
+    let mut world = World::new(1, true);
+    world.clients[0].refusals.insert(1, ServerMessage::RoomFull { max_participants: 10 });
+    world.settle();
+    assert!(matches!(world.clients[0].events[..], [CallEvent::Ended { code: EndCode::RoomFull, .. }]));
+}
+
+#[test]
+fn a_taken_id_is_replaced_by_another_one() {
+    let mut world = World::new(1, true);
+    world.clients[0].refusals.insert(1, ServerMessage::error(ErrorCode::UserIdTaken, None));
+    world.settle();
+    assert_eq!(world.clients[0].call.snapshot().signaling, SignalingState::Online);
+    assert_eq!(Some(world.clients[0].call.snapshot().self_id), world.clients[0].user);
+}
+
+#[test]
+fn who_is_kicked_does_not_come_back() {
+    let mut world = joined(2, true);
+    world.number(0, &ServerMessage::Kicked {});
+    world.settle();
+    assert!(matches!(world.clients[0].events.last(), Some(CallEvent::Ended { code: EndCode::Kicked, .. })));
+    assert!(world.clients[0].peers.is_empty());
+}
+
+#[test]
+fn a_draining_relay_is_left_in_its_own_time() {
+    let mut world = joined(2, true);
+    for who in 0..2 {
+        world.tell(who, &ServerMessage::Drain { reconnect_after_ms: 2000 });
+    }
+    world.settle();
+    world.drop_relay();
+    world.relay_up = true;
+    world.pass(Duration::from_millis(1900));
+    assert_eq!(world.clients[0].call.snapshot().signaling, SignalingState::Reconnecting);
+    world.pass(Duration::from_millis(200));
+    assert_eq!(world.clients[0].call.snapshot().signaling, SignalingState::Online);
+    assert!(world.all_connected());
+}
+
+#[test]
+fn a_gap_in_the_numbers_makes_the_relay_repeat() {
+    let mut world = joined(2, true);
+    world.clients[0].seq += 3;
+    world.number(0, &ServerMessage::RoomUpdated { room_info: info() });
+    world.pass(Duration::from_secs(1));
+    assert!(
+        world.clients[0]
+            .frames
+            .iter()
+            .any(|frame| matches!(frame, ClientMessage::Resume { last_seq: 1.., .. }))
+    );
+}
+
+#[test]
+fn a_relay_that_never_answers_ends_the_first_join_after_fifteen_seconds() {
+    let mut world = World::new(1, true);
+    world.relay_up = false;
+    world.settle();
+    world.pass(Duration::from_secs(16));
+    assert!(matches!(world.clients[0].events[..], [CallEvent::Ended { code: EndCode::Unreachable, .. }]));
+}

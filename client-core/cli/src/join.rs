@@ -1,0 +1,316 @@
+//! `snug join`: one call from options to exit code. With --json, events go out and commands come in as JSON lines, which is how a window
+//! in a process of its own is driven, too.
+
+use std::io::{BufRead as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use snug_core::audio::Processing;
+use snug_core::audio::io::{AudioIo, CpalIo, PacedIo, Sink, Source};
+use snug_core::signaling::{TlsRoots, parse_link};
+use snug_core::video::Vp8Codecs;
+use snug_core::video::sources::{PatternSource, Y4mSource};
+use snug_core::wire::Password;
+use snug_core::{CameraConfig, Command, Engine, EngineConfig, Event, FactoryConfig};
+use tokio::sync::mpsc;
+
+/// Commands read from standard input that wait.
+const LINES: usize = 64;
+
+/// How to enter a room.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The room's link, whole: https://host/room/name#secret
+    link: String,
+    /// The name that the others see
+    #[arg(long, default_value = "Snug")]
+    name: String,
+    /// The room's password
+    #[arg(long, env = "SNUG_PASSWORD", hide_env_values = true)]
+    password: Option<String>,
+    /// What the others see: `test` (a moving pattern), `none`, or the path of a .y4m file, which is repeated
+    #[arg(long, default_value = "none")]
+    video: Video,
+    /// What the others hear: `device` (microphone and speaker), `tone`, `voice`, `none`, or the path of a .wav file, which is repeated
+    #[arg(long, default_value = "device")]
+    audio: Audio,
+    /// Write what is heard into DIR/heard.wav (not with `--audio device`)
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
+    /// Start muted
+    #[arg(long)]
+    muted: bool,
+    /// Leave after so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    duration: Option<u64>,
+    /// Print events as JSON lines and read commands as JSON lines from standard input
+    #[arg(long)]
+    json: bool,
+    /// Trust the certificates in this PEM file instead of the system's
+    #[arg(long, value_name = "PEM")]
+    ca: Option<PathBuf>,
+    /// Do not try QUIC
+    #[arg(long)]
+    no_quic: bool,
+    /// Show the others no address but the TURN server's
+    #[arg(long)]
+    relay_only: bool,
+    /// Also offer the loopback address: for calls within one machine
+    #[arg(long)]
+    loopback: bool,
+}
+
+#[derive(Clone)]
+enum Video {
+    None,
+    Test,
+    File(PathBuf),
+}
+
+impl FromStr for Video {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "none" => Self::None,
+            "test" => Self::Test,
+            path => Self::File(path.into()),
+        })
+    }
+}
+
+#[derive(Clone)]
+enum Audio {
+    Device,
+    Paced(Source),
+}
+
+impl FromStr for Audio {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self::Paced(match text {
+            "device" => return Ok(Self::Device),
+            "none" => Source::Silence,
+            "tone" => Source::Tone { hz: 440.0, level_db: -12.0 },
+            "voice" => Source::Voice { seed: 1 },
+            path => Source::Wav { path: path.into(), repeat: true },
+        }))
+    }
+}
+
+/// Why a call does not begin: a word for scripts, a sentence, and the exit code.
+struct Refusal {
+    code: String,
+    message: String,
+    exit: u8,
+}
+
+fn usage(code: &str, message: impl std::fmt::Display) -> Refusal {
+    Refusal { code: code.to_owned(), message: message.to_string(), exit: 2 }
+}
+
+pub(crate) fn run(options: Options) -> ExitCode {
+    let json = options.json;
+    let ended = begin(options).unwrap_or_else(|refusal| {
+        print(json, &Event::Ended { code: refusal.code, message: refusal.message });
+        refusal.exit
+    });
+    ExitCode::from(ended)
+}
+
+fn begin(options: Options) -> Result<u8, Refusal> {
+    let link = parse_link(&options.link).map_err(|error| usage(error.code(), &error))?;
+    let (json, duration) = (options.json, options.duration);
+    let config = EngineConfig {
+        link,
+        camera: camera(&options.video)?,
+        audio: audio(&options)?,
+        name: options.name,
+        password: options.password.map(Password::new),
+        muted: options.muted,
+        processing: match options.audio {
+            Audio::Device => Processing::ALL,
+            // What a file says is sent as it is.
+            Audio::Paced(_) => Processing::NONE,
+        },
+        codecs: Arc::new(Vp8Codecs),
+        roots: options.ca.map_or(TlsRoots::System, TlsRoots::Pem),
+        quic: !options.no_quic,
+        network: FactoryConfig {
+            include_loopback: options.loopback,
+            relay_only: options.relay_only,
+            ..FactoryConfig::default()
+        },
+        agent: concat!("snug/", env!("CARGO_PKG_VERSION")).to_owned(),
+    };
+    let machine = |error: &dyn std::fmt::Display| Refusal {
+        code: "machine".to_owned(),
+        message: error.to_string(),
+        exit: 6,
+    };
+    let (engine, events) = Engine::start(config).map_err(|error| machine(&error))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| machine(&error))?;
+    let exit = runtime.block_on(follow(&engine, events, json, duration));
+    drop(engine);
+    // A thread that waits for standard input cannot be waited for.
+    runtime.shutdown_background();
+    Ok(exit)
+}
+
+fn camera(video: &Video) -> Result<Option<CameraConfig>, Refusal> {
+    match video {
+        Video::None => Ok(None),
+        Video::Test => {
+            let size = (1280, 720);
+            let source =
+                PatternSource::new(size.0, size.1, 30).map_err(|error| usage("video_source", error))?;
+            Ok(Some(CameraConfig { source: Box::new(source), size }))
+        }
+        Video::File(path) => {
+            let source = Y4mSource::open(path).map_err(|error| usage(error.code(), &error))?;
+            Ok(Some(CameraConfig { size: source.size(), source: Box::new(source) }))
+        }
+    }
+}
+
+fn audio(options: &Options) -> Result<Box<dyn AudioIo>, Refusal> {
+    let sink = match (&options.record, &options.audio) {
+        (None, _) => Sink::Discard,
+        (Some(_), Audio::Device) => {
+            return Err(usage(
+                "record_device",
+                "--record does not go with --audio device; choose another --audio",
+            ));
+        }
+        (Some(folder), Audio::Paced(_)) => {
+            std::fs::create_dir_all(folder).map_err(|error| {
+                usage("record_folder", format!("{}: {error}; choose another folder", folder.display()))
+            })?;
+            Sink::Wav(folder.join("heard.wav"))
+        }
+    };
+    Ok(match &options.audio {
+        Audio::Device => Box::new(CpalIo::new(None, None)),
+        Audio::Paced(source) => Box::new(PacedIo::new(source.clone(), sink)),
+    })
+}
+
+/// Prints events until the call is over; answers with the exit code.
+async fn follow(engine: &Engine, mut events: mpsc::Receiver<Event>, json: bool, duration: Option<u64>) -> u8 {
+    let (lines, mut commands) = mpsc::channel(LINES);
+    if json {
+        std::thread::spawn(move || read_commands(&lines));
+    } else {
+        drop(lines);
+    }
+    let time_is_up = async {
+        match duration {
+            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(time_is_up);
+    let mut leaving = false;
+    loop {
+        let leave = tokio::select! {
+            event = events.recv() => {
+                let Some(event) = event else { return 6 };
+                print(json, &event);
+                match event {
+                    Event::Ended { code, .. } => return exit_code(&code),
+                    // Nobody is there to type one unless commands are read.
+                    Event::PasswordNeeded { .. } if !json => {
+                        let message = "give the room's password with --password".to_owned();
+                        print(json, &Event::Ended { code: "password_needed".to_owned(), message });
+                        return 3;
+                    }
+                    _ => false,
+                }
+            }
+            Some(command) = commands.recv() => {
+                match command {
+                    Ok(command) => {
+                        if let Err(error) = engine.command(command) {
+                            print(json, &Event::Problem { code: "busy".to_owned(), message: error.to_string() });
+                        }
+                    }
+                    Err(message) => print(json, &Event::Problem { code: "bad_command".to_owned(), message }),
+                }
+                false
+            }
+            () = &mut time_is_up, if !leaving => true,
+            interrupted = tokio::signal::ctrl_c(), if !leaving => interrupted.is_ok(),
+        };
+        if leave {
+            leaving = true;
+            if engine.command(Command::Leave).is_err() {
+                return 0;
+            }
+        }
+    }
+}
+
+fn read_commands(lines: &mpsc::Sender<Result<Command, String>>) {
+    for line in std::io::stdin().lock().lines() {
+        let Ok(line) = line else { return };
+        if line.trim().is_empty() {
+            continue;
+        }
+        let command =
+            serde_json::from_str(&line).map_err(|error| format!("{error}; see the list of commands"));
+        if lines.blocking_send(command).is_err() {
+            return;
+        }
+    }
+}
+
+fn exit_code(code: &str) -> u8 {
+    match code {
+        "left" => 0,
+        "auth_failed" | "auth_required" => 3,
+        "unreachable" | "untrusted" | "timed_out" | "certificates" => 4,
+        code if code.starts_with("AUDIO_") => 2,
+        "no_threads" | "no_random" | "audio_encoder" => 6,
+        _ => 5,
+    }
+}
+
+fn print(json: bool, event: &Event) {
+    let line = if json {
+        serde_json::to_string(event)
+            .unwrap_or_else(|error| format!("{{\"event\":\"problem\",\"message\":\"{error}\"}}"))
+    } else {
+        words(event)
+    };
+    // Whoever closed our output does not want to know.
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+fn words(event: &Event) -> String {
+    match event {
+        Event::Joined { again: false, .. } => "You are in the room.".to_owned(),
+        Event::Joined { again: true, .. } | Event::Resumed => "The relay is back.".to_owned(),
+        Event::Reconnecting => "The relay is out of reach; the call goes on.".to_owned(),
+        Event::Draining => "The relay is about to restart; the call goes on.".to_owned(),
+        Event::PasswordNeeded { hint, wrong } => {
+            let start = if *wrong { "The password is wrong." } else { "The room has a password." };
+            hint.as_ref().map_or_else(|| start.to_owned(), |hint| format!("{start} Hint: {hint}"))
+        }
+        Event::ParticipantJoined { name, .. } => format!("{name} came."),
+        Event::ParticipantLeft { user, .. } => format!("{user} left."),
+        Event::Link { user, state } => format!("{user}: {state:?}"),
+        Event::FirstPicture { user, source } => format!("{user}: first picture of the {source}"),
+        Event::MediaChanged { user, media } => format!("{user}: {media:?}"),
+        Event::Chat { name, text, .. } => format!("{name}: {text}"),
+        Event::OwnerToken { .. } => "You own this room.".to_owned(),
+        Event::Problem { message, .. } | Event::Ended { message, .. } => message.clone(),
+    }
+}

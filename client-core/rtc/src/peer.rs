@@ -1,0 +1,454 @@
+//! One connection: the library's connection, its four outgoing tracks and its data channel.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use rtc::media_stream::MediaStreamTrack;
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtp_transceiver::rtp_sender::{
+    RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters, RtpCodecKind,
+};
+use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
+use snug_media_proto::section::Section;
+use tokio::task::JoinHandle;
+use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelInit};
+use webrtc::media_stream::track_local::TrackLocal;
+use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
+use webrtc::peer_connection::{
+    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceCandidateInit,
+    RTCIceCandidateType, RTCIceGatheringState, RTCPeerConnectionIceEvent, RTCPeerConnectionState,
+    RTCSessionDescription,
+};
+
+use crate::error::RtcError;
+use crate::event::{PayloadKind, PeerEvent, PeerEvents, PeerState};
+use crate::factory::{self, Factory};
+use crate::sdp::Described;
+use crate::shared::{LocalStream, Shared};
+use crate::stats::{CandidateKind, Estimate, LinkStats, PathStats};
+
+/// Label and stream id of the data channel, agreed on out of band.
+const CHANNEL: (&str, u16) = ("snug/1", 1);
+/// Bytes that wait in the data channel before it takes no more.
+const CHANNEL_BUFFER: usize = 1024 * 1024;
+
+/// A packet to send; sequence number, stream and payload type are the connection's matter.
+#[derive(Debug, Clone)]
+pub struct OutgoingRtp {
+    /// The payload.
+    pub payload: Bytes,
+    /// RTP timestamp: 48 kHz for audio, 90 kHz for video.
+    pub timestamp: u32,
+    /// The marker bit: last packet of a frame for video.
+    pub marker: bool,
+    /// Whether the payload has the redundancy of RFC 2198; audio only, see [`Peer::red_carries`].
+    pub red: bool,
+}
+
+struct Outgoing {
+    track: Arc<TrackLocalStaticRTP>,
+    sequence: AtomicU16,
+}
+
+/// One connection to another participant. Dropping it closes it.
+pub struct Peer {
+    connection: Arc<dyn PeerConnection>,
+    channel: Arc<dyn DataChannel>,
+    outgoing: [Outgoing; 4],
+    shared: Arc<Shared>,
+    factory: Factory,
+    reader: JoinHandle<()>,
+    /// Whether the four sections are there already.
+    sections: tokio::sync::Mutex<bool>,
+    /// Serialises packets, so that their numbers leave in order.
+    sending: Mutex<()>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Peer {
+    /// Builds a connection that has not been offered yet. Call it inside a Tokio runtime.
+    ///
+    /// # Errors
+    /// No socket could be bound, or the system gave no random numbers.
+    pub async fn new(
+        factory: &Factory,
+        ice_servers: &[snug_wire::IceServer],
+        events: PeerEvents,
+    ) -> Result<Self, RtcError> {
+        let (streams, sequences) = random_streams()?;
+        let messages = events.messages.clone();
+        let shared = Shared::new(events, streams);
+        let media_engine = factory::media_engine().map_err(build_error)?;
+        let connection = PeerConnectionBuilder::new()
+            .with_configuration(factory.configuration(ice_servers))
+            .with_setting_engine(factory.settings())
+            .with_media_engine(media_engine)
+            .with_interceptor_registry(factory::interceptors(&shared))
+            .with_handler(Arc::new(Handler(Arc::clone(&shared))))
+            .with_runtime(Arc::clone(&factory.runtime))
+            .with_udp_addrs(factory.binds())
+            .with_data_channel_send_buffer_limit(CHANNEL_BUFFER)
+            .build()
+            .await
+            .map_err(build_error)?;
+        let init = RTCDataChannelInit { ordered: true, negotiated: Some(CHANNEL.1), ..Default::default() };
+        let channel = connection.create_data_channel(CHANNEL.0, Some(init)).await.map_err(build_error)?;
+        let reader = tokio::spawn(read_channel(Arc::clone(&channel), Arc::clone(&shared), messages));
+        let outgoing = Section::ALL.map(|section| Outgoing {
+            track: Arc::new(TrackLocalStaticRTP::new(track(section, streams[section.index()]))),
+            sequence: AtomicU16::new(sequences[section.index()]),
+        });
+        Ok(Self {
+            connection: Arc::new(connection),
+            channel,
+            outgoing,
+            shared,
+            factory: factory.clone(),
+            reader,
+            sections: tokio::sync::Mutex::new(false),
+            sending: Mutex::new(()),
+            runtime: tokio::runtime::Handle::current(),
+        })
+    }
+
+    /// Gives up an own offer that waits for its answer.
+    ///
+    /// # Errors
+    /// No offer waits.
+    pub async fn rollback(&self) -> Result<(), RtcError> {
+        let nothing = RTCSessionDescription::rollback(None).map_err(description_error)?;
+        self.connection.set_local_description(nothing).await.map_err(description_error)
+    }
+
+    /// Makes an offer and applies it on this side; gathering starts.
+    ///
+    /// # Errors
+    /// The connection is closed or in the middle of another negotiation.
+    pub async fn create_offer(&self, ice_restart: bool) -> Result<String, RtcError> {
+        self.add_sections().await?;
+        if ice_restart {
+            self.connection.restart_ice().await.map_err(description_error)?;
+        }
+        let offer = self.connection.create_offer(None).await.map_err(description_error)?;
+        self.describe(offer).await
+    }
+
+    /// Takes an offer and returns the answer, applied on this side. With `rollback`, an own offer that waits for its
+    /// answer is given up first.
+    ///
+    /// # Errors
+    /// The offer does not parse or does not fit the connection.
+    pub async fn accept_offer(&self, sdp: &str, rollback: bool) -> Result<String, RtcError> {
+        if rollback {
+            self.rollback().await?;
+        }
+        self.add_sections().await?;
+        let offer = RTCSessionDescription::offer(sdp.to_owned()).map_err(description_error)?;
+        self.remember_remote(sdp);
+        self.connection.set_remote_description(offer).await.map_err(description_error)?;
+        let answer = self.connection.create_answer(None).await.map_err(description_error)?;
+        self.describe(answer).await
+    }
+
+    /// Takes the answer to the last offer.
+    ///
+    /// # Errors
+    /// The answer does not parse, or no offer waits for it.
+    pub async fn accept_answer(&self, sdp: &str) -> Result<(), RtcError> {
+        let answer = RTCSessionDescription::answer(sdp.to_owned()).map_err(description_error)?;
+        self.remember_remote(sdp);
+        self.connection.set_remote_description(answer).await.map_err(description_error)
+    }
+
+    /// Adds a candidate of the other side; its description must be there already.
+    ///
+    /// # Errors
+    /// The candidate does not parse or belongs to another generation.
+    pub async fn add_candidate(
+        &self,
+        candidate: &str,
+        mid: Option<String>,
+        mline: Option<u16>,
+    ) -> Result<(), RtcError> {
+        let init = RTCIceCandidateInit {
+            candidate: candidate.to_owned(),
+            sdp_mid: mid,
+            sdp_mline_index: mline,
+            ..Default::default()
+        };
+        self.connection.add_ice_candidate(init).await.map_err(|error| RtcError::Candidate(error.to_string()))
+    }
+
+    /// Replaces the STUN and TURN servers; used from the next ICE restart on.
+    ///
+    /// # Errors
+    /// A server has an address that does not parse.
+    pub async fn set_ice_servers(&self, servers: &[snug_wire::IceServer]) -> Result<(), RtcError> {
+        let configuration = self.factory.configuration(servers);
+        self.connection
+            .set_configuration(configuration)
+            .await
+            .map_err(|error| RtcError::Servers(error.to_string()))
+    }
+
+    /// The payload type of Opus inside redundant audio; `None` while the other side takes no redundancy.
+    pub fn red_carries(&self) -> Option<u8> {
+        let state = self.shared.state();
+        state.remote.payload_type(PayloadKind::Red)?;
+        state.remote.payload_type(PayloadKind::Opus)
+    }
+
+    /// Sends a packet without ever waiting. False when it was not taken: there is no connection, the kind of payload
+    /// was not agreed on, or 256 packets wait already.
+    pub fn send(&self, section: Section, packet: OutgoingRtp) -> bool {
+        if !self.shared.is_connected() {
+            return false;
+        }
+        let kind = match (section.is_video(), packet.red) {
+            (true, _) => PayloadKind::Vp8,
+            (false, true) => PayloadKind::Red,
+            (false, false) => PayloadKind::Opus,
+        };
+        let Some(payload_type) = self.shared.state().remote.payload_type(kind) else { return false };
+        let outgoing = &self.outgoing[section.index()];
+        let _in_order = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        let sequence_number = outgoing.sequence.load(Ordering::Relaxed);
+        let header = rtc::rtp::Header {
+            version: 2,
+            payload_type,
+            marker: packet.marker,
+            sequence_number,
+            timestamp: packet.timestamp,
+            ssrc: self.shared.ours[section.index()].ssrc,
+            ..Default::default()
+        };
+        let taken = at_once(outgoing.track.write_rtp(rtc::rtp::Packet { header, payload: packet.payload }));
+        if taken {
+            outgoing.sequence.store(sequence_number.wrapping_add(1), Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// Sends a text message over the data channel.
+    ///
+    /// # Errors
+    /// The channel is not open, or 1 MiB waits in it already.
+    pub async fn send_channel(&self, text: &str) -> Result<(), RtcError> {
+        self.channel.try_send_text(text).await.map_err(|error| RtcError::Channel(error.to_string()))
+    }
+
+    /// Asks the other side for a key frame of a section (PLI). False when nothing came of it: nothing was received there
+    /// yet, or there is no connection.
+    pub fn request_key_frame(&self, section: Section) -> bool {
+        let mut state = self.shared.state();
+        let Some(media_ssrc) = state.heard[section.index()] else { return false };
+        state.stats.sections[section.index()].plis_sent += 1;
+        drop(state);
+        let pli = PictureLossIndication { sender_ssrc: self.shared.ours[section.index()].ssrc, media_ssrc };
+        self.shared.is_connected()
+            && at_once(self.outgoing[section.index()].track.write_rtcp(vec![Box::new(pli)]))
+    }
+
+    /// What the path is thought to carry at this moment.
+    pub fn estimate(&self) -> Estimate {
+        self.shared.state().estimate
+    }
+
+    /// Counts since the connection was made.
+    pub async fn stats(&self) -> LinkStats {
+        let path = self.path().await;
+        let mut stats = self.shared.state().stats;
+        stats.path = path;
+        stats
+    }
+
+    /// Asked of the transport: the library's statistics name the candidates of a pair by ids that nothing else has.
+    async fn path(&self) -> Option<PathStats> {
+        let sctp = self.connection.sctp().await?;
+        let pair = sctp.transport().ice_transport().get_selected_candidate_pair().await.ok()??;
+        Some(PathStats {
+            local: candidate_kind(pair.local().typ)?,
+            remote: candidate_kind(pair.remote().typ)?,
+        })
+    }
+
+    /// Ends the connection and gives its relay allocations back; takes at most about 100 ms.
+    pub async fn close(&self) {
+        self.shared.connected.store(false, Ordering::Relaxed);
+        // The library's driver is gone before it could say so.
+        self.shared.emit(PeerEvent::State(PeerState::Closed));
+        if let Err(error) = self.connection.close().await {
+            tracing::debug!(%error, "a connection did not close cleanly");
+        }
+        self.reader.abort();
+    }
+
+    async fn describe(&self, description: RTCSessionDescription) -> Result<String, RtcError> {
+        let sdp = description.sdp.clone();
+        self.shared.state().local = Described::read(&sdp);
+        self.connection.set_local_description(description).await.map_err(description_error)?;
+        Ok(sdp)
+    }
+
+    fn remember_remote(&self, sdp: &str) {
+        let described = Described::read(sdp);
+        let mut state = self.shared.state();
+        state.streams = described.streams.clone();
+        state.remote = described;
+    }
+
+    /// Adds the four sections once. An offer of the other side then finds them in the same order.
+    async fn add_sections(&self) -> Result<(), RtcError> {
+        let mut added = self.sections.lock().await;
+        if *added {
+            return Ok(());
+        }
+        for (section, outgoing) in Section::ALL.iter().zip(&self.outgoing) {
+            let init = RTCRtpTransceiverInit {
+                direction: RTCRtpTransceiverDirection::Sendrecv,
+                streams: vec![stream_name(*section).to_owned()],
+                send_encodings: Vec::new(),
+            };
+            let track = Arc::clone(&outgoing.track) as Arc<dyn TrackLocal>;
+            self.connection.add_transceiver_from_track(track, Some(init)).await.map_err(description_error)?;
+        }
+        *added = true;
+        Ok(())
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.reader.abort();
+        let connection = Arc::clone(&self.connection);
+        self.runtime.spawn(async move {
+            // Closing twice is an error that tells nothing.
+            let _ = connection.close().await;
+        });
+    }
+}
+
+/// Polls a future once: what cannot be done at once is not done.
+fn at_once<T, E>(future: impl Future<Output = Result<T, E>>) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    matches!(pin!(future).poll(&mut context), Poll::Ready(Ok(_)))
+}
+
+/// Receivers keep what is in one stream in step: the microphone with the camera, the screen with its sound.
+fn stream_name(section: Section) -> &'static str {
+    match section {
+        Section::Microphone | Section::Camera => "self",
+        Section::Screen | Section::ScreenSound => "screen",
+    }
+}
+
+fn track(section: Section, stream: LocalStream) -> MediaStreamTrack {
+    let (kind, codec) = match section.is_video() {
+        true => (RtpCodecKind::Video, factory::vp8()),
+        false => (RtpCodecKind::Audio, factory::opus()),
+    };
+    let coding = RTCRtpCodingParameters {
+        ssrc: Some(stream.ssrc),
+        rtx: section.is_video().then_some(RTCRtpRtxParameters { ssrc: stream.rtx }),
+        ..Default::default()
+    };
+    let encoding =
+        RTCRtpEncodingParameters { rtp_coding_parameters: coding, active: true, codec, ..Default::default() };
+    let name = ["microphone", "camera", "screen", "screen-sound"][section.index()].to_owned();
+    MediaStreamTrack::new(stream_name(section).to_owned(), name.clone(), name, kind, vec![encoding])
+}
+
+fn random_streams() -> Result<([LocalStream; 4], [u16; 4]), RtcError> {
+    let random = || getrandom::u32().map_err(|error| RtcError::Random(error.to_string()));
+    let mut streams = [LocalStream { ssrc: 0, rtx: 0 }; 4];
+    let mut sequences = [0; 4];
+    // The upper bits tell the eight streams apart, whatever the dice say; 0 is left out.
+    for (index, stream) in (0_u32..).zip(&mut streams) {
+        stream.ssrc = (random()? >> 4) | (2 * index + 1) << 28;
+        stream.rtx = (random()? >> 4) | (2 * index + 2) << 28;
+    }
+    for sequence in &mut sequences {
+        // Lower half, so that a loss of the first packets does not look like a wrap (RFC 3711 §3.3.1).
+        *sequence = (random()? >> 17) as u16;
+    }
+    Ok((streams, sequences))
+}
+
+fn candidate_kind(kind: RTCIceCandidateType) -> Option<CandidateKind> {
+    match kind {
+        RTCIceCandidateType::Host => Some(CandidateKind::Host),
+        RTCIceCandidateType::Srflx => Some(CandidateKind::ServerReflexive),
+        RTCIceCandidateType::Prflx => Some(CandidateKind::PeerReflexive),
+        RTCIceCandidateType::Relay => Some(CandidateKind::Relay),
+        _ => None,
+    }
+}
+
+fn build_error(error: impl std::fmt::Display) -> RtcError {
+    RtcError::Build(error.to_string())
+}
+
+fn description_error(error: impl std::fmt::Display) -> RtcError {
+    RtcError::Description(error.to_string())
+}
+
+/// A full message queue holds the reader up, and SCTP the sender with it.
+async fn read_channel(
+    channel: Arc<dyn DataChannel>,
+    shared: Arc<Shared>,
+    messages: tokio::sync::mpsc::Sender<PeerEvent>,
+) {
+    while let Some(event) = channel.poll().await {
+        match event {
+            DataChannelEvent::OnOpen => shared.emit(PeerEvent::ChannelOpen),
+            DataChannelEvent::OnMessage(message) if message.is_string => {
+                let Ok(text) = String::from_utf8(message.data.to_vec()) else { continue };
+                if messages.send(PeerEvent::ChannelMessage(text)).await.is_err() {
+                    return;
+                }
+            }
+            DataChannelEvent::OnClose => break,
+            _ => {}
+        }
+    }
+    shared.emit(PeerEvent::ChannelClosed);
+}
+
+/// Forwards and returns: the library's driver waits for it.
+struct Handler(Arc<Shared>);
+
+#[async_trait::async_trait]
+impl PeerConnectionEventHandler for Handler {
+    async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
+        if let Ok(init) = event.candidate.to_json() {
+            self.0.emit(PeerEvent::Candidate {
+                candidate: init.candidate,
+                mid: init.sdp_mid,
+                mline: init.sdp_mline_index,
+            });
+        }
+    }
+
+    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+        if state == RTCIceGatheringState::Complete {
+            self.0.emit(PeerEvent::GatheringDone);
+        }
+    }
+
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        let state = match state {
+            RTCPeerConnectionState::Connected => PeerState::Connected,
+            RTCPeerConnectionState::Disconnected => PeerState::Disconnected,
+            RTCPeerConnectionState::Failed => PeerState::Failed,
+            RTCPeerConnectionState::Closed => PeerState::Closed,
+            _ => return,
+        };
+        self.0
+            .connected
+            .store(matches!(state, PeerState::Connected | PeerState::Disconnected), Ordering::Relaxed);
+        self.0.emit(PeerEvent::State(state));
+    }
+}

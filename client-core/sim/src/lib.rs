@@ -1,1 +1,0 @@
-//! Whole calls in virtual time.

@@ -1,0 +1,256 @@
+//! What a shell and the engine say to each other: commands in, events and snapshots out. Plain data that serializes, so that a window
+//! in a process of its own says the same over JSON lines. It names no codec, socket or WebRTC type.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What a shell asks for. None waits: what comes of it is told by an [`Event`] and seen in the next [`Snapshot`].
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(tag = "command", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum Command {
+    /// Switches the microphone.
+    SetMicrophone {
+        /// Whether it is heard.
+        enabled: bool,
+    },
+    /// Switches the camera.
+    SetCamera {
+        /// Whether it is seen.
+        enabled: bool,
+    },
+    /// Raises or lowers the hand.
+    SetHand {
+        /// Whether it is up.
+        raised: bool,
+    },
+    /// How large each participant is shown; who is missing is not shown, and costs its sender nothing.
+    SetTiles {
+        /// By participant.
+        tiles: BTreeMap<String, TileSize>,
+    },
+    /// Sends a chat message to everybody.
+    SendChat {
+        /// What it says, up to 4,000 characters.
+        text: String,
+    },
+    /// Answers [`Event::PasswordNeeded`].
+    SupplyPassword {
+        /// The room's password.
+        password: String,
+    },
+    /// An address of this machine changed.
+    NetworkChanged,
+    /// Tries at once what is being waited for.
+    Retry,
+    /// Removes a participant; for the owner.
+    Kick {
+        /// Whom.
+        user: String,
+    },
+    /// Closes or opens the room for others; for the owner.
+    Lock {
+        /// Whether it is closed.
+        locked: bool,
+    },
+    /// Ends the call.
+    Leave,
+}
+
+/// How large a participant is shown, in device pixels; 0 is not shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct TileSize {
+    pub width: u16,
+    pub height: u16,
+    pub screen_width: u16,
+    pub screen_height: u16,
+}
+
+/// What happened. The state itself is in [`Snapshot`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum Event {
+    /// We have a seat; `again` at a relay that had forgotten us.
+    Joined {
+        /// Our identity for this run.
+        user: String,
+        /// Whether it is a return.
+        again: bool,
+    },
+    /// The connection to the relay is lost; media goes on.
+    Reconnecting,
+    /// The lost connection is back.
+    Resumed,
+    /// The relay is about to stop; media goes on.
+    Draining,
+    /// The room has a password: supply one.
+    PasswordNeeded {
+        /// What the owner wrote for who does not remember it.
+        hint: Option<String>,
+        /// Whether one was tried and is wrong.
+        wrong: bool,
+    },
+    /// Somebody came.
+    ParticipantJoined {
+        /// Who.
+        user: String,
+        /// Their name.
+        name: String,
+    },
+    /// Somebody is gone.
+    ParticipantLeft {
+        /// Who.
+        user: String,
+        /// Whether the owner removed them.
+        kicked: bool,
+    },
+    /// Somebody's link changed.
+    Link {
+        /// Who.
+        user: String,
+        /// What it is.
+        state: LinkState,
+    },
+    /// The first picture of somebody's camera or screen was decoded.
+    FirstPicture {
+        /// Who.
+        user: String,
+        /// `camera` or `screen`.
+        source: &'static str,
+    },
+    /// Somebody switched a source.
+    MediaChanged {
+        /// Who.
+        user: String,
+        /// What they send.
+        media: Sources,
+    },
+    /// A chat message of somebody else.
+    Chat {
+        /// Who wrote it.
+        user: String,
+        /// Their name.
+        name: String,
+        /// What it says.
+        text: String,
+    },
+    /// The owner's token of this room: keep it.
+    OwnerToken {
+        /// The token.
+        token: String,
+    },
+    /// Something does not work as asked; the call goes on.
+    Problem {
+        /// A word for scripts.
+        code: String,
+        /// One sentence for people.
+        message: String,
+    },
+    /// The call is over; nothing follows.
+    Ended {
+        /// A word for scripts: `left`, `kicked`, `room_full`, …
+        code: String,
+        /// One sentence for people.
+        message: String,
+    },
+}
+
+/// Where the link to a participant stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// Not yet up.
+    Connecting,
+    /// Media flows.
+    Connected,
+    /// It was up and does not work at the moment; its tile is still shown.
+    Interrupted,
+    /// It has not worked for six seconds: its tile is dropped.
+    Lost,
+    /// What came over it is not to be trusted; it stays closed.
+    Refused,
+}
+
+/// What somebody sends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Sources {
+    pub audio: bool,
+    pub video: bool,
+    pub screen: bool,
+    pub hand: bool,
+}
+
+impl From<snug_wire::Media> for Sources {
+    fn from(media: snug_wire::Media) -> Self {
+        Self { audio: media.audio, video: media.video, screen: media.screen, hand: media.hand }
+    }
+}
+
+/// The call as a view draws it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    /// Whether the connection to the relay stands; media does not need it.
+    pub online: bool,
+    /// Our identity for this run.
+    pub user: String,
+    /// Whether we are the room's owner.
+    pub is_owner: bool,
+    /// Whether the room is closed for others.
+    pub locked: bool,
+    /// What we send.
+    pub sources: Sources,
+    /// Loudness of our microphone in dB below full scale.
+    pub level_db: f32,
+    /// The others, in the order of their coming.
+    pub participants: Vec<Participant>,
+}
+
+/// One other participant.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Participant {
+    /// Its identity for this run.
+    pub user: String,
+    /// Its name; empty when it could not be read.
+    pub name: String,
+    /// What it sends.
+    pub sources: Sources,
+    /// Its connection to the relay is lost.
+    pub away: bool,
+    /// It is the room's owner.
+    pub owner: bool,
+    /// The link to it.
+    pub link: LinkState,
+    /// Loudness in dB below full scale.
+    pub level_db: f32,
+    /// Whether it sounds like speech.
+    pub speaking: bool,
+    /// Pictures of its camera that were decoded so far.
+    pub pictures: u64,
+    /// How the link does.
+    pub quality: Quality,
+}
+
+/// How a link does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quality {
+    /// Round trip in milliseconds, 0 until known.
+    pub rtt_ms: u64,
+    /// What the path is thought to carry, in bit/s.
+    pub estimate_bps: u64,
+    /// Share of our packets that were lost lately, 0 to 1.
+    pub loss: f32,
+    /// Packets of sound and picture that came.
+    pub packets_received: u64,
+    /// Packets that came by retransmission.
+    pub recovered: u64,
+    /// Packets that came twice; the second one was dropped.
+    pub duplicates: u64,
+    /// Whether a TURN server carries it.
+    pub relayed: bool,
+}

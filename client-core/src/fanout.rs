@@ -1,0 +1,145 @@
+//! What is encoded once goes out here to every link, each at the layer and with the redundancy that its path carries.
+//! It is called from the camera's and the sound thread and never waits: a link whose queue is full loses the packet.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use snug_audio::EncodedAudio;
+use snug_call_proto::LinkId;
+use snug_media_proto::layer::{EncodedFrame, Layer};
+use snug_media_proto::packetize::SlicedFrame;
+use snug_media_proto::red::RedWriter;
+use snug_media_proto::section::Section;
+use snug_media_proto::switch::{LayerSwitch, Target};
+use snug_rtc::{Estimate, LinkStats, OutgoingRtp, Peer};
+
+/// Every link that media is sent to. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Fanout(Arc<Mutex<Links>>);
+
+#[derive(Default)]
+struct Links {
+    links: BTreeMap<LinkId, Outgoing>,
+    /// Bit/s of each layer's encoder, as [`Layer::ALL`].
+    targets: [Option<u32>; 3],
+    key_wanted: [bool; 3],
+}
+
+struct Outgoing {
+    peer: Arc<Peer>,
+    camera: LayerSwitch,
+    red: RedWriter,
+    is_red: bool,
+    stats: LinkStats,
+}
+
+impl Fanout {
+    pub(crate) fn add(&self, link: LinkId, peer: Arc<Peer>, seed: u64) {
+        let outgoing = Outgoing {
+            peer,
+            camera: LayerSwitch::new(seed),
+            red: RedWriter::default(),
+            is_red: false,
+            stats: LinkStats::default(),
+        };
+        self.lock().links.insert(link, outgoing);
+    }
+
+    pub(crate) fn remove(&self, link: LinkId) {
+        self.lock().links.remove(&link);
+    }
+
+    /// Sets what the encoders aim at, in bit/s, as [`Layer::ALL`].
+    pub(crate) fn set_targets(&self, targets: [Option<u32>; 3]) {
+        self.lock().targets = targets;
+    }
+
+    /// Sets what one link gets.
+    pub(crate) fn set_link(&self, link: LinkId, camera: Option<Target>, red_copies: usize) {
+        if let Some(outgoing) = self.lock().links.get_mut(&link) {
+            outgoing.camera.set_target(camera);
+            outgoing.red.set_copies(red_copies);
+            outgoing.is_red = red_copies > 0;
+        }
+    }
+
+    /// The other side of a link lost its picture.
+    pub(crate) fn key_frame_wanted(&self, link: LinkId) {
+        let mut all = self.lock();
+        let layer = all.links.get(&link).and_then(|outgoing| outgoing.camera.current());
+        if let Some(layer) = layer {
+            all.key_wanted[layer as usize] = true;
+        }
+    }
+
+    /// What the camera's encoders shall do with the next picture: their targets, and which owe a key frame.
+    pub(crate) fn wishes(&self) -> ([Option<u32>; 3], [bool; 3]) {
+        let mut all = self.lock();
+        let mut keys = std::mem::take(&mut all.key_wanted);
+        for outgoing in all.links.values() {
+            if let Some(layer) = outgoing.camera.wants_key_frame() {
+                keys[layer as usize] = true;
+            }
+        }
+        (all.targets, keys)
+    }
+
+    /// What every path is thought to carry.
+    pub(crate) fn estimates(&self) -> Vec<(LinkId, Estimate)> {
+        self.lock().links.iter().map(|(link, outgoing)| (*link, outgoing.peer.estimate())).collect()
+    }
+
+    /// How one link does.
+    pub(crate) fn quality(&self, link: LinkId) -> Option<(Estimate, LinkStats)> {
+        self.lock().links.get(&link).map(|outgoing| (outgoing.peer.estimate(), outgoing.stats))
+    }
+
+    pub(crate) fn set_stats(&self, link: LinkId, stats: LinkStats) {
+        if let Some(outgoing) = self.lock().links.get_mut(&link) {
+            outgoing.stats = stats;
+        }
+    }
+
+    pub(crate) fn send_picture(&self, frame: &EncodedFrame) {
+        let sliced = SlicedFrame::new(&frame.data);
+        for outgoing in self.lock().links.values_mut() {
+            let Some(forwarded) = outgoing.camera.select(frame) else { continue };
+            for piece in sliced.payloads(forwarded.descriptor) {
+                let packet = OutgoingRtp {
+                    payload: piece.payload,
+                    timestamp: forwarded.timestamp,
+                    marker: piece.marker,
+                    red: false,
+                };
+                if !outgoing.peer.send(Section::Camera, packet) {
+                    // The rest of the frame is of no use; the next key frame starts over.
+                    outgoing.camera.restart();
+                    break;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn send_sound(&self, sound: &EncodedAudio) {
+        for outgoing in self.lock().links.values_mut() {
+            let red_type = outgoing.is_red.then(|| outgoing.peer.red_carries()).flatten();
+            let (payload, red) = match red_type {
+                Some(opus) => (outgoing.red.write(opus, sound.timestamp, &sound.payload), true),
+                None => (sound.payload.clone(), false),
+            };
+            let packet = OutgoingRtp { payload, timestamp: sound.timestamp, marker: false, red };
+            // Sound that has to wait is worth nothing: a full queue loses it.
+            let _ = outgoing.peer.send(Section::Microphone, packet);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Links> {
+        // Each link is changed by whole statements; one that panicked loses a packet at most.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All layers with their place in the arrays above.
+pub(crate) fn layers() -> impl Iterator<Item = (usize, Layer)> {
+    Layer::ALL.into_iter().map(|layer| (layer as usize, layer))
+}

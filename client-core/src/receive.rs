@@ -1,0 +1,191 @@
+//! What comes over one link: sound goes to the mixer, pictures are put together and decoded on a thread of their own.
+//!
+//! ```text
+//! Peer ── Rtp ── run ─┬─ AudioEngine::insert
+//!                     └─ FrameAssembler ── queue ── decoder thread ── Pictures
+//! ```
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+use snug_audio::{AudioEngine, IncomingAudio, RemoteId};
+use snug_media_proto::assemble::{AssembledFrame, FrameAssembler, VideoPacket};
+use snug_media_proto::section::Section;
+use snug_rtc::{IncomingRtp, PayloadKind, Peer, Rtp};
+use snug_video::{SharedFrame, VideoCodecs};
+use snug_wire::UserId;
+use tokio::sync::mpsc;
+
+use crate::pictures::Pictures;
+
+/// Frames that wait for the decoder: half a second. A machine that is further behind starts over with a key frame.
+const DECODE_QUEUE: usize = 15;
+/// How often a link without packets is looked after.
+const TICK: Duration = Duration::from_millis(20);
+
+/// What a link's media is handed to.
+pub(crate) struct Sinks {
+    pub(crate) user: UserId,
+    pub(crate) remote: RemoteId,
+    pub(crate) audio: Arc<AudioEngine>,
+    pub(crate) codecs: Arc<dyn VideoCodecs>,
+    pub(crate) pictures: Pictures,
+    /// Told at most every 250 ms that media comes.
+    pub(crate) seen: Box<dyn Fn() + Send>,
+    /// Told once, with the first decoded picture of each section.
+    pub(crate) first_picture: Arc<dyn Fn(Section) + Send + Sync>,
+}
+
+/// Runs until the connection is gone.
+pub(crate) async fn run(mut media: mpsc::Receiver<Rtp>, peer: Arc<Peer>, sinks: Sinks) {
+    let mut camera = Video::new(Section::Camera, &sinks);
+    let mut screen = Video::new(Section::Screen, &sinks);
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut seen_at: Option<Instant> = None;
+    loop {
+        let received = tokio::select! {
+            received = media.recv() => match received {
+                Some(received) => Some(received),
+                None => return,
+            },
+            _ = ticks.tick() => None,
+        };
+        let now = Instant::now();
+        let came = received.is_some();
+        match received {
+            Some(Rtp { section: Section::Camera, packet }) => camera.push(now, packet),
+            Some(Rtp { section: Section::Screen, packet }) => screen.push(now, packet),
+            Some(Rtp { section: Section::Microphone, packet }) => hear(&sinks, packet),
+            // The sound of a screen is mixed as a remote of its own once a shell can share one.
+            Some(Rtp { section: Section::ScreenSound, .. }) => {}
+            None => {
+                let rtt = peer.estimate().rtt;
+                camera.assembler.set_rtt(rtt);
+                screen.assembler.set_rtt(rtt);
+            }
+        }
+        for video in [&mut camera, &mut screen] {
+            if video.turn(now) {
+                peer.request_key_frame(video.section);
+            }
+        }
+        if came && is_due(&mut seen_at, now) {
+            (sinks.seen)();
+        }
+    }
+}
+
+fn is_due(seen_at: &mut Option<Instant>, now: Instant) -> bool {
+    let due = seen_at.is_none_or(|at| now.saturating_duration_since(at) >= Duration::from_millis(250));
+    if due {
+        *seen_at = Some(now);
+    }
+    due
+}
+
+fn hear(sinks: &Sinks, packet: IncomingRtp) {
+    let kind = match packet.payload_kind {
+        PayloadKind::Opus => snug_audio::PayloadKind::Opus,
+        PayloadKind::Red => snug_audio::PayloadKind::Red,
+        PayloadKind::Vp8 => return,
+    };
+    let IncomingRtp { sequence, timestamp, payload, arrival, .. } = packet;
+    let incoming = IncomingAudio { sequence, timestamp, payload, kind, arrival };
+    // A mixer that is behind loses sound, which its jitter buffer conceals.
+    let _ = sinks.audio.insert(sinks.remote, incoming);
+}
+
+/// The pictures of one section.
+struct Video {
+    section: Section,
+    assembler: FrameAssembler,
+    decoder: SyncSender<AssembledFrame>,
+    failures: Receiver<()>,
+}
+
+impl Video {
+    fn new(section: Section, sinks: &Sinks) -> Self {
+        let (decoder, frames) = sync_channel(DECODE_QUEUE);
+        let (failed, failures) = sync_channel(1);
+        let decoding = Decoding {
+            user: sinks.user,
+            section,
+            codecs: Arc::clone(&sinks.codecs),
+            pictures: sinks.pictures.clone(),
+            first_picture: Arc::clone(&sinks.first_picture),
+            failed,
+        };
+        let thread = std::thread::Builder::new().name("snug-decode".into());
+        if let Err(error) = thread.spawn(move || decoding.run(&frames)) {
+            tracing::error!(%error, "no thread for a decoder; close other programs");
+        }
+        Self { section, assembler: FrameAssembler::default(), decoder, failures }
+    }
+
+    fn push(&mut self, now: Instant, packet: IncomingRtp) {
+        if packet.payload_kind != PayloadKind::Vp8 {
+            return;
+        }
+        let IncomingRtp { sequence, timestamp, marker, payload, .. } = packet;
+        self.assembler.push(now, VideoPacket { sequence, timestamp, marker, payload });
+    }
+
+    /// Hands on what is whole; says whether a key frame has to be asked for.
+    fn turn(&mut self, now: Instant) -> bool {
+        while let Some(frame) = self.assembler.next_frame(now) {
+            if let Err(TrySendError::Full(_)) = self.decoder.try_send(frame) {
+                self.assembler.decoder_failed(now);
+            }
+        }
+        if self.failures.try_recv().is_ok() {
+            self.assembler.decoder_failed(now);
+        }
+        self.assembler.poll_key_frame_request(now)
+    }
+}
+
+struct Decoding {
+    user: UserId,
+    section: Section,
+    codecs: Arc<dyn VideoCodecs>,
+    pictures: Pictures,
+    first_picture: Arc<dyn Fn(Section) + Send + Sync>,
+    failed: SyncSender<()>,
+}
+
+impl Decoding {
+    /// Ends with the link, whose end of the queue closes.
+    fn run(self, frames: &Receiver<AssembledFrame>) {
+        let mut decoder = None;
+        let mut shown = false;
+        while let Ok(frame) = frames.recv() {
+            // Made only when there is something to decode: most links never carry a screen.
+            let decoder = match &mut decoder {
+                Some(decoder) => decoder,
+                None => match self.codecs.decoder() {
+                    Ok(made) => decoder.insert(made),
+                    Err(error) => {
+                        tracing::error!(%error, "no decoder");
+                        return;
+                    }
+                },
+            };
+            match decoder.decode(&frame.data, frame.arrival) {
+                Ok(Some(picture)) => {
+                    self.pictures.show(self.user, self.section, SharedFrame::new(picture));
+                    if !std::mem::replace(&mut shown, true) {
+                        (self.first_picture)(self.section);
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(%error, section = ?self.section, "a frame was not decoded");
+                    // One request is enough: a full queue means that it is already known.
+                    let _ = self.failed.try_send(());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Turns the call's own terms into those of the shell.
+
+use std::time::{Duration, Instant};
+
+use snug_audio::{AudioSnapshot, RemoteId, SILENCE_DB};
+use snug_call_proto::{
+    self as call, CallEvent, CallSnapshot, EndCode, LinkId, ParticipantSnapshot, SignalingState,
+};
+use snug_media_proto::section::Section;
+use snug_rtc::CandidateKind;
+use snug_wire::UserId;
+
+use crate::api::{Event, LinkState, Participant, Quality, Snapshot};
+use crate::fanout::Fanout;
+use crate::pictures::Pictures;
+
+/// A link that does not work keeps its tile for so long.
+const TILE_KEPT: Duration = Duration::from_secs(5);
+
+pub(crate) fn snapshot(
+    call: &CallSnapshot,
+    audio: &AudioSnapshot,
+    pictures: &Pictures,
+    fanout: &Fanout,
+    link_of: &dyn Fn(UserId) -> Option<LinkId>,
+) -> Snapshot {
+    let participant = |of: &ParticipantSnapshot| {
+        let link = link_of(of.user);
+        let heard = link.and_then(|link| audio.remotes.get(&RemoteId(link.0)));
+        Participant {
+            user: of.user.to_string(),
+            name: of.name.clone(),
+            sources: of.media.into(),
+            away: of.away,
+            owner: of.owner,
+            link: link_state(of.link),
+            level_db: heard.map_or(SILENCE_DB, |heard| heard.level_db.round()),
+            speaking: heard.is_some_and(|heard| heard.speaking),
+            pictures: pictures.newest(of.user, Section::Camera).map_or(0, |(_, number)| number),
+            quality: link.and_then(|link| quality(fanout, link)).unwrap_or_default(),
+        }
+    };
+    Snapshot {
+        online: call.signaling == SignalingState::Online,
+        user: call.self_id.to_string(),
+        is_owner: call.is_owner,
+        locked: call.room.as_ref().is_some_and(|room| room.locked),
+        sources: call.media.into(),
+        level_db: audio.capture.as_ref().map_or(SILENCE_DB, |capture| capture.level_db.round()),
+        participants: call.participants.iter().map(participant).collect(),
+    }
+}
+
+fn quality(fanout: &Fanout, link: LinkId) -> Option<Quality> {
+    let (estimate, stats) = fanout.quality(link)?;
+    let sum = |count: fn(&snug_rtc::SectionStats) -> u64| stats.sections.iter().map(count).sum();
+    Some(Quality {
+        rtt_ms: estimate.rtt.as_millis() as u64,
+        estimate_bps: estimate.bitrate_bps,
+        loss: estimate.loss,
+        packets_received: sum(|section| section.packets_received),
+        recovered: sum(|section| section.recovered),
+        duplicates: sum(|section| section.duplicates),
+        relayed: stats.path.is_some_and(|path| [path.local, path.remote].contains(&CandidateKind::Relay)),
+    })
+}
+
+fn link_state(state: call::LinkState) -> LinkState {
+    match state {
+        call::LinkState::Connecting => LinkState::Connecting,
+        call::LinkState::Connected => LinkState::Connected,
+        call::LinkState::Interrupted { since } if since + TILE_KEPT <= Instant::now() => LinkState::Lost,
+        call::LinkState::Interrupted { .. } => LinkState::Interrupted,
+        call::LinkState::Refused(_) => LinkState::Refused,
+    }
+}
+
+/// What a shell is told of it; `None` for what only the engine needs to know.
+pub(crate) fn event(event: CallEvent, call: &CallSnapshot) -> Option<Event> {
+    let name_of = |user: UserId| {
+        let known = call.participants.iter().find(|participant| participant.user == user);
+        known.map_or_else(String::new, |participant| participant.name.clone())
+    };
+    let link = |user: UserId, state| Some(Event::Link { user: user.to_string(), state });
+    match event {
+        CallEvent::Joined { again } => Some(Event::Joined { user: call.self_id.to_string(), again }),
+        CallEvent::Reconnecting => Some(Event::Reconnecting),
+        CallEvent::Resumed => Some(Event::Resumed),
+        CallEvent::Draining => Some(Event::Draining),
+        CallEvent::PasswordNeeded { hint, wrong } => Some(Event::PasswordNeeded { hint, wrong }),
+        CallEvent::ParticipantJoined(user) => {
+            Some(Event::ParticipantJoined { user: user.to_string(), name: name_of(user) })
+        }
+        CallEvent::ParticipantLeft { user, kicked } => {
+            Some(Event::ParticipantLeft { user: user.to_string(), kicked })
+        }
+        CallEvent::ParticipantConnected(user) => link(user, LinkState::Connected),
+        CallEvent::ParticipantInterrupted(user) => link(user, LinkState::Interrupted),
+        CallEvent::ParticipantRefused { user, .. } => link(user, LinkState::Refused),
+        CallEvent::MediaChanged { user, media } => {
+            Some(Event::MediaChanged { user: user.to_string(), media: media.into() })
+        }
+        CallEvent::Chat(message) => {
+            Some(Event::Chat { user: message.from.to_string(), name: message.name, text: message.text })
+        }
+        CallEvent::OwnerToken(token) => Some(Event::OwnerToken { token: token.to_string() }),
+        CallEvent::RequestFailed { code, message, .. } => {
+            let code = code.map_or_else(|| "no_answer".to_owned(), |code| format!("{code:?}"));
+            Some(Event::Problem { code, message })
+        }
+        CallEvent::Ended { code, message } => Some(Event::Ended { code: end_code(code), message }),
+        // The snapshot says who is away; there is no screen of ours to stop; statistics are asked for by nobody here.
+        CallEvent::ParticipantAway(_)
+        | CallEvent::ParticipantBack(_)
+        | CallEvent::ScreenShareForbidden
+        | CallEvent::Stats(_)
+        | CallEvent::RequestDone(_) => None,
+    }
+}
+
+fn end_code(code: EndCode) -> String {
+    match code {
+        EndCode::Left => "left".to_owned(),
+        EndCode::Kicked => "kicked".to_owned(),
+        EndCode::Replaced => "replaced".to_owned(),
+        EndCode::RoomFull => "room_full".to_owned(),
+        EndCode::Unreachable => "unreachable".to_owned(),
+        EndCode::Untrusted => "untrusted".to_owned(),
+        EndCode::TimedOut => "timed_out".to_owned(),
+        EndCode::Refused(code) => serde_json::to_value(code)
+            .ok()
+            .and_then(|code| code.as_str().map(str::to_ascii_lowercase))
+            .unwrap_or_else(|| "refused".to_owned()),
+    }
+}
