@@ -9,11 +9,13 @@ use snug_wire::IceServer;
 use tokio::sync::mpsc;
 
 use crate::fanout::Fanout;
-use crate::receive::{self, Sinks};
+use crate::receive::{self, SenderClock, Sinks};
 
 /// Jobs that wait; a link that is so far behind has lost its connection.
 const JOBS: usize = 512;
 
+/// Sender reports that wait.
+const REPORTS: usize = 16;
 /// How often a link's counters are read.
 const COUNT: Duration = Duration::from_secs(1);
 
@@ -88,10 +90,16 @@ async fn run(
         }
     };
     fanout.add(id, Arc::clone(&peer), sinks.remote.0.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let receiving = tokio::spawn(receive::run(media, Arc::clone(&peer), sinks));
+    let (reports, clocks) = mpsc::channel(REPORTS);
+    let receiving = tokio::spawn(receive::run(media, clocks, Arc::clone(&peer), sinks));
     let told = tell.clone();
     let reporting = tokio::spawn(async move {
         while let Some(event) = reported.next().await {
+            if let PeerEvent::SenderReport { section, ntp, rtp } = event {
+                // One is as good as the next: a receiver that is behind does without.
+                let _ = reports.try_send(SenderClock { section, ntp, rtp });
+                continue;
+            }
             if told.send((id, LinkEvent::Peer(event))).await.is_err() {
                 return;
             }

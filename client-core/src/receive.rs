@@ -5,13 +5,14 @@
 //!                     └─ FrameAssembler ── queue ── decoder thread ── Pictures
 //! ```
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use snug_audio::{AudioEngine, IncomingAudio, RemoteId};
 use snug_media_proto::assemble::{AssembledFrame, FrameAssembler, VideoPacket};
 use snug_media_proto::section::Section;
+use snug_media_proto::sync::LipSync;
 use snug_rtc::{IncomingRtp, PayloadKind, Peer, Rtp};
 use snug_video::{SharedFrame, VideoCodecs};
 use snug_wire::UserId;
@@ -19,8 +20,10 @@ use tokio::sync::mpsc;
 
 use crate::pictures::Pictures;
 
-/// Frames that wait for the decoder: half a second. A machine that is further behind starts over with a key frame.
-const DECODE_QUEUE: usize = 15;
+/// Frames that wait for the decoder or for their sound: a second. A machine that is further behind starts over with a key frame.
+const DECODE_QUEUE: usize = 30;
+/// How often sound and picture are compared.
+const SYNC: Duration = Duration::from_secs(1);
 /// How often a link without packets is looked after.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -37,10 +40,26 @@ pub(crate) struct Sinks {
     pub(crate) first_picture: Arc<dyn Fn(Section) + Send + Sync>,
 }
 
+/// The other side's clocks at one instant (RFC 3550 §6.4.1).
+pub(crate) struct SenderClock {
+    pub(crate) section: Section,
+    pub(crate) ntp: u64,
+    pub(crate) rtp: u32,
+}
+
 /// Runs until the connection is gone.
-pub(crate) async fn run(mut media: mpsc::Receiver<Rtp>, peer: Arc<Peer>, sinks: Sinks) {
-    let mut camera = Video::new(Section::Camera, &sinks);
-    let mut screen = Video::new(Section::Screen, &sinks);
+pub(crate) async fn run(
+    mut media: mpsc::Receiver<Rtp>,
+    mut clocks: mpsc::Receiver<SenderClock>,
+    peer: Arc<Peer>,
+    sinks: Sinks,
+) {
+    let lips = Lips::new(Instant::now());
+    let mut camera = Video::new(Section::Camera, &sinks, Some(lips.clone()));
+    // A screen's sound is not in step with its picture to a few hundredths; it is shown as it comes.
+    let mut screen = Video::new(Section::Screen, &sinks, None);
+    let mut compare = tokio::time::interval(SYNC);
+    compare.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut seen_at: Option<Instant> = None;
@@ -50,6 +69,14 @@ pub(crate) async fn run(mut media: mpsc::Receiver<Rtp>, peer: Arc<Peer>, sinks: 
                 Some(received) => Some(received),
                 None => return,
             },
+            Some(clock) = clocks.recv() => {
+                lips.report(&clock);
+                continue;
+            }
+            _ = compare.tick() => {
+                lips.compare(&sinks);
+                continue;
+            }
             _ = ticks.tick() => None,
         };
         let now = Instant::now();
@@ -97,6 +124,58 @@ fn hear(sinks: &Sinks, packet: IncomingRtp) {
     let _ = sinks.audio.insert(sinks.remote, incoming);
 }
 
+/// Keeps somebody's lips and voice together. Clones share it.
+#[derive(Clone)]
+struct Lips(Arc<Mutex<LipState>>);
+
+struct LipState {
+    sync: LipSync,
+    /// What pictures wait for their sound.
+    video: Duration,
+}
+
+impl Lips {
+    fn new(now: Instant) -> Self {
+        let state = LipState { sync: LipSync::new(now, 48_000, 90_000), video: Duration::ZERO };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    fn report(&self, clock: &SenderClock) {
+        let sync = &mut self.lock().sync;
+        match clock.section {
+            Section::Microphone => sync.on_audio_report(clock.ntp, clock.rtp),
+            Section::Camera => sync.on_video_report(clock.ntp, clock.rtp),
+            Section::Screen | Section::ScreenSound => {}
+        }
+    }
+
+    fn compare(&self, sinks: &Sinks) {
+        let sound = sinks.audio.snapshot();
+        let heard = sound.remotes.get(&sinks.remote).and_then(|remote| remote.position);
+        let mut state = self.lock();
+        if let (Some(position), Some(taken)) = (heard, sound.taken) {
+            state.sync.on_audio_played(taken + sound.speaker_delay, position);
+        }
+        let delays = state.sync.update();
+        state.video = delays.video;
+        drop(state);
+        // A mixer that is behind is told with the next comparison.
+        let _ = sinks.audio.set_minimum_delay(sinks.remote, delays.audio);
+    }
+
+    /// Blocks until the frame's sound is heard.
+    fn wait(&self, frame: &AssembledFrame) {
+        let due = frame.arrival + self.lock().video;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        self.lock().sync.on_video_shown(Instant::now(), frame.timestamp);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LipState> {
+        // A state half changed by a panic only shifts a picture by some milliseconds.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The pictures of one section.
 struct Video {
     section: Section,
@@ -106,7 +185,7 @@ struct Video {
 }
 
 impl Video {
-    fn new(section: Section, sinks: &Sinks) -> Self {
+    fn new(section: Section, sinks: &Sinks, lips: Option<Lips>) -> Self {
         let (decoder, frames) = sync_channel(DECODE_QUEUE);
         let (failed, failures) = sync_channel(1);
         let decoding = Decoding {
@@ -116,6 +195,7 @@ impl Video {
             pictures: sinks.pictures.clone(),
             first_picture: Arc::clone(&sinks.first_picture),
             failed,
+            lips,
         };
         let thread = std::thread::Builder::new().name("snug-decode".into());
         if let Err(error) = thread.spawn(move || decoding.run(&frames)) {
@@ -153,6 +233,7 @@ struct Decoding {
     pictures: Pictures,
     first_picture: Arc<dyn Fn(Section) + Send + Sync>,
     failed: SyncSender<()>,
+    lips: Option<Lips>,
 }
 
 impl Decoding {
@@ -174,6 +255,9 @@ impl Decoding {
             };
             match decoder.decode(&frame.data, frame.arrival) {
                 Ok(Some(picture)) => {
+                    if let Some(lips) = &self.lips {
+                        lips.wait(&frame);
+                    }
                     self.pictures.show(self.user, self.section, SharedFrame::new(picture));
                     if !std::mem::replace(&mut shown, true) {
                         (self.first_picture)(self.section);

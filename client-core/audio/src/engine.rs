@@ -94,6 +94,8 @@ pub struct AudioSnapshot {
     pub overrun: u64,
     /// From mixing to the speaker: subtract it from a remote's position to know what is heard.
     pub speaker_delay: Duration,
+    /// When all this was so.
+    pub taken: Option<Instant>,
 }
 
 pub(crate) enum Command {
@@ -458,6 +460,7 @@ impl Sound {
             starved: shared.map_or(0, |shared| shared.starved()),
             overrun: shared.map_or(0, |shared| shared.overrun()),
             speaker_delay: self.side.as_ref().map_or(Duration::ZERO, EngineSide::speaker_delay),
+            taken: Some(Instant::now()),
         };
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
     }
