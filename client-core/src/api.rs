@@ -19,6 +19,11 @@ pub enum Command {
         /// Whether it is seen.
         enabled: bool,
     },
+    /// Starts or ends sharing the screen.
+    SetScreen {
+        /// Whether it is seen.
+        enabled: bool,
+    },
     /// Raises or lowers the hand.
     SetHand {
         /// Whether it is up.
@@ -205,8 +210,36 @@ pub struct Snapshot {
     pub sources: Sources,
     /// Loudness of our microphone in dB below full scale.
     pub level_db: f32,
+    /// What our camera's encoders have done.
+    pub camera: Encoded,
     /// The others, in the order of their coming.
     pub participants: Vec<Participant>,
+}
+
+/// What has become of our camera's pictures since the call began. A picture is encoded once for each layer that somebody wants, however
+/// many receive it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Encoded {
+    /// Pictures that the camera gave.
+    pub pictures: u64,
+    /// 320×180, of every other picture.
+    pub low: EncodedLayer,
+    /// 640×360.
+    pub medium: EncodedLayer,
+    /// 1280×720.
+    pub high: EncodedLayer,
+}
+
+/// One layer's counters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EncodedLayer {
+    /// Pictures that were encoded.
+    pub encodes: u64,
+    /// Key frames among them.
+    pub key_frames: u64,
+    /// Bytes that came out.
+    pub bytes: u64,
 }
 
 /// One other participant.
@@ -231,6 +264,8 @@ pub struct Participant {
     pub speaking: bool,
     /// Pictures of its camera that were decoded so far.
     pub pictures: u64,
+    /// Width and height of the newest of them, 0 before the first.
+    pub picture_size: (u32, u32),
     /// How the link does.
     pub quality: Quality,
 }
@@ -247,6 +282,10 @@ pub struct Quality {
     pub loss: f32,
     /// Packets of sound and picture that came.
     pub packets_received: u64,
+    /// Bytes of sound and picture that came, without headers.
+    pub bytes_received: u64,
+    /// Bytes of sound and picture that were sent, without headers and retransmissions.
+    pub bytes_sent: u64,
     /// Packets that came by retransmission.
     pub recovered: u64,
     /// Packets that came twice; the second one was dropped.

@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use snug_video::{LayeredEncoder, SourceError, Stop, VideoCodecs, VideoSource};
+use snug_media_proto::layer::Layer;
+use snug_media_proto::section::Section;
+use snug_video::{EncodeStats, LayeredEncoder, SourceError, Stop, VideoCodecs, VideoSource};
 
+use crate::api::{Encoded, EncodedLayer};
 use crate::fanout::{Fanout, layers};
 
 /// What the camera's thread tells.
@@ -58,6 +61,7 @@ fn run(
     tell: &dyn Fn(CameraEvent),
 ) {
     let mut frames = Vec::new();
+    let mut pictures = 0;
     loop {
         let picture = match source.next_frame(stop) {
             Ok(Some(picture)) => picture,
@@ -82,7 +86,17 @@ fn run(
             tell(CameraEvent::EncoderFailed(error));
         }
         for frame in frames.drain(..) {
-            fanout.send_picture(&frame);
+            fanout.send_picture(Section::Camera, &frame);
         }
+        pictures += 1;
+        fanout.set_encoded(encoded(pictures, &encoder));
     }
+}
+
+fn encoded(pictures: u64, encoder: &LayeredEncoder) -> Encoded {
+    let layer = |layer| {
+        let EncodeStats { encodes, key_frames, bytes, .. } = encoder.stats(layer);
+        EncodedLayer { encodes, key_frames, bytes }
+    };
+    Encoded { pictures, low: layer(Layer::Low), medium: layer(Layer::Medium), high: layer(Layer::High) }
 }

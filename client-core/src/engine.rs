@@ -18,6 +18,7 @@ use crate::api::{Command, Event, Snapshot};
 use crate::camera::{Camera, CameraEvent};
 use crate::fanout::Fanout;
 use crate::pictures::Pictures;
+use crate::screen::{OpenScreen, Screen, ScreenFailure};
 use crate::session::{self, Parts, Shell, problem};
 
 /// Commands that wait; a shell that sends more at once is told [`CommandRefused`].
@@ -33,6 +34,14 @@ const WORKERS: usize = 2;
 pub struct CameraConfig {
     /// Where pictures come from.
     pub source: Box<dyn VideoSource>,
+    /// Width and height of its pictures in pixels.
+    pub size: (u32, u32),
+}
+
+/// A screen, a window, or what stands for one.
+pub struct ScreenConfig {
+    /// Opens it, each time that sharing starts.
+    pub open: OpenScreen,
     /// Width and height of its pictures in pixels.
     pub size: (u32, u32),
 }
@@ -53,6 +62,8 @@ pub struct EngineConfig {
     pub processing: Processing,
     /// The camera; without one nobody sees us.
     pub camera: Option<CameraConfig>,
+    /// What can be shared as a screen, when asked to.
+    pub screen: Option<ScreenConfig>,
     /// Encoders and decoders.
     pub codecs: Arc<dyn VideoCodecs>,
     /// Whose certificates count.
@@ -194,6 +205,7 @@ fn run(
         muted,
         processing,
         camera,
+        screen,
         codecs,
         roots,
         quic,
@@ -214,17 +226,25 @@ fn run(
             }
         },
     )?;
+    let epoch = Instant::now();
     let media = Media { audio: !muted, video: camera.is_some(), ..Media::default() };
     let size = camera.as_ref().map(|camera| camera.size);
     let seen = shell.events.clone();
     let camera = camera
         .map(|camera| {
-            Camera::start(camera.source, Arc::clone(&codecs), Instant::now(), fanout.clone(), move |event| {
+            Camera::start(camera.source, Arc::clone(&codecs), epoch, fanout.clone(), move |event| {
                 let _ = seen.try_send(camera_problem(&event));
             })
         })
         .transpose()
         .map_err(StartError::Threads)?;
+    let seen = shell.events.clone();
+    let screen = screen.map(|ScreenConfig { open, size }| {
+        let tell = Arc::new(move |failure| {
+            let _ = seen.try_send(screen_problem(&failure));
+        });
+        Screen::new(open, size, Arc::clone(&codecs), epoch, fanout.clone(), tell)
+    });
     let call = Call::new(
         CallConfig {
             room: link.room,
@@ -249,6 +269,7 @@ fn run(
         pictures,
         media,
         camera: size,
+        screen,
     };
     runtime.block_on(session::run(parts, shell));
     drop(camera);
@@ -269,5 +290,12 @@ fn camera_problem(event: &CameraEvent) -> Event {
     match event {
         CameraEvent::Failed(error) => problem(error.code(), error),
         CameraEvent::EncoderFailed(error) => problem("video_encoder", error),
+    }
+}
+
+fn screen_problem(failure: &ScreenFailure) -> Event {
+    match failure {
+        ScreenFailure::Source(error) => problem(error.code(), error),
+        ScreenFailure::Encoder(error) => problem("video_encoder", error),
     }
 }

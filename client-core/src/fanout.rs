@@ -13,6 +13,8 @@ use snug_media_proto::section::Section;
 use snug_media_proto::switch::{LayerSwitch, Target};
 use snug_rtc::{Estimate, LinkStats, OutgoingRtp, Peer};
 
+use crate::api::Encoded;
+
 /// Every link that media is sent to. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Fanout(Arc<Mutex<Links>>);
@@ -23,21 +25,30 @@ struct Links {
     /// Bit/s of each layer's encoder, as [`Layer::ALL`].
     targets: [Option<u32>; 3],
     key_wanted: [bool; 3],
+    /// Bit/s of the screen's encoder.
+    screen_target: Option<u32>,
+    screen_key_wanted: bool,
+    encoded: Encoded,
 }
 
 struct Outgoing {
     peer: Arc<Peer>,
     camera: LayerSwitch,
+    screen: LayerSwitch,
     red: RedWriter,
     is_red: bool,
     stats: LinkStats,
 }
+
+/// A screen has one size; its only layer bears this name.
+const SCREEN: Target = Target { layer: Layer::High, temporal: 1 };
 
 impl Fanout {
     pub(crate) fn add(&self, link: LinkId, peer: Arc<Peer>, seed: u64) {
         let outgoing = Outgoing {
             peer,
             camera: LayerSwitch::new(seed),
+            screen: LayerSwitch::new(!seed),
             red: RedWriter::default(),
             is_red: false,
             stats: LinkStats::default(),
@@ -50,14 +61,17 @@ impl Fanout {
     }
 
     /// Sets what the encoders aim at, in bit/s, as [`Layer::ALL`].
-    pub(crate) fn set_targets(&self, targets: [Option<u32>; 3]) {
-        self.lock().targets = targets;
+    pub(crate) fn set_targets(&self, targets: [Option<u32>; 3], screen: Option<u32>) {
+        let mut all = self.lock();
+        all.targets = targets;
+        all.screen_target = screen;
     }
 
     /// Sets what one link gets.
-    pub(crate) fn set_link(&self, link: LinkId, camera: Option<Target>, red_copies: usize) {
+    pub(crate) fn set_link(&self, link: LinkId, camera: Option<Target>, screen: bool, red_copies: usize) {
         if let Some(outgoing) = self.lock().links.get_mut(&link) {
             outgoing.camera.set_target(camera);
+            outgoing.screen.set_target(screen.then_some(SCREEN));
             outgoing.red.set_copies(red_copies);
             outgoing.is_red = red_copies > 0;
         }
@@ -84,6 +98,29 @@ impl Fanout {
         (all.targets, keys)
     }
 
+    /// The other side of a link lost the screen's picture.
+    pub(crate) fn screen_key_frame_wanted(&self) {
+        self.lock().screen_key_wanted = true;
+    }
+
+    /// What the screen's encoder shall do with the next picture: its target, and whether it owes a key frame.
+    pub(crate) fn screen_wishes(&self) -> (Option<u32>, bool) {
+        let mut all = self.lock();
+        let asked = std::mem::take(&mut all.screen_key_wanted);
+        let needed = all.links.values().any(|outgoing| outgoing.screen.wants_key_frame().is_some());
+        (all.screen_target, asked || needed)
+    }
+
+    /// Notes what the camera's encoders have done so far.
+    pub(crate) fn set_encoded(&self, encoded: Encoded) {
+        self.lock().encoded = encoded;
+    }
+
+    /// What the camera's encoders have done so far.
+    pub(crate) fn encoded(&self) -> Encoded {
+        self.lock().encoded
+    }
+
     /// What every path is thought to carry.
     pub(crate) fn estimates(&self) -> Vec<(LinkId, Estimate)> {
         self.lock().links.iter().map(|(link, outgoing)| (*link, outgoing.peer.estimate())).collect()
@@ -100,10 +137,13 @@ impl Fanout {
         }
     }
 
-    pub(crate) fn send_picture(&self, frame: &EncodedFrame) {
+    /// `section` is the camera or the screen.
+    pub(crate) fn send_picture(&self, section: Section, frame: &EncodedFrame) {
         let sliced = SlicedFrame::new(&frame.data);
         for outgoing in self.lock().links.values_mut() {
-            let Some(forwarded) = outgoing.camera.select(frame) else { continue };
+            let Outgoing { peer, camera, screen, .. } = outgoing;
+            let switch = if section == Section::Screen { screen } else { camera };
+            let Some(forwarded) = switch.select(frame) else { continue };
             for piece in sliced.payloads(forwarded.descriptor) {
                 let packet = OutgoingRtp {
                     payload: piece.payload,
@@ -111,9 +151,9 @@ impl Fanout {
                     marker: piece.marker,
                     red: false,
                 };
-                if !outgoing.peer.send(Section::Camera, packet) {
+                if !peer.send(section, packet) {
                     // The rest of the frame is of no use; the next key frame starts over.
-                    outgoing.camera.restart();
+                    switch.restart();
                     break;
                 }
             }

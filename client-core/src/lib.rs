@@ -17,13 +17,15 @@ mod link;
 mod pictures;
 mod receive;
 mod relay;
+mod screen;
 mod sending;
 mod session;
 mod view;
 
-pub use api::{Command, Event, LinkState, Participant, Quality, Snapshot, Sources, TileSize};
-pub use engine::{CameraConfig, CommandRefused, Engine, EngineConfig, StartError};
+pub use api::{Command, Encoded, EncodedLayer, Event, LinkState, Participant, Quality, Snapshot, Sources, TileSize};
+pub use engine::{CameraConfig, CommandRefused, Engine, EngineConfig, ScreenConfig, StartError};
 pub use pictures::Pictures;
+pub use screen::OpenScreen;
 pub use {
     snug_audio as audio, snug_rtc::FactoryConfig, snug_signaling as signaling, snug_video as video,
     snug_wire as wire,

@@ -25,6 +25,7 @@ impl Pictures {
     pub(crate) fn show(&self, user: UserId, section: Section, frame: SharedFrame) {
         let mut all = self.lock();
         let number = all.get(&(user, section)).map_or(1, |shown| shown.number + 1);
+        tracing::trace!(%user, ?section, number, "a picture is shown");
         all.insert((user, section), Shown { frame, number });
     }
 

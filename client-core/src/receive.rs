@@ -119,6 +119,7 @@ fn hear(sinks: &Sinks, packet: IncomingRtp) {
         PayloadKind::Vp8 => return,
     };
     let IncomingRtp { sequence, timestamp, payload, arrival, .. } = packet;
+    tracing::trace!(user = %sinks.user, sequence, "sound came");
     let incoming = IncomingAudio { sequence, timestamp, payload, kind, arrival };
     // A mixer that is behind loses sound, which its jitter buffer conceals.
     let _ = sinks.audio.insert(sinks.remote, incoming);

@@ -10,8 +10,8 @@ use snug_media_proto::switch::Target;
 
 use crate::fanout::Fanout;
 
-/// A tile of this size is assumed until the other side says how it shows us: that of a call of two.
-const UNKNOWN: Tile = Tile { width: 640, height: 360, screen_width: 0, screen_height: 0 };
+/// Tiles of these sizes are assumed until the other side says how it shows us: those of a call of two.
+const UNKNOWN: Tile = Tile { width: 640, height: 360, screen_width: 1280, screen_height: 720 };
 
 /// The plan of what is sent.
 #[derive(Default)]
@@ -37,11 +37,12 @@ impl Sending {
         }
     }
 
-    /// Makes the plan anew and puts it to work. `camera` is the size of our picture, `None` while it is off.
+    /// Makes the plan anew and puts it to work. `camera` and `screen` are the sizes of our pictures, `None` while they are off.
     pub(crate) fn plan(
         &mut self,
         now: Instant,
         camera: Option<(u32, u32)>,
+        screen: Option<(u32, u32)>,
         fanout: &Fanout,
         audio: &AudioEngine,
     ) {
@@ -53,12 +54,14 @@ impl Sending {
                 Some(LinkDemand { link, estimate_bps: Some(estimate.bitrate_bps), loss: estimate.loss, tile })
             })
             .collect();
-        let demand = Demand { links, camera, screen: None, uplink_bps: None };
-        let Plan { layers, audio_bps, fec_loss_percent, links, .. } = self.allocator.allocate(now, &demand);
-        fanout.set_targets(layers.map(|bps| bps.map(|bps| u32::try_from(bps).unwrap_or(u32::MAX))));
+        let demand = Demand { links, camera, screen, uplink_bps: None };
+        let Plan { layers, screen, audio_bps, fec_loss_percent, links, .. } =
+            self.allocator.allocate(now, &demand);
+        let bitrate = |bps: Option<u64>| bps.map(|bps| u32::try_from(bps).unwrap_or(u32::MAX));
+        fanout.set_targets(layers.map(bitrate), bitrate(screen));
         for plan in links {
             let camera = plan.camera.map(|(layer, temporal)| Target { layer, temporal });
-            fanout.set_link(plan.link, camera, usize::from(plan.red_copies));
+            fanout.set_link(plan.link, camera, plan.screen, usize::from(plan.red_copies));
         }
         // A busy engine is asked again with the next plan.
         if self.audio_bps != audio_bps && audio.set_bitrate(audio_bps).is_ok() {

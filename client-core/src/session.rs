@@ -21,6 +21,7 @@ use crate::link::{Job, Link, LinkEvent};
 use crate::pictures::Pictures;
 use crate::receive::Sinks;
 use crate::relay::{Relay, RelayEvent};
+use crate::screen::Screen;
 use crate::sending::Sending;
 use crate::view;
 
@@ -42,6 +43,8 @@ pub(crate) struct Parts {
     pub(crate) media: Media,
     /// Camera picture's size, for the layers.
     pub(crate) camera: Option<(u32, u32)>,
+    /// What can be shared of the screen.
+    pub(crate) screen: Option<Screen>,
 }
 
 /// The shell's ends.
@@ -276,6 +279,9 @@ impl Session {
                 PeerEvent::KeyFrameWanted { section: Section::Camera } => {
                     return self.parts.fanout.key_frame_wanted(link);
                 }
+                PeerEvent::KeyFrameWanted { section: Section::Screen } => {
+                    return self.parts.fanout.screen_key_frame_wanted();
+                }
                 PeerEvent::KeyFrameWanted { .. }
                 | PeerEvent::SenderReport { .. }
                 | PeerEvent::GatheringDone => return,
@@ -298,6 +304,7 @@ impl Session {
                 self.parts.media.video = enabled;
                 Input::SetMedia(self.parts.media)
             }
+            Command::SetScreen { enabled } => return self.share_screen(enabled),
             Command::SetHand { raised } => {
                 self.parts.media.hand = raised;
                 Input::SetMedia(self.parts.media)
@@ -323,6 +330,21 @@ impl Session {
         self.input(input);
     }
 
+    fn share_screen(&mut self, enabled: bool) {
+        let Some(screen) = &mut self.parts.screen else {
+            return self
+                .tell(problem("no_screen", &"nothing was given to share; start the call with a screen"));
+        };
+        if let Err(error) = screen.set_shared(enabled) {
+            return self.tell(problem(
+                "no_threads",
+                &format!("the screen is not shared: {error}; close other programs"),
+            ));
+        }
+        self.parts.media.screen = enabled;
+        self.input(Input::SetMedia(self.parts.media));
+    }
+
     fn on_first_picture(&mut self, user: UserId, section: Section) {
         let source = if section == Section::Screen { "screen" } else { "camera" };
         self.tell(Event::FirstPicture { user: user.to_string(), source });
@@ -331,6 +353,9 @@ impl Session {
     fn on_call_event(&mut self, event: CallEvent) {
         if matches!(event, CallEvent::Ended { .. }) {
             self.ended = true;
+        }
+        if matches!(event, CallEvent::ScreenShareForbidden) {
+            self.share_screen(false);
         }
         if let Some(event) = view::event(event, &self.parts.call.snapshot()) {
             self.tell(event);
@@ -341,7 +366,11 @@ impl Session {
 
     fn look(&mut self) {
         let camera = self.parts.media.video.then_some(self.parts.camera).flatten();
-        self.sending.plan(Instant::now(), camera, &self.parts.fanout, &self.parts.audio);
+        if self.parts.screen.as_ref().is_some_and(Screen::has_ended) {
+            self.share_screen(false);
+        }
+        let screen = self.parts.screen.as_ref().and_then(Screen::shared_size);
+        self.sending.plan(Instant::now(), camera, screen, &self.parts.fanout, &self.parts.audio);
         self.publish();
     }
 

@@ -26,6 +26,7 @@ pub(crate) fn snapshot(
 ) -> Snapshot {
     let participant = |of: &ParticipantSnapshot| {
         let link = link_of(of.user);
+        let newest = pictures.newest(of.user, Section::Camera);
         let heard = link.and_then(|link| audio.remotes.get(&RemoteId(link.0)));
         Participant {
             user: of.user.to_string(),
@@ -36,7 +37,8 @@ pub(crate) fn snapshot(
             link: link_state(of.link),
             level_db: heard.map_or(SILENCE_DB, |heard| heard.level_db.round()),
             speaking: heard.is_some_and(|heard| heard.speaking),
-            pictures: pictures.newest(of.user, Section::Camera).map_or(0, |(_, number)| number),
+            pictures: newest.as_ref().map_or(0, |(_, number)| *number),
+            picture_size: newest.map_or((0, 0), |(frame, _)| (frame.width(), frame.height())),
             quality: link.and_then(|link| quality(fanout, link)).unwrap_or_default(),
         }
     };
@@ -47,6 +49,7 @@ pub(crate) fn snapshot(
         locked: call.room.as_ref().is_some_and(|room| room.locked),
         sources: call.media.into(),
         level_db: audio.capture.as_ref().map_or(SILENCE_DB, |capture| capture.level_db.round()),
+        camera: fanout.encoded(),
         participants: call.participants.iter().map(participant).collect(),
     }
 }
@@ -59,6 +62,8 @@ fn quality(fanout: &Fanout, link: LinkId) -> Option<Quality> {
         estimate_bps: estimate.bitrate_bps,
         loss: estimate.loss,
         packets_received: sum(|section| section.packets_received),
+        bytes_received: sum(|section| section.bytes_received),
+        bytes_sent: sum(|section| section.bytes_sent),
         recovered: sum(|section| section.recovered),
         duplicates: sum(|section| section.duplicates),
         relayed: stats.path.is_some_and(|path| [path.local, path.remote].contains(&CandidateKind::Relay)),
@@ -109,10 +114,14 @@ pub(crate) fn event(event: CallEvent, call: &CallSnapshot) -> Option<Event> {
             Some(Event::Problem { code, message })
         }
         CallEvent::Ended { code, message } => Some(Event::Ended { code: end_code(code), message }),
-        // The snapshot says who is away; there is no screen of ours to stop; statistics are asked for by nobody here.
+        CallEvent::ScreenShareForbidden => Some(Event::Problem {
+            code: "screen_share_disabled".to_owned(),
+            message: "the owner does not allow sharing screens here: yours is no longer shared; ask the owner to allow it"
+                .to_owned(),
+        }),
+        // The snapshot says who is away; statistics are asked for by nobody here.
         CallEvent::ParticipantAway(_)
         | CallEvent::ParticipantBack(_)
-        | CallEvent::ScreenShareForbidden
         | CallEvent::Stats(_)
         | CallEvent::RequestDone(_) => None,
     }

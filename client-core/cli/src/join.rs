@@ -1,7 +1,7 @@
 //! `snug join`: one call from options to exit code. With --json, events go out and commands come in as JSON lines, which is how a window
 //! in a process of its own is driven, too.
 
-use std::io::{BufRead as _, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -15,11 +15,18 @@ use snug_core::signaling::{TlsRoots, parse_link};
 use snug_core::video::Vp8Codecs;
 use snug_core::video::sources::{PatternSource, Y4mSource};
 use snug_core::wire::Password;
-use snug_core::{CameraConfig, Command, Engine, EngineConfig, Event, FactoryConfig};
+use snug_core::{
+    CameraConfig, Command, Engine, EngineConfig, Event, FactoryConfig, OpenScreen, ScreenConfig,
+};
 use tokio::sync::mpsc;
+
+use crate::lines::{self, Line};
 
 /// Commands read from standard input that wait.
 const LINES: usize = 64;
+/// The screen that `--screen test` shows, in pixels, and its frame rate.
+const SCREEN: (u32, u32) = (1920, 1080);
+const SCREEN_RATE: u32 = 15;
 
 /// How to enter a room.
 #[derive(Args)]
@@ -35,6 +42,9 @@ pub(crate) struct Options {
     /// What the others see: `test` (a moving pattern), `none`, or the path of a .y4m file, which is repeated
     #[arg(long, default_value = "none")]
     video: Video,
+    /// What is shared as a screen, from the start: `test` (a moving pattern), `none`, or the path of a .y4m file, which is repeated
+    #[arg(long, default_value = "none")]
+    screen: Video,
     /// What the others hear: `device` (microphone and speaker), `tone`, `voice`, `none`, or the path of a .wav file, which is repeated
     #[arg(long, default_value = "device")]
     audio: Audio,
@@ -44,6 +54,9 @@ pub(crate) struct Options {
     /// Start muted
     #[arg(long)]
     muted: bool,
+    /// Tell every so many seconds how each link does
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    stats: Option<u64>,
     /// Leave after so many seconds
     #[arg(long, value_name = "SECONDS")]
     duration: Option<u64>,
@@ -125,10 +138,11 @@ pub(crate) fn run(options: Options) -> ExitCode {
 
 fn begin(options: Options) -> Result<u8, Refusal> {
     let link = parse_link(&options.link).map_err(|error| usage(error.code(), &error))?;
-    let (json, duration) = (options.json, options.duration);
+    let (json, duration, stats) = (options.json, options.duration, options.stats);
     let config = EngineConfig {
         link,
         camera: camera(&options.video)?,
+        screen: screen(&options.screen)?,
         audio: audio(&options)?,
         name: options.name,
         password: options.password.map(Password::new),
@@ -153,12 +167,16 @@ fn begin(options: Options) -> Result<u8, Refusal> {
         message: error.to_string(),
         exit: 6,
     };
+    let shares = config.screen.is_some();
     let (engine, events) = Engine::start(config).map_err(|error| machine(&error))?;
+    if shares {
+        engine.command(Command::SetScreen { enabled: true }).map_err(|error| machine(&error))?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| machine(&error))?;
-    let exit = runtime.block_on(follow(&engine, events, json, duration));
+    let exit = runtime.block_on(follow(&engine, events, json, duration, stats));
     drop(engine);
     // A thread that waits for standard input cannot be waited for.
     runtime.shutdown_background();
@@ -179,6 +197,24 @@ fn camera(video: &Video) -> Result<Option<CameraConfig>, Refusal> {
             Ok(Some(CameraConfig { size: source.size(), source: Box::new(source) }))
         }
     }
+}
+
+/// A file is opened here once, so that a damaged one is told at once.
+fn screen(video: &Video) -> Result<Option<ScreenConfig>, Refusal> {
+    Ok(match video {
+        Video::None => None,
+        Video::Test => {
+            let (width, height) = SCREEN;
+            let open: OpenScreen =
+                Arc::new(move || Ok(Box::new(PatternSource::new(width, height, SCREEN_RATE)?)));
+            Some(ScreenConfig { open, size: SCREEN })
+        }
+        Video::File(path) => {
+            let size = Y4mSource::open(path).map_err(|error| usage(error.code(), &error))?.size();
+            let path = path.clone();
+            Some(ScreenConfig { open: Arc::new(move || Ok(Box::new(Y4mSource::open(&path)?))), size })
+        }
+    })
 }
 
 fn audio(options: &Options) -> Result<Box<dyn AudioIo>, Refusal> {
@@ -204,12 +240,18 @@ fn audio(options: &Options) -> Result<Box<dyn AudioIo>, Refusal> {
 }
 
 /// Prints events until the call is over; answers with the exit code.
-async fn follow(engine: &Engine, mut events: mpsc::Receiver<Event>, json: bool, duration: Option<u64>) -> u8 {
-    let (lines, mut commands) = mpsc::channel(LINES);
+async fn follow(
+    engine: &Engine,
+    mut events: mpsc::Receiver<Event>,
+    json: bool,
+    duration: Option<u64>,
+    stats: Option<u64>,
+) -> u8 {
+    let (sender, mut commands) = mpsc::channel(LINES);
     if json {
-        std::thread::spawn(move || read_commands(&lines));
+        std::thread::spawn(move || lines::read(&sender));
     } else {
-        drop(lines);
+        drop(sender);
     }
     let time_is_up = async {
         match duration {
@@ -218,6 +260,9 @@ async fn follow(engine: &Engine, mut events: mpsc::Receiver<Event>, json: bool, 
         }
     };
     tokio::pin!(time_is_up);
+    let period = Duration::from_secs(stats.unwrap_or(1));
+    let mut told = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    told.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut leaving = false;
     loop {
         let leave = tokio::select! {
@@ -237,13 +282,18 @@ async fn follow(engine: &Engine, mut events: mpsc::Receiver<Event>, json: bool, 
             }
             Some(command) = commands.recv() => {
                 match command {
-                    Ok(command) => {
+                    Ok(Line::Snapshot) => lines::print(json, "snapshot", &engine.snapshot()),
+                    Ok(Line::Command(command)) => {
                         if let Err(error) = engine.command(command) {
                             print(json, &Event::Problem { code: "busy".to_owned(), message: error.to_string() });
                         }
                     }
                     Err(message) => print(json, &Event::Problem { code: "bad_command".to_owned(), message }),
                 }
+                false
+            }
+            _ = told.tick(), if stats.is_some() => {
+                lines::print(json, "stats", &engine.snapshot());
                 false
             }
             () = &mut time_is_up, if !leaving => true,
@@ -254,20 +304,6 @@ async fn follow(engine: &Engine, mut events: mpsc::Receiver<Event>, json: bool, 
             if engine.command(Command::Leave).is_err() {
                 return 0;
             }
-        }
-    }
-}
-
-fn read_commands(lines: &mpsc::Sender<Result<Command, String>>) {
-    for line in std::io::stdin().lock().lines() {
-        let Ok(line) = line else { return };
-        if line.trim().is_empty() {
-            continue;
-        }
-        let command =
-            serde_json::from_str(&line).map_err(|error| format!("{error}; see the list of commands"));
-        if lines.blocking_send(command).is_err() {
-            return;
         }
     }
 }

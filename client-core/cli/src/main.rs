@@ -2,6 +2,7 @@
 //! It holds no rule of a call: it reads options, feeds the engine, and prints what happens.
 
 mod join;
+mod lines;
 
 use std::process::ExitCode;
 

@@ -1,0 +1,92 @@
+//! The lines that are no event of the call: questions read from standard input, and the state of the call printed as an answer or at
+//! every so many seconds.
+
+use std::io::{BufRead as _, Write as _};
+
+use serde::Serialize;
+use snug_core::{Command, LinkState, Participant, Snapshot};
+use tokio::sync::mpsc;
+
+/// What a line of standard input asks for.
+pub(crate) enum Line {
+    /// `{"command":"snapshot"}`: the call as it is.
+    Snapshot,
+    /// A command for the call.
+    Command(Command),
+}
+
+/// Reads lines until there are no more or nobody takes them.
+pub(crate) fn read(lines: &mpsc::Sender<Result<Line, String>>) {
+    for line in std::io::stdin().lock().lines() {
+        let Ok(line) = line else { return };
+        if line.trim().is_empty() {
+            continue;
+        }
+        if lines.blocking_send(parse(&line)).is_err() {
+            return;
+        }
+    }
+}
+
+fn parse(line: &str) -> Result<Line, String> {
+    let value: serde_json::Value = serde_json::from_str(line)
+        .map_err(|error| format!("this is not JSON: {error}; write one command a line"))?;
+    if value.get("command").and_then(serde_json::Value::as_str) == Some("snapshot") {
+        return Ok(Line::Snapshot);
+    }
+    serde_json::from_value(value)
+        .map(Line::Command)
+        .map_err(|error| format!("{error}; see the list of commands in the README"))
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    event: &'static str,
+    #[serde(flatten)]
+    snapshot: &'a Snapshot,
+}
+
+/// Prints the call as it is: `event` says why.
+pub(crate) fn print(json: bool, event: &'static str, snapshot: &Snapshot) {
+    let text = if json {
+        serde_json::to_string(&Told { event, snapshot })
+            .unwrap_or_else(|error| format!("{{\"event\":\"problem\",\"message\":\"{error}\"}}"))
+    } else {
+        let lines: Vec<String> = snapshot.participants.iter().map(words).collect();
+        if lines.is_empty() { "Nobody else is here.".to_owned() } else { lines.join("\n") }
+    };
+    // Whoever closed our output does not want to know.
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+fn words(one: &Participant) -> String {
+    if one.link != LinkState::Connected {
+        return format!("{}: {:?}", one.name, one.link);
+    }
+    let quality = &one.quality;
+    format!(
+        "{}: {} pictures of {}x{}, {} ms round trip, {} kbit/s towards it, {:.1} % lost{}",
+        one.name,
+        one.pictures,
+        one.picture_size.0,
+        one.picture_size.1,
+        quality.rtt_ms,
+        quality.estimate_bps / 1000,
+        quality.loss * 100.0,
+        if quality.relayed { ", relayed" } else { "" },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_question_or_a_command_or_says_what_is_wrong() {
+        assert!(matches!(parse(r#"{"command":"snapshot"}"#), Ok(Line::Snapshot)));
+        assert!(matches!(parse(r#"{"command":"leave"}"#), Ok(Line::Command(Command::Leave))));
+        assert!(parse("hello").is_err_and(|message| message.contains("JSON")));
+        assert!(parse(r#"{"command":"dance"}"#).is_err_and(|message| message.contains("dance")));
+        assert!(parse("7").is_err());
+    }
+}
