@@ -7,7 +7,7 @@ use crate::check::PURE;
 use crate::run::{Outcome, command, files, output, read};
 
 /// Every crate of the workspace and the Snug crates that it may import. A crate that is missing here fails the check.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("snug-wire", &[]),
     ("snug-room-proto", &["snug-wire"]),
     ("snug-turn-proto", &[]),
@@ -20,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("snug-video", &["snug-codec", "snug-media-proto"]),
     ("snug-audio", &["snug-codec", "snug-jitter", "snug-media-proto"]),
     ("snug-signaling", &["snug-wire"]),
-    ("snug-rtc", &["snug-media-proto", "snug-wire"]),
+    ("snug-rtc", &["snug-media-proto", "snug-turn-proto", "snug-wire"]),
     (
         "snug-core",
         &[
@@ -33,6 +33,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "snug-wire",
         ],
     ),
+    ("snug-sim", &["snug-call-proto", "snug-room-proto", "snug-turn-proto", "snug-wire"]),
     ("snug", &["snug-core"]),
     ("snug-ci", &["snug-udp"]),
 ];

@@ -16,9 +16,9 @@ pub(crate) fn cargo_test() -> Result<Outcome> {
     counted(command("cargo", &["test", "--workspace", "--locked", "--no-fail-fast"]), cargo_test_counts)
 }
 
-/// Builds the relay as it is shipped and drives it with real browsers. Without names, every test file runs.
+/// Builds the relay and the native client as they are shipped and drives them, and real browsers. Without names, every test file runs.
 pub(crate) fn e2e(names: &[String]) -> Result<Outcome> {
-    if !build_relay() {
+    if !build_relay() || !build_native() {
         return Ok(Outcome::one(false));
     }
     let folder = root().join("ci/e2e");
@@ -38,7 +38,7 @@ pub(crate) fn e2e(names: &[String]) -> Result<Outcome> {
     for file in files {
         let started = std::time::Instant::now();
         let mut node = command("node", &["--test", "--test-reporter=spec", "--test-timeout=600000", &file]);
-        node.env("SNUG_RELAY", relay_binary());
+        node.env("SNUG_RELAY", relay_binary()).env("SNUG_NATIVE", native_binary());
         total.add(counted(node, node_counts)?);
         println!("({file}: {:.0} s)\n", started.elapsed().as_secs_f32());
     }
@@ -54,6 +54,14 @@ pub(crate) fn node_tests(files: &[String]) -> Result<Outcome> {
 
 pub(crate) fn build_relay() -> bool {
     passes(command("cargo", &["build", "--release", "--locked", "--package", "snug-relay"]))
+}
+
+pub(crate) fn build_native() -> bool {
+    passes(command("cargo", &["build", "--release", "--locked", "--package", "snug"]))
+}
+
+pub(crate) fn native_binary() -> std::path::PathBuf {
+    target_dir().join("release/snug")
 }
 
 pub(crate) fn relay_binary() -> std::path::PathBuf {

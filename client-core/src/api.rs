@@ -2,8 +2,11 @@
 //! in a process of its own says the same over JSON lines. It names no codec, socket or WebRTC type.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use crate::devices::{Device, DeviceKind};
 
 /// What a shell asks for. None waits: what comes of it is told by an [`Event`] and seen in the next [`Snapshot`].
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -18,6 +21,21 @@ pub enum Command {
     SetCamera {
         /// Whether it is seen.
         enabled: bool,
+    },
+    /// Takes another camera; off stays off.
+    SelectCamera {
+        /// Its id; nothing is the default one.
+        id: Option<String>,
+    },
+    /// Takes another microphone.
+    SelectMicrophone {
+        /// Its id; nothing is the default one.
+        id: Option<String>,
+    },
+    /// Takes another speaker.
+    SelectSpeaker {
+        /// Its id; nothing is the default one.
+        id: Option<String>,
     },
     /// Starts or ends sharing the screen.
     SetScreen {
@@ -43,6 +61,11 @@ pub enum Command {
     SupplyPassword {
         /// The room's password.
         password: String,
+    },
+    /// Records what each participant sends into `NAME-ID.ivf` and `NAME-ID.wav` of a folder, which is made where there is none.
+    SetRecording {
+        /// The folder; nothing ends the recording.
+        folder: Option<PathBuf>,
     },
     /// An address of this machine changed.
     NetworkChanged,
@@ -140,6 +163,18 @@ pub enum Event {
         name: String,
         /// What it says.
         text: String,
+    },
+    /// What is plugged in: once at the start, and when it changes.
+    DevicesChanged {
+        /// Everything that can be chosen.
+        devices: Vec<Device>,
+    },
+    /// A microphone or speaker was opened; it can be another one than the chosen one, or none.
+    DeviceUsed {
+        /// What it is for.
+        kind: DeviceKind,
+        /// For people; nothing while there is none.
+        name: Option<String>,
     },
     /// The owner's token of this room: keep it.
     OwnerToken {
@@ -292,4 +327,6 @@ pub struct Quality {
     pub duplicates: u64,
     /// Whether a TURN server carries it.
     pub relayed: bool,
+    /// How we reach our TURN server when one carries it: `udp`, `tcp` or `tls`.
+    pub relay_protocol: Option<&'static str>,
 }

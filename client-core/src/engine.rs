@@ -6,20 +6,21 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use snug_audio::io::AudioIo;
-use snug_audio::{AudioConfig, AudioEngine, AudioError, AudioEvent, Processing};
+use snug_audio::{AudioConfig, AudioEngine, AudioError, Processing};
 use snug_call_proto::{Call, CallConfig};
 use snug_rtc::{Factory, FactoryConfig};
 use snug_signaling::{Connector, ConnectorConfig, ConnectorError, RoomLink, TlsRoots};
-use snug_video::{VideoCodecs, VideoSource};
+use snug_video::VideoCodecs;
 use snug_wire::{Media, Password};
 use tokio::sync::{mpsc, watch};
 
 use crate::api::{Command, Event, Snapshot};
-use crate::camera::{Camera, CameraEvent};
 use crate::fanout::Fanout;
 use crate::pictures::Pictures;
 use crate::screen::{OpenScreen, Screen, ScreenFailure};
 use crate::session::{self, Parts, Shell, problem};
+use crate::sound_news::SoundNews;
+use crate::switchboard::{CameraConfig, DevicesConfig, Switchboard, Wiring};
 
 /// Commands that wait; a shell that sends more at once is told [`CommandRefused`].
 const COMMANDS: usize = 256;
@@ -29,14 +30,6 @@ const EVENTS: usize = 1024;
 const AUDIO_BPS: u32 = 32_000;
 /// Threads that carry packets; encoding, decoding and sound have their own.
 const WORKERS: usize = 2;
-
-/// A camera, or what stands for one.
-pub struct CameraConfig {
-    /// Where pictures come from.
-    pub source: Box<dyn VideoSource>,
-    /// Width and height of its pictures in pixels.
-    pub size: (u32, u32),
-}
 
 /// A screen, a window, or what stands for one.
 pub struct ScreenConfig {
@@ -62,6 +55,8 @@ pub struct EngineConfig {
     pub processing: Processing,
     /// The camera; without one nobody sees us.
     pub camera: Option<CameraConfig>,
+    /// What there is to choose from during the call. A shell that leaves it out keeps that to itself.
+    pub devices: Option<DevicesConfig>,
     /// What can be shared as a screen, when asked to.
     pub screen: Option<ScreenConfig>,
     /// Encoders and decoders.
@@ -70,8 +65,10 @@ pub struct EngineConfig {
     pub roots: TlsRoots,
     /// Whether QUIC is tried before WebSocket.
     pub quic: bool,
-    /// How links reach the network.
+    /// How links reach the network. Unless it says otherwise, the certificates that count for the relay count for TURN, too.
     pub network: FactoryConfig,
+    /// Whether to watch this machine's addresses; else the shell sends [`Command::NetworkChanged`].
+    pub watch_network: bool,
     /// Name and version of the program.
     pub agent: String,
 }
@@ -205,39 +202,51 @@ fn run(
         muted,
         processing,
         camera,
+        devices,
         screen,
         codecs,
         roots,
         quic,
         network,
+        watch_network,
         agent,
     } = config;
     let connector = Connector::new(ConnectorConfig { roots, quic, user_agent: agent.clone() })?;
+    let network = FactoryConfig { tls: network.tls.or_else(|| Some(connector.tls())), ..network };
     let fanout = Fanout::default();
     let sound = fanout.clone();
     let heard = shell.events.clone();
+    let mut sound_news = SoundNews::default();
     let audio = AudioEngine::start(
         AudioConfig { io: audio, processing, bitrate: AUDIO_BPS, muted },
         move |encoded| sound.send_sound(&encoded),
         move |event| {
-            if let Some(event) = audio_problem(&event) {
+            for event in sound_news.events(&event) {
                 // A shell that does not read must not stop the sound.
                 let _ = heard.try_send(event);
             }
         },
     )?;
     let epoch = Instant::now();
-    let media = Media { audio: !muted, video: camera.is_some(), ..Media::default() };
-    let size = camera.as_ref().map(|camera| camera.size);
+    let media = Media {
+        audio: !muted,
+        video: camera.as_ref().is_some_and(|camera| camera.enabled),
+        ..Media::default()
+    };
+    let audio = Arc::new(audio);
     let seen = shell.events.clone();
-    let camera = camera
-        .map(|camera| {
-            Camera::start(camera.source, Arc::clone(&codecs), epoch, fanout.clone(), move |event| {
-                let _ = seen.try_send(camera_problem(&event));
-            })
-        })
-        .transpose()
-        .map_err(StartError::Threads)?;
+    let switchboard = Switchboard::start(Wiring {
+        camera,
+        devices,
+        audio: Arc::clone(&audio),
+        codecs: Arc::clone(&codecs),
+        epoch,
+        fanout: fanout.clone(),
+        tell: Arc::new(move |event| {
+            let _ = seen.try_send(event);
+        }),
+    })
+    .map_err(StartError::Threads)?;
     let seen = shell.events.clone();
     let screen = screen.map(|ScreenConfig { open, size }| {
         let tell = Arc::new(move |failure| {
@@ -264,33 +273,16 @@ fn run(
         target: link.target,
         factory: Factory::new(network),
         codecs,
-        audio: Arc::new(audio),
+        audio,
         fanout,
         pictures,
         media,
-        camera: size,
+        switchboard,
+        watch_network,
         screen,
     };
     runtime.block_on(session::run(parts, shell));
-    drop(camera);
     Ok(())
-}
-
-fn audio_problem(event: &AudioEvent) -> Option<Event> {
-    match event {
-        AudioEvent::Opened(opened) => opened.problems.first().map(|error| problem(error.code(), error)),
-        AudioEvent::Failed(error) | AudioEvent::RecordingFailed(_, error) => {
-            Some(problem(error.code(), error))
-        }
-        AudioEvent::Restarting(_) | AudioEvent::Recovered => None,
-    }
-}
-
-fn camera_problem(event: &CameraEvent) -> Event {
-    match event {
-        CameraEvent::Failed(error) => problem(error.code(), error),
-        CameraEvent::EncoderFailed(error) => problem("video_encoder", error),
-    }
 }
 
 fn screen_problem(failure: &ScreenFailure) -> Event {

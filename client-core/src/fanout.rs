@@ -11,7 +11,7 @@ use snug_media_proto::packetize::SlicedFrame;
 use snug_media_proto::red::RedWriter;
 use snug_media_proto::section::Section;
 use snug_media_proto::switch::{LayerSwitch, Target};
-use snug_rtc::{Estimate, LinkStats, OutgoingRtp, Peer};
+use snug_rtc::{Estimate, Flow, LinkStats, OutgoingRtp, Peer};
 
 use crate::api::Encoded;
 
@@ -91,7 +91,9 @@ impl Fanout {
         let mut all = self.lock();
         let mut keys = std::mem::take(&mut all.key_wanted);
         for outgoing in all.links.values() {
-            if let Some(layer) = outgoing.camera.wants_key_frame() {
+            if let Some(layer) = outgoing.camera.wants_key_frame()
+                && outgoing.peer.flow(Section::Camera) != Flow::Full
+            {
                 keys[layer as usize] = true;
             }
         }
@@ -107,7 +109,9 @@ impl Fanout {
     pub(crate) fn screen_wishes(&self) -> (Option<u32>, bool) {
         let mut all = self.lock();
         let asked = std::mem::take(&mut all.screen_key_wanted);
-        let needed = all.links.values().any(|outgoing| outgoing.screen.wants_key_frame().is_some());
+        let needed = all.links.values().any(|outgoing| {
+            outgoing.screen.wants_key_frame().is_some() && outgoing.peer.flow(Section::Screen) != Flow::Full
+        });
         (all.screen_target, asked || needed)
     }
 
@@ -124,6 +128,13 @@ impl Fanout {
     /// What every path is thought to carry.
     pub(crate) fn estimates(&self) -> Vec<(LinkId, Estimate)> {
         self.lock().links.iter().map(|(link, outgoing)| (*link, outgoing.peer.estimate())).collect()
+    }
+
+    /// Says how many bits a second a link could make use of.
+    pub(crate) fn set_useful_rate(&self, link: LinkId, bps: u64) {
+        if let Some(outgoing) = self.lock().links.get(&link) {
+            outgoing.peer.set_useful_rate(bps);
+        }
     }
 
     /// How one link does.
@@ -143,6 +154,15 @@ impl Fanout {
         for outgoing in self.lock().links.values_mut() {
             let Outgoing { peer, camera, screen, .. } = outgoing;
             let switch = if section == Section::Screen { screen } else { camera };
+            // What the path has no room for is thrown away, and what follows can be read after a key frame alone.
+            match peer.flow(section) {
+                Flow::Open => {}
+                Flow::KeyFrameWanted if frame.key => {}
+                Flow::KeyFrameWanted | Flow::Full => {
+                    switch.restart();
+                    continue;
+                }
+            }
             let Some(forwarded) = switch.select(frame) else { continue };
             for piece in sliced.payloads(forwarded.descriptor) {
                 let packet = OutgoingRtp {

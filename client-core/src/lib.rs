@@ -11,22 +11,34 @@
 
 mod api;
 mod camera;
+mod devices;
 mod engine;
 mod fanout;
 mod link;
+mod network;
 mod pictures;
 mod receive;
+mod record;
 mod relay;
 mod screen;
 mod sending;
 mod session;
+mod sound_news;
+mod switchboard;
 mod view;
 
-pub use api::{Command, Encoded, EncodedLayer, Event, LinkState, Participant, Quality, Snapshot, Sources, TileSize};
-pub use engine::{CameraConfig, CommandRefused, Engine, EngineConfig, ScreenConfig, StartError};
+pub use api::{
+    Command, Encoded, EncodedLayer, Event, LinkState, Participant, Quality, Snapshot, Sources, TileSize,
+};
+#[cfg(feature = "devices")]
+pub use devices::SystemDevices;
+pub use devices::{Device, DeviceKind, Devices, unknown_device};
+pub use engine::{CommandRefused, Engine, EngineConfig, ScreenConfig, StartError};
 pub use pictures::Pictures;
 pub use screen::OpenScreen;
+pub use switchboard::{CameraConfig, DevicesConfig, OpenCamera};
 pub use {
-    snug_audio as audio, snug_rtc::FactoryConfig, snug_signaling as signaling, snug_video as video,
-    snug_wire as wire,
+    snug_audio as audio,
+    snug_rtc::{FactoryConfig, RelayProtocol},
+    snug_signaling as signaling, snug_video as video, snug_wire as wire,
 };

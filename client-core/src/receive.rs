@@ -19,11 +19,14 @@ use snug_wire::UserId;
 use tokio::sync::mpsc;
 
 use crate::pictures::Pictures;
+use crate::record::{Tap, Taps};
 
 /// Frames that wait for the decoder or for their sound: a second. A machine that is further behind starts over with a key frame.
 const DECODE_QUEUE: usize = 30;
 /// How often sound and picture are compared.
 const SYNC: Duration = Duration::from_secs(1);
+/// A living link is told of this often.
+const SEEN: Duration = Duration::from_millis(250);
 /// How often a link without packets is looked after.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -34,7 +37,8 @@ pub(crate) struct Sinks {
     pub(crate) audio: Arc<AudioEngine>,
     pub(crate) codecs: Arc<dyn VideoCodecs>,
     pub(crate) pictures: Pictures,
-    /// Told at most every 250 ms that media comes.
+    pub(crate) taps: Taps,
+    /// Told at most every 250 ms that packets come.
     pub(crate) seen: Box<dyn Fn() + Send>,
     /// Told once, with the first decoded picture of each section.
     pub(crate) first_picture: Arc<dyn Fn(Section) + Send + Sync>,
@@ -80,7 +84,6 @@ pub(crate) async fn run(
             _ = ticks.tick() => None,
         };
         let now = Instant::now();
-        let came = received.is_some();
         match received {
             Some(Rtp { section: Section::Camera, packet }) => camera.push(now, packet),
             Some(Rtp { section: Section::Screen, packet }) => screen.push(now, packet),
@@ -91,6 +94,10 @@ pub(crate) async fn run(
                 let rtt = peer.estimate().rtt;
                 camera.assembler.set_rtt(rtt);
                 screen.assembler.set_rtt(rtt);
+                if let Some(at) = peer.last_heard().filter(|at| is_due(seen_at, *at)) {
+                    seen_at = Some(at);
+                    (sinks.seen)();
+                }
             }
         }
         for video in [&mut camera, &mut screen] {
@@ -98,18 +105,11 @@ pub(crate) async fn run(
                 peer.request_key_frame(video.section);
             }
         }
-        if came && is_due(&mut seen_at, now) {
-            (sinks.seen)();
-        }
     }
 }
 
-fn is_due(seen_at: &mut Option<Instant>, now: Instant) -> bool {
-    let due = seen_at.is_none_or(|at| now.saturating_duration_since(at) >= Duration::from_millis(250));
-    if due {
-        *seen_at = Some(now);
-    }
-    due
+fn is_due(seen_at: Option<Instant>, now: Instant) -> bool {
+    seen_at.is_none_or(|at| now.saturating_duration_since(at) >= SEEN)
 }
 
 fn hear(sinks: &Sinks, packet: IncomingRtp) {
@@ -183,6 +183,7 @@ struct Video {
     assembler: FrameAssembler,
     decoder: SyncSender<AssembledFrame>,
     failures: Receiver<()>,
+    tap: Tap,
 }
 
 impl Video {
@@ -202,7 +203,8 @@ impl Video {
         if let Err(error) = thread.spawn(move || decoding.run(&frames)) {
             tracing::error!(%error, "no thread for a decoder; close other programs");
         }
-        Self { section, assembler: FrameAssembler::default(), decoder, failures }
+        let tap = sinks.taps.of(section);
+        Self { section, assembler: FrameAssembler::default(), decoder, failures, tap }
     }
 
     fn push(&mut self, now: Instant, packet: IncomingRtp) {
@@ -215,7 +217,9 @@ impl Video {
 
     /// Hands on what is whole; says whether a key frame has to be asked for.
     fn turn(&mut self, now: Instant) -> bool {
+        let mut wants_key = false;
         while let Some(frame) = self.assembler.next_frame(now) {
+            wants_key |= self.tap.take(&frame);
             if let Err(TrySendError::Full(_)) = self.decoder.try_send(frame) {
                 self.assembler.decoder_failed(now);
             }
@@ -223,7 +227,7 @@ impl Video {
         if self.failures.try_recv().is_ok() {
             self.assembler.decoder_failed(now);
         }
-        self.assembler.poll_key_frame_request(now)
+        self.assembler.poll_key_frame_request(now) || wants_key
     }
 }
 

@@ -12,13 +12,19 @@ const QUEUE: usize = 512;
 /// What the task tells the session, with the number of the attempt.
 pub(crate) enum RelayEvent {
     Connected,
-    Failed(ConnectFailure),
+    Failed {
+        failure: ConnectFailure,
+        /// A word for scripts.
+        code: &'static str,
+    },
     Message(String),
     Closed(Option<u16>),
 }
 
 enum Order {
     Send(String),
+    /// This machine's address changed.
+    Rebind,
     Close(u16),
 }
 
@@ -44,6 +50,12 @@ impl Relay {
         self.orders.try_send(Order::Send(text)).is_ok()
     }
 
+    /// Goes on from another local socket, where the transport can.
+    pub(crate) fn rebind(&self) {
+        // With a full queue the connection is as good as lost, and the next one has a socket of its own.
+        let _ = self.orders.try_send(Order::Rebind);
+    }
+
     /// Says goodbye behind what was sent.
     pub(crate) fn close(self, code: u16) {
         let _ = self.orders.try_send(Order::Close(code));
@@ -62,13 +74,14 @@ async fn run(
     let connection = loop {
         tokio::select! {
             result = &mut connecting => break result,
-            order = orders.recv() => if !matches!(order, Some(Order::Send(_))) { return },
+            order = orders.recv() => if !matches!(order, Some(Order::Send(_) | Order::Rebind)) { return },
         }
     };
     let (mut sender, mut receiver) = match connection {
         Ok(connection) => connection.split(),
         Err(error) => {
-            let _ = tell.send((attempt, RelayEvent::Failed(failure(&error)))).await;
+            let failed = RelayEvent::Failed { failure: failure(&error), code: error.code() };
+            let _ = tell.send((attempt, failed)).await;
             return;
         }
     };
@@ -94,6 +107,11 @@ async fn run(
                         return None;
                     }
                 }
+                Order::Rebind => {
+                    if let Err(error) = sender.rebind() {
+                        tracing::debug!(%error, "the connection to the relay stays on its socket");
+                    }
+                }
                 Order::Close(code) => return Some(code),
             }
         }
@@ -112,7 +130,7 @@ async fn run(
 }
 
 fn failure(error: &ConnectError) -> ConnectFailure {
-    let words = error.to_string();
+    let words = sentence(&error.to_string());
     match error {
         ConnectError::Certificate { .. } => ConnectFailure::Untrusted(words),
         ConnectError::NameNotFound { .. }
@@ -122,4 +140,10 @@ fn failure(error: &ConnectError) -> ConnectFailure {
         | ConnectError::Tls { .. } => ConnectFailure::Unreachable(words),
         _ => ConnectFailure::Refused(words),
     }
+}
+
+/// Errors are worded to stand inside a sentence; for people they are one.
+fn sentence(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
 }

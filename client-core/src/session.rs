@@ -1,6 +1,7 @@
 //! The task that owns a call: feeds it what happens, carries out what it asks, and tells the shell. It decides nothing itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use snug_audio::{AudioEngine, RemoteId};
 use snug_call_proto::{Call, CallEvent, IceState, Input, LinkId, Now, Output, OwnerRequest, Tile};
 use snug_media_proto::section::Section;
-use snug_rtc::{Factory, PeerEvent, PeerState};
+use snug_rtc::{Factory, PeerEvent, PeerState, RelayProblem};
 use snug_signaling::{Connector, Target};
 use snug_video::VideoCodecs;
 use snug_wire::message::Received;
@@ -16,19 +17,26 @@ use snug_wire::{Media, Password, UserId};
 use tokio::sync::{mpsc, watch};
 
 use crate::api::{Command, Event, Snapshot, TileSize};
+use crate::devices::DeviceKind;
 use crate::fanout::Fanout;
 use crate::link::{Job, Link, LinkEvent};
+use crate::network::{self, Change};
 use crate::pictures::Pictures;
 use crate::receive::Sinks;
+use crate::record::{Recording, Taps};
 use crate::relay::{Relay, RelayEvent};
 use crate::screen::Screen;
 use crate::sending::Sending;
+use crate::switchboard::{Order, Switchboard};
 use crate::view;
 
 /// How often levels and link quality are read.
 const LOOK: Duration = Duration::from_millis(100);
 /// Events of links and of the relay that wait for the session; senders wait when it is full.
 const EVENTS: usize = 256;
+
+/// Problems with TURN servers that are told.
+const RELAY_PROBLEMS: usize = 16;
 
 /// What a session works with.
 pub(crate) struct Parts {
@@ -41,8 +49,10 @@ pub(crate) struct Parts {
     pub(crate) fanout: Fanout,
     pub(crate) pictures: Pictures,
     pub(crate) media: Media,
-    /// Camera picture's size, for the layers.
-    pub(crate) camera: Option<(u32, u32)>,
+    /// Camera, microphone and speaker.
+    pub(crate) switchboard: Switchboard,
+    /// Whether this machine's addresses are watched.
+    pub(crate) watch_network: bool,
     /// What can be shared of the screen.
     pub(crate) screen: Option<Screen>,
 }
@@ -58,6 +68,7 @@ pub(crate) struct Shell {
 struct Open {
     link: Link,
     user: UserId,
+    taps: Taps,
 }
 
 struct Session {
@@ -65,11 +76,15 @@ struct Session {
     shell: Shell,
     relay: Option<Relay>,
     attempt: u64,
+    /// Whether somebody was told why there is no connection to the relay yet.
+    told_why: bool,
     links: BTreeMap<LinkId, Open>,
     sending: Sending,
     relay_events: mpsc::Sender<(u64, RelayEvent)>,
     link_events: mpsc::Sender<(LinkId, LinkEvent)>,
     first_pictures: mpsc::Sender<(UserId, Section)>,
+    recording: Option<Recording>,
+    relay_problems: BTreeSet<String>,
     ended: bool,
 }
 
@@ -78,16 +93,23 @@ pub(crate) async fn run(parts: Parts, shell: Shell) {
     let (relay_events, mut from_relay) = mpsc::channel(EVENTS);
     let (link_events, mut from_links) = mpsc::channel(EVENTS);
     let (first_pictures, mut pictures) = mpsc::channel(EVENTS);
+    let (changes, mut network) = mpsc::channel(1);
+    if parts.watch_network {
+        tokio::spawn(network::watch(changes));
+    }
     let mut session = Session {
         parts,
         shell,
         relay: None,
         attempt: 0,
+        told_why: false,
         links: BTreeMap::new(),
         sending: Sending::default(),
         relay_events,
         link_events,
         first_pictures,
+        recording: None,
+        relay_problems: BTreeSet::new(),
         ended: false,
     };
     let mut look = tokio::time::interval(LOOK);
@@ -112,11 +134,15 @@ pub(crate) async fn run(parts: Parts, shell: Shell) {
             Some((attempt, event)) = from_relay.recv() => session.on_relay(attempt, event),
             Some((link, event)) = from_links.recv() => session.on_link(link, event),
             Some((user, section)) = pictures.recv() => session.on_first_picture(user, section),
+            Some(change) = network.recv() => session.on_network(change),
             () = alarm => session.parts.call.handle_timeout(now()),
             _ = look.tick() => session.look(),
         }
     }
     session.publish();
+    if let Some(recording) = session.stop_recording() {
+        recording.finish();
+    }
 }
 
 impl Session {
@@ -195,12 +221,14 @@ impl Session {
         }
         let seen = self.link_events.clone();
         let first = self.first_pictures.clone();
+        let taps = Taps::default();
         let sinks = Sinks {
             user,
             remote,
             audio: Arc::clone(&self.parts.audio),
             codecs: Arc::clone(&self.parts.codecs),
             pictures: self.parts.pictures.clone(),
+            taps: taps.clone(),
             seen: Box::new(move || {
                 // A session that is behind learns of it the next time.
                 let _ = seen.try_send((id, LinkEvent::MediaSeen));
@@ -213,12 +241,14 @@ impl Session {
         let link =
             Link::open(id, factory, ice_servers, self.parts.fanout.clone(), sinks, self.link_events.clone());
         self.sending.add(id);
-        self.links.insert(id, Open { link, user });
+        self.links.insert(id, Open { link, user, taps });
+        self.record(id);
     }
 
     fn close(&mut self, link: LinkId) {
         let Some(open) = self.links.remove(&link) else { return };
         self.sending.remove(link);
+        open.taps.close();
         // A full queue is emptied within milliseconds; a remote without a link is only silent.
         let _ = self.parts.audio.remove(RemoteId(link.0));
         if !self.links.values().any(|other| other.user == open.user) {
@@ -233,10 +263,17 @@ impl Session {
             return;
         }
         match event {
-            RelayEvent::Connected => self.input(Input::Connected),
-            RelayEvent::Failed(error) => {
+            RelayEvent::Connected => {
+                self.told_why = true;
+                self.input(Input::Connected);
+            }
+            RelayEvent::Failed { failure, code } => {
                 self.relay = None;
-                self.input(Input::Disconnected { close_code: None, error: Some(error) });
+                // Before the first seat nothing else tells a person why they wait; the last reason comes with the end.
+                if !std::mem::replace(&mut self.told_why, true) {
+                    self.tell(problem(code, &failure));
+                }
+                self.input(Input::Disconnected { close_code: None, error: Some(failure) });
             }
             RelayEvent::Closed(close_code) => {
                 self.relay = None;
@@ -282,12 +319,21 @@ impl Session {
                 PeerEvent::KeyFrameWanted { section: Section::Screen } => {
                     return self.parts.fanout.screen_key_frame_wanted();
                 }
+                PeerEvent::RelayProblem(problem) => return self.relay_problem(&problem),
                 PeerEvent::KeyFrameWanted { .. }
                 | PeerEvent::SenderReport { .. }
                 | PeerEvent::GatheringDone => return,
             },
         };
         self.input(input);
+    }
+
+    /// Every link meets the same servers: each problem is told once.
+    fn relay_problem(&mut self, cause: &RelayProblem) {
+        let event = problem(cause.code(), cause);
+        if self.relay_problems.len() < RELAY_PROBLEMS && self.relay_problems.insert(cause.to_string()) {
+            self.tell(event);
+        }
     }
 
     fn command(&mut self, command: Command) {
@@ -300,10 +346,19 @@ impl Session {
                 Input::SetMedia(self.parts.media)
             }
             Command::SetCamera { enabled } => {
-                let enabled = enabled && self.parts.camera.is_some();
+                if enabled && !self.parts.switchboard.has_camera() {
+                    let what = "this call was started without a camera; start it with one";
+                    return self.tell(problem("no_camera", &what));
+                }
+                self.order(Order::SwitchCamera(enabled));
                 self.parts.media.video = enabled;
                 Input::SetMedia(self.parts.media)
             }
+            Command::SelectCamera { id } => return self.order(Order::Select(DeviceKind::Camera, id)),
+            Command::SelectMicrophone { id } => {
+                return self.order(Order::Select(DeviceKind::Microphone, id));
+            }
+            Command::SelectSpeaker { id } => return self.order(Order::Select(DeviceKind::Speaker, id)),
             Command::SetScreen { enabled } => return self.share_screen(enabled),
             Command::SetHand { raised } => {
                 self.parts.media.hand = raised;
@@ -315,7 +370,8 @@ impl Session {
             }
             Command::SendChat { text } => Input::SendChat(text),
             Command::SupplyPassword { password } => Input::SupplyPassword(Password::new(password)),
-            Command::NetworkChanged => Input::NetworkChanged,
+            Command::SetRecording { folder } => return self.set_recording(folder),
+            Command::NetworkChanged => return self.on_network(Change::Moved),
             Command::Retry => Input::RetryNow,
             Command::Kick { user } => match user.parse() {
                 Ok(user) => Input::Owner(OwnerRequest::Kick(user)),
@@ -328,6 +384,54 @@ impl Session {
             Command::Leave => Input::Leave,
         };
         self.input(input);
+    }
+
+    fn set_recording(&mut self, folder: Option<PathBuf>) {
+        // Its files are finished by their own threads.
+        drop(self.stop_recording());
+        let Some(folder) = folder else { return };
+        let what = folder.display().to_string();
+        match Recording::new(folder, self.shell.events.clone()) {
+            Ok(recording) => self.recording = Some(recording),
+            Err(error) => {
+                return self
+                    .tell(problem("record_folder", &format!("{what}: {error}; choose another folder")));
+            }
+        }
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        for link in links {
+            self.record(link);
+        }
+    }
+
+    /// Records a link, if recording is on.
+    fn record(&mut self, link: LinkId) {
+        let (Some(recording), Some(open)) = (&mut self.recording, self.links.get(&link)) else { return };
+        let call = self.parts.call.snapshot();
+        let known = call.participants.iter().find(|participant| participant.user == open.user);
+        let sound = recording.start(open.user, known.map_or("", |known| &known.name), &open.taps);
+        if self.parts.audio.record(RemoteId(link.0), Some(sound)).is_err() {
+            self.tell(problem(
+                "recording",
+                &"the sound engine is too far behind to record; close other programs",
+            ));
+        }
+    }
+
+    fn stop_recording(&mut self) -> Option<Recording> {
+        let recording = self.recording.take()?;
+        for (link, open) in &self.links {
+            open.taps.close();
+            // An engine that is too far behind finishes its files when it ends.
+            let _ = self.parts.audio.record(RemoteId(link.0), None);
+        }
+        Some(recording)
+    }
+
+    fn order(&mut self, order: Order) {
+        if !self.parts.switchboard.order(order) {
+            self.tell(problem("devices_busy", &"the devices are still being opened; repeat the command"));
+        }
     }
 
     fn share_screen(&mut self, enabled: bool) {
@@ -343,6 +447,19 @@ impl Session {
         }
         self.parts.media.screen = enabled;
         self.input(Input::SetMedia(self.parts.media));
+    }
+
+    fn on_network(&mut self, change: Change) {
+        tracing::debug!(?change, "the network changed");
+        self.input(match change {
+            Change::Moved => {
+                if let Some(relay) = &self.relay {
+                    relay.rebind();
+                }
+                Input::NetworkChanged
+            }
+            Change::Other => Input::RetryNow,
+        });
     }
 
     fn on_first_picture(&mut self, user: UserId, section: Section) {
@@ -365,7 +482,12 @@ impl Session {
     // What goes out.
 
     fn look(&mut self) {
-        let camera = self.parts.media.video.then_some(self.parts.camera).flatten();
+        let shown = self.parts.switchboard.is_camera_shown();
+        if self.parts.media.video != shown {
+            self.parts.media.video = shown;
+            self.input(Input::SetMedia(self.parts.media));
+        }
+        let camera = self.parts.switchboard.camera_size();
         if self.parts.screen.as_ref().is_some_and(Screen::has_ended) {
             self.share_screen(false);
         }

@@ -7,15 +7,15 @@ use snug_call_proto::{
     self as call, CallEvent, CallSnapshot, EndCode, LinkId, ParticipantSnapshot, SignalingState,
 };
 use snug_media_proto::section::Section;
-use snug_rtc::CandidateKind;
+use snug_rtc::{CandidateKind, RelayProtocol};
 use snug_wire::UserId;
 
 use crate::api::{Event, LinkState, Participant, Quality, Snapshot};
 use crate::fanout::Fanout;
 use crate::pictures::Pictures;
 
-/// A link that does not work keeps its tile for so long.
-const TILE_KEPT: Duration = Duration::from_secs(5);
+/// A link that does not work keeps its tile for so long: ICE has waited for up to five seconds before it says so.
+const TILE_KEPT: Duration = Duration::from_secs(1);
 
 pub(crate) fn snapshot(
     call: &CallSnapshot,
@@ -66,8 +66,17 @@ fn quality(fanout: &Fanout, link: LinkId) -> Option<Quality> {
         bytes_sent: sum(|section| section.bytes_sent),
         recovered: sum(|section| section.recovered),
         duplicates: sum(|section| section.duplicates),
+        relay_protocol: stats.path.and_then(|path| path.relay).map(relay_protocol),
         relayed: stats.path.is_some_and(|path| [path.local, path.remote].contains(&CandidateKind::Relay)),
     })
+}
+
+fn relay_protocol(protocol: RelayProtocol) -> &'static str {
+    match protocol {
+        RelayProtocol::Udp => "udp",
+        RelayProtocol::Tcp => "tcp",
+        RelayProtocol::Tls => "tls",
+    }
 }
 
 fn link_state(state: call::LinkState) -> LinkState {

@@ -133,7 +133,7 @@ async fn run(mut config: Config, started: Instant) -> anyhow::Result<()> {
         started,
         draining: AtomicBool::new(false),
     });
-    let quic_config = tls.as_ref().map(quic::server_config).transpose()?;
+    let quic_config = tls.as_ref().map(|tls| quic::config(tls, &config.data_dir)).transpose()?;
     let door = Arc::new(Door {
         router: http::router(site.clone()),
         tls,

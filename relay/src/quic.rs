@@ -6,8 +6,11 @@
 //! 3. It opens one bidirectional stream. Each message is its length in bytes (32 bits, big endian) and its text.
 //! 4. Either side ends it with a close code of the WebSocket as QUIC's application error code.
 
+mod identity;
+
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -37,6 +40,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Time for the last packets of a relay that stops.
 const LAST_PACKETS: Duration = Duration::from_millis(100);
+/// Round trip that is assumed at first: a lost first packet is repeated after three of it.
+const FIRST_RTT: Duration = Duration::from_millis(100);
 /// Time between two tries for a port that another program has.
 const TRY_EVERY: Duration = Duration::from_secs(1);
 /// Handshakes that wait for this thread, and what all of them may keep in memory, in bytes.
@@ -60,9 +65,16 @@ pub(crate) enum QuicListen {
 struct Shared {
     door: Arc<Door>,
     hub: Hub,
-    config: ServerConfig,
+    config: Config,
     /// Handshakes under way.
     handshakes: AtomicUsize,
+}
+
+/// How endpoints are set up.
+#[derive(Clone)]
+pub(crate) struct Config {
+    endpoint: EndpointConfig,
+    server: ServerConfig,
 }
 
 /// The listening tasks; they end with [`Quic::stop`].
@@ -109,11 +121,11 @@ pub(crate) fn take_ports(
     addresses.iter().map(one).collect()
 }
 
-/// QUIC's side of the HTTPS certificate, which is followed when it is replaced.
+/// QUIC's side of the HTTPS certificate, which is followed when it is replaced; and what outlives a restart, from the data folder.
 ///
 /// # Errors
-/// When the TLS library cannot do QUIC with it.
-pub(crate) fn server_config(https: &TlsAcceptor) -> anyhow::Result<ServerConfig> {
+/// When the TLS library cannot do QUIC with it, or the system has no random source.
+pub(crate) fn config(https: &TlsAcceptor, data_dir: &Path) -> anyhow::Result<Config> {
     let mut tls = rustls::ServerConfig::clone(https.config());
     tls.alpn_protocols = vec![b"snug/1".to_vec()];
     let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
@@ -125,20 +137,22 @@ pub(crate) fn server_config(https: &TlsAcceptor) -> anyhow::Result<ServerConfig>
         .receive_window(VarInt::from_u32(2 * limits::FRAME as u32))
         .send_window(2 * limits::QUEUE_BYTES as u64)
         .datagram_receive_buffer_size(None)
+        .initial_rtt(FIRST_RTT)
+        // Clients that show that they are there more often ask for less, and the smaller counts.
         .max_idle_timeout(Some(IdleTimeout::try_from(limits::IDLE_TIMEOUT)?));
     config
         .transport_config(Arc::new(transport))
         .max_incoming(WAITING)
         .incoming_buffer_size(limits::FRAME as u64)
         .incoming_buffer_size_total(WAITING_BYTES);
-    Ok(config)
+    Ok(Config { endpoint: identity::endpoint_config(data_dir)?, server: config })
 }
 
 impl Quic {
     /// Serves `ports`, taking nobody in once `closing` turns true.
     pub(crate) fn start(
         ports: Vec<Port>,
-        config: ServerConfig,
+        config: Config,
         door: Arc<Door>,
         hub: Hub,
         closing: &watch::Receiver<bool>,
@@ -200,7 +214,8 @@ async fn endpoint(port: Port, shared: &Shared) -> io::Result<Endpoint> {
         }
         socket = bind::datagrams(port.address, port.only_v6).ok();
     };
-    Endpoint::new(EndpointConfig::default(), Some(shared.config.clone()), socket, Arc::new(TokioRuntime))
+    let Config { endpoint, server } = shared.config.clone();
+    Endpoint::new(endpoint, Some(server), socket, Arc::new(TokioRuntime))
 }
 
 /// Admits one connection and serves it in a task of its own.

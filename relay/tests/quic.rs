@@ -35,9 +35,22 @@ impl Relay {
     fn start(more: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         Self::certify(dir.path());
-        let path = |name: &str| dir.path().join(name);
+        let (process, port) = Self::launch(dir.path(), 0, more);
+        Self { process, port, dir }
+    }
+
+    /// Ends it as a power cut would, and starts it again with what it has on disk.
+    fn crash(&mut self) {
+        self.process.kill().expect("it runs");
+        self.process.wait().expect("it ends");
+        (self.process, _) = Self::launch(self.dir.path(), self.port, &[]);
+    }
+
+    fn launch(dir: &std::path::Path, port: u16, more: &[&str]) -> (Child, u16) {
+        let path = |name: &str| dir.join(name);
         let mut command = Command::new(env!("CARGO_BIN_EXE_snug-relay"));
-        command.args(["--listen", "127.0.0.1:0", "--metrics-listen", "off", "--no-turn", "--quiet"]);
+        command.args(["--listen", &format!("127.0.0.1:{port}")]);
+        command.args(["--metrics-listen", "off", "--no-turn", "--quiet"]);
         command.arg("--tls-cert").arg(path("cert.pem")).arg("--tls-key").arg(path("key.pem"));
         command.arg("--data-dir").arg(path("data")).args(more).stderr(Stdio::piped());
         let mut process = command.spawn().expect("the relay starts");
@@ -52,7 +65,7 @@ impl Relay {
             assert_eq!(port("quic://"), https, "QUIC is where HTTPS is");
         }
         std::thread::spawn(move || log.for_each(drop));
-        Self { process, port: https, dir }
+        (process, https)
     }
 
     fn connector(&self, quic: bool) -> Connector {
@@ -224,6 +237,20 @@ async fn a_relay_that_stops_tells_who_is_connected_by_quic() {
     relay.signal(rustix::process::Signal::TERM);
     client.hear("drain").await;
     assert_eq!(client.next().await, Incoming::Closed { code: Some(4005) });
+}
+
+#[tokio::test]
+async fn a_relay_that_crashed_and_is_back_says_that_it_knows_nothing_of_a_connection() {
+    let mut relay = Relay::start(&[]);
+    let (_endpoint, connection) = relay.raw().await;
+    let mut client = relay.client(true).await;
+    client.join("sunny-hill", 1).await;
+    relay.crash();
+    // The connection from `raw` sends nothing by itself; our client does, and is told of it.
+    assert_eq!(client.next().await, Incoming::Closed { code: None });
+    connection.open_bi().await.expect("a stream").0.write_all(&[0; 64]).await.expect("taken");
+    let end = tokio::time::timeout(PATIENCE, connection.closed()).await.expect("in time");
+    assert!(matches!(end, quinn::ConnectionError::Reset), "{end}");
 }
 
 #[tokio::test]

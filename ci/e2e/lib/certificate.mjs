@@ -16,7 +16,7 @@ export function certificate(cleanup, names = ['DNS:localhost', 'IP:127.0.0.1', '
   cleanup.add(() => rmSync(folder, { recursive: true, force: true }));
   const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
   const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-  const subject = ['-subj', '/CN=snug test', '-addext', `subjectAltName=${names.join(',')}`];
+  const subject = ['-subj', '/CN=snug test', '-addext', `subjectAltName=${names.join(',')}`, '-addext', 'basicConstraints=critical,CA:FALSE'];
   execFileSync('openssl', ['req', '-x509', ...curve, '-keyout', key, '-out', cert, '-days', '2', ...subject], { stdio: 'pipe' });
   const pem = readFileSync(cert, 'utf8');
   const spki = new X509Certificate(pem).publicKey.export({ type: 'spki', format: 'der' });

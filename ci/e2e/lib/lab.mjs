@@ -67,6 +67,41 @@ export class Lab {
     this.in(this.router, `ip link set r-${home} ${plugged ? 'up' : 'down'}`);
   }
 
+  /** Makes everything to and from a home vanish on the way, or not. The home's own interface stays as it is. */
+  swallow(home, on) {
+    const rules = [`iif r-${home}`, `to ${this.homes[home].address}`];
+    if (!on) return rules.forEach((_, at) => this.in(this.router, `ip rule del pref ${at + 3}`));
+    // Before the table of the router's own addresses, as in `dropUdp`.
+    if (this.in(this.router, 'ip rule show pref 0').trim() !== '') {
+      this.in(this.router, 'ip rule add pref 9 lookup local');
+      this.in(this.router, 'ip rule del pref 0');
+    }
+    rules.forEach((rule, at) => this.in(this.router, `ip rule add pref ${at + 3} ${rule} blackhole`));
+  }
+
+  /** A network behind a home's router, which translates addresses; its namespace. `symmetric`: another port for every destination. */
+  behindNat(cleanup, { namespace }, { symmetric }) {
+    const inner = `${namespace}n`;
+    this.#namespace(cleanup, inner);
+    this.in(namespace, `ip link add inside type veth peer name eth0 netns ${inner}`);
+    this.in(namespace, 'ip addr add 192.168.1.1/24 dev inside');
+    this.in(namespace, 'ip link set inside up');
+    this.in(inner, 'ip addr add 192.168.1.2/24 dev eth0');
+    this.in(inner, 'ip link set eth0 up');
+    this.in(inner, 'ip route add default via 192.168.1.1');
+    this.in(namespace, 'sysctl -qw net.ipv4.ip_forward=1');
+    this.in(namespace, 'nft add table ip nat');
+    this.in(namespace, 'nft add chain ip nat out { type nat hook postrouting priority srcnat ; }');
+    this.in(namespace, `nft add rule ip nat out oifname eth0 masquerade${symmetric ? ' fully-random' : ''}`);
+    // What nobody inside asked for is dropped before the kernel makes a note of it, which would take the port from who answers.
+    this.in(namespace, 'nft add table ip filter');
+    for (const hook of ['input', 'forward']) {
+      this.in(namespace, `nft add chain ip filter ${hook} { type filter hook ${hook} priority filter ; }`);
+      this.in(namespace, `nft add rule ip filter ${hook} iifname eth0 ct state new drop`);
+    }
+    return inner;
+  }
+
   /** Moves a home into another network: its address and its way out are replaced, as when a phone leaves its Wi-Fi. */
   roam(home, network) {
     const { namespace, address } = this.homes[home];

@@ -3,6 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
+import { natives } from './native.mjs';
 import { artifacts, everybody } from './people.mjs';
 import { Cleanup } from './until.mjs';
 
@@ -13,6 +14,7 @@ export function scenario(sentence, ...rest) {
   test(sentence, options, async t => {
     const cleanup = new Cleanup();
     everybody.clear();
+    natives.clear();
     try {
       await story(cleanup, t);
     } catch (error) {
@@ -32,5 +34,9 @@ async function keepEvidence(sentence) {
     const html = await person.page.evaluate(() => document.querySelector('#app, body')?.innerText).catch(() => '');
     const said = [...person.problems, ...person.told].join('\n');
     writeFileSync(join(artifacts, `${stem}-${who}.txt`), `${person.page.url()}\n\n${html}\n\n${said}\n`);
+  }
+  for (const someone of natives) {
+    const lines = someone.events.map(event => JSON.stringify(event)).join('\n');
+    writeFileSync(join(artifacts, `${stem}-${someone.name}.txt`), `${lines}\n\n${someone.log}\n`);
   }
 }

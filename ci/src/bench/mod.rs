@@ -1,7 +1,8 @@
-//! Benches: figures of the real relay, printed as Markdown with the date and the conditions.
+//! Benches: figures of the real relay and the real native client, printed as Markdown with the date and the conditions.
 //! They never assert a time: whether a bar is met is printed, and the exit code says only whether the bench could run.
 
 mod floor;
+mod native;
 mod passwords;
 mod server;
 mod signaling;
@@ -27,6 +28,10 @@ pub(crate) enum What {
     Start,
     /// The TURN server beside Debian's coturn
     Turn,
+    /// A call of five: the native client beside Chromium
+    Mesh,
+    /// The native client's codecs beside `FFmpeg`'s, its joins, its links that come and go
+    Media,
     /// All of them
     All,
 }
@@ -79,6 +84,12 @@ pub(crate) fn run(what: What, smoke: bool) -> Result<Outcome> {
         measured("turn", turn::run(smoke));
         #[cfg(not(target_os = "linux"))]
         println!("\nbench turn reads what only Linux tells: nothing was measured");
+    }
+    if matches!(what, What::Mesh | What::All) {
+        measured("mesh", native::mesh(smoke));
+    }
+    if matches!(what, What::Media | What::All) {
+        measured("media", native::media(smoke));
     }
     Ok(outcome)
 }

@@ -13,6 +13,7 @@ use crate::capture::{Capture, CaptureState, EncodedAudio};
 use crate::io::{AudioIo, EngineSide, IoError, Opened, RestartReason};
 use crate::keeper::{KeeperCommand, open_first, run_keeper};
 use crate::playout::{IncomingAudio, Playout, RemoteId, RemoteState};
+use crate::priority::raise_priority;
 use crate::{BLOCK, BLOCK_TIME, Processing};
 
 /// Commands that wait at most: two seconds of packets of ten remotes.
@@ -333,6 +334,7 @@ impl Sound {
     }
 
     fn run(&mut self, commands: &Receiver<Command>) {
+        raise_priority();
         loop {
             match catch_unwind(AssertUnwindSafe(|| self.turn(commands))) {
                 Ok(true) => std::thread::park_timeout(TICK),

@@ -66,13 +66,15 @@ pub enum RestartReason {
     Appeared,
     /// The device's callbacks stopped.
     Stalled,
+    /// The device lost sound, since the machine is busy; larger buffers are tried.
+    Choppy,
 }
 
 /// What is wrong with a device or a file.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum IoError {
-    /// The system has no such device.
-    #[error("there is no {direction} called \"{name}\"; list the devices and choose one of them")]
+    /// The system has no such device at the moment.
+    #[error("the {direction} \"{name}\" is not there; the default one is used until it is plugged in")]
     UnknownDevice {
         /// `microphone` or `speaker`.
         direction: &'static str,
@@ -116,13 +118,13 @@ pub enum IoError {
 impl IoError {
     /// Whether somebody asked for something impossible: waiting does not help.
     pub(crate) fn is_refusal(&self) -> bool {
-        matches!(self, Self::UnknownDevice { .. } | Self::File { .. } | Self::Damaged { .. })
+        matches!(self, Self::File { .. } | Self::Damaged { .. })
     }
 
     /// A short word for scripts.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::UnknownDevice { .. } => "AUDIO_UNKNOWN_DEVICE",
+            Self::UnknownDevice { .. } => "AUDIO_DEVICE_GONE",
             Self::NoDevice { .. } => "AUDIO_NO_DEVICE",
             Self::Open { .. } => "AUDIO_OPEN_FAILED",
             Self::File { .. } => "AUDIO_FILE_UNREADABLE",

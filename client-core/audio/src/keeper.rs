@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::{AudioEvent, Command, Events, tell};
 use crate::io::{AudioIo, IoError, RestartReason, Shared, ends};
+use crate::priority::raise_priority;
 
 /// Time between two checks.
 const CHECK_EVERY: Duration = Duration::from_millis(500);
@@ -91,6 +92,8 @@ pub(crate) fn run_keeper(
     orders: &Receiver<KeeperCommand>,
     events: &Events,
 ) {
+    // What waits for the sound system inherits it.
+    raise_priority();
     let mut wait = FIRST_RETRY;
     let mut retry_at = Some(Instant::now() + wait);
     loop {

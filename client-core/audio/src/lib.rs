@@ -12,6 +12,7 @@ pub mod io;
 mod keeper;
 mod level;
 mod playout;
+mod priority;
 mod resample;
 mod wav;
 

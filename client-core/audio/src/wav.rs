@@ -14,6 +14,8 @@ use crate::{BLOCK, SAMPLE_RATE};
 
 /// Blocks that wait for a slow disk at most: 5 s.
 const WAITING: usize = 500;
+/// Blocks after which a file is made whole while it grows: a second.
+const WHOLE_EVERY: usize = 100;
 /// Samples of one file at most: twelve hours, below the format's 4 GiB.
 const LONGEST: u64 = 12 * 3_600 * SAMPLE_RATE as u64;
 
@@ -161,9 +163,13 @@ fn write_all(
     blocks: &std::sync::mpsc::Receiver<[i16; BLOCK]>,
 ) -> Result<(), hound::Error> {
     let mut left = LONGEST;
-    for block in blocks {
+    for (number, block) in blocks.iter().enumerate() {
         if left < BLOCK as u64 {
             break;
+        }
+        if number % WHOLE_EVERY == 0 {
+            // The header says how long the file is, whatever happens afterwards.
+            writer.flush()?;
         }
         left -= BLOCK as u64;
         for sample in block {

@@ -52,6 +52,8 @@ pub struct Call {
     room: Option<RoomInfo>,
     is_owner: bool,
     joined: bool,
+    /// Since when our seat has had its connection.
+    online_since: Instant,
     over: bool,
     /// Why the relay will not have us back, while links still carry the call.
     ending: Option<(EndCode, String)>,
@@ -92,6 +94,7 @@ impl Call {
             room: None,
             is_owner: false,
             joined: false,
+            online_since: now.at,
             over: false,
             ending: None,
             relay_media: Media::default(),
@@ -351,6 +354,7 @@ impl Call {
 
     fn on_joined(&mut self, joined: RoomJoined, now: Now) {
         let again = std::mem::replace(&mut self.joined, true);
+        self.online_since = now.at;
         self.room = Some(joined.room_info);
         self.is_owner = joined.is_owner;
         self.context.event(CallEvent::Joined { again });
@@ -370,6 +374,7 @@ impl Call {
     }
 
     fn on_resumed(&mut self, now: Now) {
+        self.online_since = now.at;
         self.context.event(CallEvent::Resumed);
         for index in 0..self.members.len() {
             if self.members[index].link.is_some() {
@@ -412,7 +417,7 @@ impl Call {
             }
             None if self.members.len() >= limits::PARTICIPANTS => return,
             None => {
-                self.members.push(Member::new(participant));
+                self.members.push(Member::new(participant, now.at));
                 self.members.len() - 1
             }
         };
@@ -456,16 +461,16 @@ impl Call {
             ServerMessage::UserAway { user_id } => {
                 if let Some(index) = self.index_of(user_id) {
                     self.members[index].away = true;
-                    self.context.event(CallEvent::ParticipantAway(user_id));
+                    if self.members[index].link.is_some() {
+                        self.context.event(CallEvent::ParticipantAway(user_id));
+                    }
                 }
             }
             ServerMessage::UserBack { user_id } => {
                 if let Some(index) = self.index_of(user_id) {
                     self.members[index].away = false;
                     self.context.event(CallEvent::ParticipantBack(user_id));
-                    if self.members[index].link.is_none() {
-                        self.open(index, false, now);
-                    }
+                    self.welcome(index, now);
                     self.with_link(index, now, Link::flush);
                 }
             }
@@ -501,10 +506,17 @@ impl Call {
 
     fn on_negotiation(&mut self, kind: Kind, from: UserId, payload: &Payload, now: Now) {
         let Some(index) = self.index_of(from) else { return };
+        self.members[index].heard = now.at;
+        self.welcome(index, now);
+        self.with_link(index, now, |link, at| link.receive(kind, payload, at));
+    }
+
+    /// Somebody who was given up shows up again: they offer.
+    fn welcome(&mut self, index: usize, now: Now) {
         if self.members[index].link.is_none() {
             self.open(index, false, now);
+            self.context.event(CallEvent::ParticipantJoined(self.members[index].user));
         }
-        self.with_link(index, now, |link, at| link.receive(kind, payload, at));
     }
 
     fn on_done(&mut self, request: RequestKind, password: Option<Password>, message: ServerMessage) {
@@ -590,17 +602,23 @@ impl Call {
         }
     }
 
+    /// Somebody has left.
     fn remove(&mut self, user: UserId, kicked: bool, now: Now) {
+        self.give_up(user, kicked, now);
+        // Without the relay nobody is known to have left for good: a resumed seat does not list the others again.
+        if self.context.signaling.online() {
+            self.members.retain(|member| member.user != user);
+        }
+    }
+
+    /// Lets the link go, and keeps in mind whom the relay knows to have a seat: they may come back.
+    fn give_up(&mut self, user: UserId, kicked: bool, now: Now) {
         let Some(index) = self.index_of(user) else { return };
         if self.members[index].link.is_some() {
             self.with_link(index, now, Link::close);
             self.context.event(CallEvent::ParticipantLeft { user, kicked });
         }
         self.members[index].link = None;
-        // Without the relay nobody is known to have left for good: a resumed seat does not list the others again.
-        if self.context.signaling.online() {
-            self.members.remove(index);
-        }
     }
 
     fn tick(&mut self, now: Now) {
@@ -630,13 +648,20 @@ impl Call {
     fn forget_dead(&mut self, now: Now) {
         let (online, any_connected) = (self.context.signaling.online(), self.any_connected());
         let dead = self.members.iter().filter(|member| {
-            let since = member.link.as_ref().and_then(|link| link.dead_since);
+            let Some(since) = member.link.as_ref().and_then(|link| link.dead_since) else { return false };
             // While the relay is away, a dead link alone does not tell whose network failed; a second one that lives does.
             let absent = if online { !member.listed || member.away } else { any_connected };
-            absent && since.is_some_and(|since| now.at.saturating_duration_since(since) >= limits::FORGET)
+            // A machine that lost its power is missed by the relay only later. Who lives answers our offers.
+            let mute = online.then(|| since.max(member.heard).max(self.online_since));
+            let Some(since) = (if absent { Some(since) } else { mute }) else { return false };
+            now.at.saturating_duration_since(since) >= limits::FORGET
         });
         for user in dead.map(|member| member.user).collect::<Vec<_>>() {
-            self.remove(user, false, now);
+            self.give_up(user, false, now);
+        }
+        if online {
+            // The relay names those who return.
+            self.members.retain(|member| member.listed || member.link.is_some());
         }
     }
 

@@ -43,11 +43,11 @@ pub enum IceState {
     Failed,
 }
 
-/// Why no connection to the relay could be opened.
+/// Why no connection to the relay could be opened: each holds one whole sentence for people, with the cause and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectFailure {
     /// No answer, no route, no such host.
-    #[error("the relay cannot be reached ({0}): check the address and the network")]
+    #[error("{0}")]
     Unreachable(String),
     /// Its certificate is not valid.
     #[error("the relay's certificate is not valid ({0}): check the address, or tell the operator")]

@@ -33,10 +33,14 @@ pub(crate) const TICK: Duration = Duration::from_millis(250);
 pub(crate) const SLEPT: Duration = Duration::from_secs(5);
 /// Sizes of tiles are told at most this often.
 pub(crate) const TILES: Duration = Duration::from_millis(200);
-/// A dead link to somebody whom the relay does not know to be there is over after this.
-pub(crate) const FORGET: Duration = Duration::from_secs(30);
+/// A dead link to somebody whom the relay does not know to be there is over after this: before the 30 s that people are promised.
+pub(crate) const FORGET: Duration = Duration::from_secs(29);
 /// When nothing came from anybody for so long, it is probably our own network.
 pub(crate) const HUSH: Duration = Duration::from_secs(1);
+/// Nothing over a link for so long: it does not work, whatever ICE says. ICE takes longer to see it, and after a restart begins to wait anew.
+pub(crate) const SILENT: Duration = Duration::from_millis(2000);
+/// How long nothing has come when ICE calls a path disconnected.
+pub(crate) const ICE_SILENCE: Duration = Duration::from_secs(5);
 /// How long a live link is watched before it is believed after a gap.
 pub(crate) const LIVENESS: Duration = Duration::from_secs(1);
 /// A restart asked for twice within this time is one restart.

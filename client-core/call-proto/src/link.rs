@@ -78,6 +78,7 @@ struct Connection {
     held: Option<Vec<Candidate>>,
     candidates_sent: usize,
     connected: bool,
+    connected_at: Option<Instant>,
     failed: bool,
     /// The shell did not take a description: restarting would not help.
     broken: bool,
@@ -103,6 +104,8 @@ pub(crate) struct Link {
     chat_waiting: VecDeque<String>,
     ever_connected: bool,
     pub(crate) dead_since: Option<Instant>,
+    /// It is dead because nothing comes, and lives again with the first packet.
+    silent: bool,
     negotiated_at: Option<Instant>,
     tries: u32,
     next_try: Option<Instant>,
@@ -124,6 +127,7 @@ impl Link {
             chat_waiting: VecDeque::new(),
             ever_connected: false,
             dead_since: Some(now),
+            silent: false,
             negotiated_at: None,
             tries: 0,
             next_try: None,
@@ -202,24 +206,25 @@ impl Link {
         let now = at.now.at;
         self.give_up_job(at);
         self.settle_doubt(at);
+        self.notice_silence(now);
         if self.refusal.is_some() || !self.reachable(at) || self.next_try.is_some_and(|next| now < next) {
             return;
         }
         let patience = if self.newer { &NEWER } else { &OLDER };
+        let offering = self.connection.as_ref().is_some_and(|connection| connection.offering);
         let Some(dead_since) = self.dead_since else {
-            let offering = self.connection.as_ref().is_some_and(|connection| connection.offering);
             let unanswered = offering
                 && self.negotiated_at.is_none_or(|then| now.saturating_duration_since(then) > limits::RETRY);
-            // ICE takes seconds to find a path dead. Another one is looked for before that, unless the relay is out of reach.
-            let hushed = self.hush(now).is_some_and(|hush| hush > patience.interrupted)
-                && at.route == Route::Live
-                && !offering;
-            if unanswered || hushed {
+            if unanswered {
                 self.next_try = Some(now + limits::RETRY);
                 self.restart(at);
             }
             return;
         };
+        if offering && at.route == Route::Away {
+            // The relay keeps it for them; with a second one the answer to the first would fit neither.
+            return;
+        }
         let (lost, built_at) = match &self.connection {
             Some(connection) => (
                 connection.failed || connection.channel == Channel::Lost,
@@ -240,6 +245,13 @@ impl Link {
         self.next_try = Some(now + wait);
         self.tries += 1;
         self.restart(at);
+    }
+
+    fn notice_silence(&mut self, now: Instant) {
+        if self.hush(now).is_some_and(|hush| hush >= limits::SILENT) {
+            self.dead_since = self.connection.as_ref().and_then(|connection| connection.last_media);
+            self.silent = true;
+        }
     }
 
     /// A shell that does not answer must not stop the link for ever.
@@ -334,7 +346,12 @@ impl Link {
     fn must_rebuild(&self) -> bool {
         self.tries > limits::RESTARTS
             || self.connection.as_ref().is_none_or(|connection| {
-                !connection.connected || connection.broken || connection.channel == Channel::Lost
+                // An answer names its session, not its offer: that to an earlier one, which may only be late, must not fit.
+                let unanswered = connection.offering && self.dead_since.is_some();
+                unanswered
+                    || !connection.connected
+                    || connection.broken
+                    || connection.channel == Channel::Lost
             })
     }
 
@@ -437,6 +454,7 @@ impl Link {
             held: Some(Vec::new()),
             candidates_sent: 0,
             connected: false,
+            connected_at: None,
             failed: false,
             broken: false,
             channel: Channel::Opening,
@@ -503,8 +521,10 @@ impl Link {
         connection.failed = state == IceState::Failed;
         if state == IceState::Connected {
             connection.connected = true;
+            connection.connected_at = Some(at.now.at);
             self.ever_connected = true;
             self.dead_since = None;
+            self.silent = false;
             self.tries = 0;
             self.next_try = None;
             // What came over a path before it was lost says nothing of the one that replaces it.
@@ -513,7 +533,11 @@ impl Link {
             }
             self.flush(at);
         } else {
-            self.dead_since.get_or_insert(at.now.at);
+            self.silent = false;
+            // ICE says so only when nothing has come for this long, though the link may be younger.
+            let heard = connection.last_media.max(connection.connected_at).unwrap_or(at.now.at);
+            let silence = at.now.at.saturating_duration_since(heard).min(limits::ICE_SILENCE);
+            self.dead_since.get_or_insert(at.now.at - silence);
         }
     }
 
@@ -538,8 +562,12 @@ impl Link {
     }
 
     pub(crate) fn on_media(&mut self, now: Instant) {
-        if let Some(connection) = &mut self.connection {
-            connection.last_media = Some(now);
+        let Some(connection) = &mut self.connection else { return };
+        connection.last_media = Some(now);
+        if std::mem::take(&mut self.silent) {
+            self.dead_since = None;
+            self.tries = 0;
+            self.next_try = None;
         }
     }
 

@@ -1,5 +1,7 @@
 //! Who is in the room as far as we know: what the relay lists, and what links still carry while it is away.
 
+use std::time::Instant;
+
 use snug_wire::seal::SealError;
 use snug_wire::seal::{Kind, Sealer};
 use snug_wire::{Media, Participant, Payload, UserId, text};
@@ -16,6 +18,8 @@ pub(crate) struct Member {
     /// The relay holds its seat.
     pub(crate) away: bool,
     pub(crate) owner: bool,
+    /// When it last did something that the relay told us of.
+    pub(crate) heard: Instant,
     /// The relay named it since we last joined.
     pub(crate) listed: bool,
     /// None for who is gone while the relay cannot say whether for good.
@@ -23,9 +27,9 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    pub(crate) fn new(participant: &Participant) -> Self {
+    pub(crate) fn new(participant: &Participant, now: Instant) -> Self {
         let Participant { user_id, media, away, owner, .. } = *participant;
-        Self { user: user_id, name: String::new(), media, away, owner, listed: true, link: None }
+        Self { user: user_id, name: String::new(), media, away, owner, heard: now, listed: true, link: None }
     }
 
     pub(crate) fn update(&mut self, participant: &Participant) {

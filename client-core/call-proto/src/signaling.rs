@@ -99,6 +99,8 @@ pub(crate) struct Signaling {
     fetching_hint: bool,
     tried_without_password: bool,
     taken_once: bool,
+    /// Why the last connection could not be opened.
+    failure: Option<ConnectFailure>,
     requests: BTreeMap<u32, PendingRequest>,
     next_request: u32,
     acts: VecDeque<Act>,
@@ -125,6 +127,7 @@ impl Signaling {
             fetching_hint: false,
             tried_without_password: false,
             taken_once: false,
+            failure: None,
             requests: BTreeMap::new(),
             next_request: 1,
             acts: VecDeque::from([Act::Connect]),
@@ -242,6 +245,9 @@ impl Signaling {
 
     /// The network may have changed, or the machine slept: finds out whether the connection lives.
     pub(crate) fn probe(&mut self, probably_dead: bool, now: Instant) {
+        if self.state == SignalingState::Closed {
+            return;
+        }
         if self.online() {
             self.ping(now);
             let patience = if probably_dead { limits::SURE_DOUBT } else { limits::DOUBT };
@@ -302,7 +308,10 @@ impl Signaling {
             Some(failure @ ConnectFailure::Untrusted(_)) if !self.seated => {
                 self.end(EndCode::Untrusted, failure.to_string());
             }
-            _ => self.lost(now),
+            failure => {
+                self.failure = failure;
+                self.lost(now);
+            }
         }
     }
 
@@ -370,11 +379,17 @@ impl Signaling {
     }
 
     fn first_join_failed(&mut self) {
-        let (code, message) = match self.connection {
-            Connection::Open => (EndCode::TimedOut, "The relay did not answer in time. Try again."),
-            _ => (EndCode::Unreachable, "The relay cannot be reached. Check the address and the network."),
+        let (code, message) = match (self.connection, &self.failure) {
+            (Connection::Open, _) => {
+                (EndCode::TimedOut, "The relay did not answer in time. Try again.".to_owned())
+            }
+            (_, Some(failure)) => (EndCode::Unreachable, failure.to_string()),
+            (_, None) => {
+                let message = "The relay cannot be reached. Check the address and the network.";
+                (EndCode::Unreachable, message.to_owned())
+            }
         };
-        self.end(code, message.to_owned());
+        self.end(code, message);
     }
 
     // What is sent.

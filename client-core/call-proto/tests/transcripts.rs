@@ -559,7 +559,7 @@ fn a_dead_peer_is_interrupted_at_once_and_removed_after_thirty_seconds() {
         participants.into_iter().find(|other| other.user == dead).map(|other| other.link)
     };
     assert!((0..2).all(|who| matches!(seen(&world, who), Some(LinkState::Interrupted { .. }))));
-    world.pass(Duration::from_secs(29));
+    world.pass(Duration::from_secs(28));
     assert!((0..2).all(|who| matches!(seen(&world, who), Some(LinkState::Interrupted { .. }))));
     world.pass(Duration::from_millis(1500));
     assert!((0..2).all(|who| seen(&world, who).is_none()));

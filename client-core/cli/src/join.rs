@@ -2,7 +2,7 @@
 //! in a process of its own is driven, too.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -10,20 +10,27 @@ use std::time::Duration;
 
 use clap::Args;
 use snug_core::audio::Processing;
-use snug_core::audio::io::{AudioIo, CpalIo, PacedIo, Sink, Source};
+use snug_core::audio::io::{AudioIo, PacedIo, Sink, Source};
 use snug_core::signaling::{TlsRoots, parse_link};
-use snug_core::video::Vp8Codecs;
-use snug_core::video::sources::{PatternSource, Y4mSource};
+use snug_core::video::sources::{PatternSource, open_file};
+use snug_core::video::{VideoCodecs, VideoSource, Vp8Codecs};
 use snug_core::wire::Password;
 use snug_core::{
-    CameraConfig, Command, Engine, EngineConfig, Event, FactoryConfig, OpenScreen, ScreenConfig,
+    CameraConfig, Command, Engine, EngineConfig, Event, FactoryConfig, OpenCamera, OpenScreen, RelayProtocol,
+    ScreenConfig,
 };
 use tokio::sync::mpsc;
 
+use crate::choice::{self, Choice, NoDevice, camera_or};
 use crate::lines::{self, Line};
+
+use crate::tiles::{Size, Tiles};
 
 /// Commands read from standard input that wait.
 const LINES: usize = 64;
+/// The picture of `--video test`, in pixels, and its frame rate.
+const CAMERA: (u32, u32) = (1280, 720);
+const CAMERA_RATE: u32 = 30;
 /// The screen that `--screen test` shows, in pixels, and its frame rate.
 const SCREEN: (u32, u32) = (1920, 1080);
 const SCREEN_RATE: u32 = 15;
@@ -39,18 +46,27 @@ pub(crate) struct Options {
     /// The room's password
     #[arg(long, env = "SNUG_PASSWORD", hide_env_values = true)]
     password: Option<String>,
-    /// What the others see: `test` (a moving pattern), `none`, or the path of a .y4m file, which is repeated
+    /// What the others see: `camera`, `test` (a moving pattern), `none`, or the path of a .y4m or .ivf file, which is repeated
     #[arg(long, default_value = "none")]
     video: Video,
-    /// What is shared as a screen, from the start: `test` (a moving pattern), `none`, or the path of a .y4m file, which is repeated
+    #[command(flatten)]
+    devices: Choice,
+    /// What is shared as a screen, from the start: `test` (a moving pattern), `none`, or the path of a .y4m or .ivf file, which is repeated
     #[arg(long, default_value = "none")]
     screen: Video,
     /// What the others hear: `device` (microphone and speaker), `tone`, `voice`, `none`, or the path of a .wav file, which is repeated
     #[arg(long, default_value = "device")]
     audio: Audio,
-    /// Write what is heard into DIR/heard.wav (not with `--audio device`)
+    /// Record what each participant sends into DIR/NAME-ID.ivf and DIR/NAME-ID.wav, and (not with `--audio device`) all of it together into
+    /// DIR/heard.wav
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
+    /// Treat a file's sound as a microphone's: cancel echo, suppress noise, level it
+    #[arg(long)]
+    processing: bool,
+    /// Ask the others for pictures of this size; else 1280x720 when recording or for one other participant, and 640x360 for more. `0x0` asks for none
+    #[arg(long, value_name = "WIDTHxHEIGHT")]
+    tile: Option<Size>,
     /// Start muted
     #[arg(long)]
     muted: bool,
@@ -72,14 +88,35 @@ pub(crate) struct Options {
     /// Show the others no address but the TURN server's
     #[arg(long)]
     relay_only: bool,
+    /// Reach TURN servers by this protocol alone, for trying one out
+    #[arg(long, value_name = "PROTOCOL", hide = true)]
+    ice_transport: Option<IceTransport>,
     /// Also offer the loopback address: for calls within one machine
     #[arg(long)]
     loopback: bool,
 }
 
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum IceTransport {
+    Udp,
+    Tcp,
+    Tls,
+}
+
+impl From<IceTransport> for RelayProtocol {
+    fn from(transport: IceTransport) -> Self {
+        match transport {
+            IceTransport::Udp => Self::Udp,
+            IceTransport::Tcp => Self::Tcp,
+            IceTransport::Tls => Self::Tls,
+        }
+    }
+}
+
 #[derive(Clone)]
 enum Video {
     None,
+    Camera,
     Test,
     File(PathBuf),
 }
@@ -90,6 +127,7 @@ impl FromStr for Video {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(match text {
             "none" => Self::None,
+            "camera" => Self::Camera,
             "test" => Self::Test,
             path => Self::File(path.into()),
         })
@@ -136,12 +174,14 @@ pub(crate) fn run(options: Options) -> ExitCode {
     ExitCode::from(ended)
 }
 
-fn begin(options: Options) -> Result<u8, Refusal> {
+fn begin(mut options: Options) -> Result<u8, Refusal> {
     let link = parse_link(&options.link).map_err(|error| usage(error.code(), &error))?;
+    let uses_camera = choose_devices(&mut options)?;
     let (json, duration, stats) = (options.json, options.duration, options.stats);
     let config = EngineConfig {
         link,
-        camera: camera(&options.video)?,
+        camera: camera(&options)?,
+        devices: (uses_camera || matches!(options.audio, Audio::Device)).then(|| options.devices.devices()),
         screen: screen(&options.screen)?,
         audio: audio(&options)?,
         name: options.name,
@@ -149,17 +189,20 @@ fn begin(options: Options) -> Result<u8, Refusal> {
         muted: options.muted,
         processing: match options.audio {
             Audio::Device => Processing::ALL,
+            Audio::Paced(_) if options.processing => Processing::ALL,
             // What a file says is sent as it is.
             Audio::Paced(_) => Processing::NONE,
         },
-        codecs: Arc::new(Vp8Codecs),
+        codecs: codecs(),
         roots: options.ca.map_or(TlsRoots::System, TlsRoots::Pem),
         quic: !options.no_quic,
         network: FactoryConfig {
             include_loopback: options.loopback,
             relay_only: options.relay_only,
+            relay_transport: options.ice_transport.map(Into::into),
             ..FactoryConfig::default()
         },
+        watch_network: true,
         agent: concat!("snug/", env!("CARGO_PKG_VERSION")).to_owned(),
     };
     let machine = |error: &dyn std::fmt::Display| Refusal {
@@ -168,41 +211,76 @@ fn begin(options: Options) -> Result<u8, Refusal> {
         exit: 6,
     };
     let shares = config.screen.is_some();
+    let record = options.record;
+    let tiles = Tiles::new(options.tile, record.is_some());
     let (engine, events) = Engine::start(config).map_err(|error| machine(&error))?;
     if shares {
         engine.command(Command::SetScreen { enabled: true }).map_err(|error| machine(&error))?;
+    }
+    if record.is_some() {
+        engine.command(Command::SetRecording { folder: record }).map_err(|error| machine(&error))?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| machine(&error))?;
-    let exit = runtime.block_on(follow(&engine, events, json, duration, stats));
+    let exit = runtime.block_on(follow(&engine, events, json, duration, stats, tiles));
     drop(engine);
     // A thread that waits for standard input cannot be waited for.
     runtime.shutdown_background();
     Ok(exit)
 }
 
-fn camera(video: &Video) -> Result<Option<CameraConfig>, Refusal> {
-    match video {
-        Video::None => Ok(None),
-        Video::Test => {
-            let size = (1280, 720);
-            let source =
-                PatternSource::new(size.0, size.1, 30).map_err(|error| usage("video_source", error))?;
-            Ok(Some(CameraConfig { source: Box::new(source), size }))
-        }
-        Video::File(path) => {
-            let source = Y4mSource::open(path).map_err(|error| usage(error.code(), &error))?;
-            Ok(Some(CameraConfig { size: source.size(), source: Box::new(source) }))
+/// Finds the devices that were asked for. Says whether a camera is among them.
+fn choose_devices(options: &mut Options) -> Result<bool, Refusal> {
+    let is_none = matches!(options.video, Video::None);
+    if options.devices.camera.is_some() && !is_none && !matches!(options.video, Video::Camera) {
+        return Err(usage("camera_unused", "--camera goes with --video camera alone; leave one of them out"));
+    }
+    let sound = options.devices.microphone.is_some() || options.devices.speaker.is_some();
+    if sound && !matches!(options.audio, Audio::Device) {
+        let message = "--microphone and --speaker go with --audio device alone; leave one of them out";
+        return Err(usage("devices_unused", message));
+    }
+    let uses_camera = matches!(options.video, Video::Camera) || options.devices.camera.is_some();
+    match options.devices.resolve(uses_camera) {
+        Ok(()) => Ok(uses_camera),
+        Err(NoDevice::Unknown(message)) => Err(usage("unknown_device", message)),
+        Err(NoDevice::Camera(message)) => {
+            Err(Refusal { code: "camera_missing".to_owned(), message: message.to_owned(), exit: 6 })
         }
     }
+}
+
+/// A file is opened here once, so that a damaged one is told at once.
+fn camera(options: &Options) -> Result<Option<CameraConfig>, Refusal> {
+    let chosen = options.devices.camera.clone();
+    let open: OpenCamera = match &options.video {
+        Video::None | Video::Camera => {
+            let enabled = matches!(options.video, Video::Camera) || chosen.is_some();
+            let open = choice::first_camera();
+            return Ok(open.map(|open| CameraConfig { open: camera_or(open), chosen, enabled }));
+        }
+        Video::Test => {
+            let (width, height) = CAMERA;
+            Arc::new(move |_| Ok(Box::new(PatternSource::new(width, height, CAMERA_RATE)?)))
+        }
+        Video::File(path) => {
+            drop(pictures(path)?);
+            let path = path.clone();
+            Arc::new(move |_| Ok(open_file(&path, &codecs())?.0))
+        }
+    };
+    Ok(Some(CameraConfig { open: camera_or(open), chosen: None, enabled: true }))
 }
 
 /// A file is opened here once, so that a damaged one is told at once.
 fn screen(video: &Video) -> Result<Option<ScreenConfig>, Refusal> {
     Ok(match video {
         Video::None => None,
+        Video::Camera => {
+            return Err(usage("screen_source", "a camera is no screen; choose another --screen"));
+        }
         Video::Test => {
             let (width, height) = SCREEN;
             let open: OpenScreen =
@@ -210,31 +288,31 @@ fn screen(video: &Video) -> Result<Option<ScreenConfig>, Refusal> {
             Some(ScreenConfig { open, size: SCREEN })
         }
         Video::File(path) => {
-            let size = Y4mSource::open(path).map_err(|error| usage(error.code(), &error))?.size();
+            let (_, size) = pictures(path)?;
             let path = path.clone();
-            Some(ScreenConfig { open: Arc::new(move || Ok(Box::new(Y4mSource::open(&path)?))), size })
+            Some(ScreenConfig { open: Arc::new(move || Ok(open_file(&path, &codecs())?.0)), size })
         }
     })
 }
 
+fn pictures(path: &Path) -> Result<(Box<dyn VideoSource>, (u32, u32)), Refusal> {
+    open_file(path, &codecs()).map_err(|error| usage(error.code(), error))
+}
+
+fn codecs() -> Arc<dyn VideoCodecs> {
+    Arc::new(Vp8Codecs)
+}
+
 fn audio(options: &Options) -> Result<Box<dyn AudioIo>, Refusal> {
-    let sink = match (&options.record, &options.audio) {
-        (None, _) => Sink::Discard,
-        (Some(_), Audio::Device) => {
-            return Err(usage(
-                "record_device",
-                "--record does not go with --audio device; choose another --audio",
-            ));
-        }
-        (Some(folder), Audio::Paced(_)) => {
-            std::fs::create_dir_all(folder).map_err(|error| {
-                usage("record_folder", format!("{}: {error}; choose another folder", folder.display()))
-            })?;
-            Sink::Wav(folder.join("heard.wav"))
-        }
-    };
+    if let Some(folder) = &options.record {
+        std::fs::create_dir_all(folder).map_err(|error| {
+            usage("record_folder", format!("{}: {error}; choose another folder", folder.display()))
+        })?;
+    }
+    let heard = options.record.as_ref().map(|folder| folder.join("heard.wav"));
+    let sink = heard.map_or(Sink::Discard, Sink::Wav);
     Ok(match &options.audio {
-        Audio::Device => Box::new(CpalIo::new(None, None)),
+        Audio::Device => options.devices.sound(),
         Audio::Paced(source) => Box::new(PacedIo::new(source.clone(), sink)),
     })
 }
@@ -246,6 +324,7 @@ async fn follow(
     json: bool,
     duration: Option<u64>,
     stats: Option<u64>,
+    mut tiles: Tiles,
 ) -> u8 {
     let (sender, mut commands) = mpsc::channel(LINES);
     if json {
@@ -269,6 +348,10 @@ async fn follow(
             event = events.recv() => {
                 let Some(event) = event else { return 6 };
                 print(json, &event);
+                if let Some(command) = tiles.on_event(&event) {
+                    // A call that takes no more is about to end.
+                    let _ = engine.command(command);
+                }
                 match event {
                     Event::Ended { code, .. } => return exit_code(&code),
                     // Nobody is there to type one unless commands are read.
@@ -284,6 +367,7 @@ async fn follow(
                 match command {
                     Ok(Line::Snapshot) => lines::print(json, "snapshot", &engine.snapshot()),
                     Ok(Line::Command(command)) => {
+                        tiles.on_command(&command);
                         if let Err(error) = engine.command(command) {
                             print(json, &Event::Problem { code: "busy".to_owned(), message: error.to_string() });
                         }
@@ -346,6 +430,12 @@ fn words(event: &Event) -> String {
         Event::FirstPicture { user, source } => format!("{user}: first picture of the {source}"),
         Event::MediaChanged { user, media } => format!("{user}: {media:?}"),
         Event::Chat { name, text, .. } => format!("{name}: {text}"),
+        Event::DevicesChanged { devices } => {
+            format!("{} cameras, microphones and speakers are plugged in.", devices.len())
+        }
+        Event::DeviceUsed { kind, name } => {
+            format!("{}: {}", kind.word(), name.as_deref().unwrap_or("none"))
+        }
         Event::OwnerToken { .. } => "You own this room.".to_owned(),
         Event::Problem { message, .. } | Event::Ended { message, .. } => message.clone(),
     }

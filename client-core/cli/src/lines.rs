@@ -7,6 +7,26 @@ use serde::Serialize;
 use snug_core::{Command, LinkState, Participant, Snapshot};
 use tokio::sync::mpsc;
 
+/// What `snug join --help` ends with.
+pub(crate) const COMMANDS: &str = r#"With --json, standard input takes one command a line, and standard output says one event a line:
+  {"command":"snapshot"}
+  {"command":"set_microphone","enabled":false}
+  {"command":"set_camera","enabled":false}
+  {"command":"select_camera","id":null}
+  {"command":"select_microphone","id":null}
+  {"command":"select_speaker","id":null}
+  {"command":"set_screen","enabled":true}
+  {"command":"set_hand","raised":true}
+  {"command":"set_tiles","tiles":{"USER":{"width":640,"height":360}}}
+  {"command":"send_chat","text":"Hello"}
+  {"command":"supply_password","password":"our tea is green"}
+  {"command":"set_recording","folder":"calls"}
+  {"command":"network_changed"}
+  {"command":"retry"}
+  {"command":"kick","user":"USER"}
+  {"command":"lock","locked":true}
+  {"command":"leave"}"#;
+
 /// What a line of standard input asks for.
 pub(crate) enum Line {
     /// `{"command":"snapshot"}`: the call as it is.
@@ -36,7 +56,7 @@ fn parse(line: &str) -> Result<Line, String> {
     }
     serde_json::from_value(value)
         .map(Line::Command)
-        .map_err(|error| format!("{error}; see the list of commands in the README"))
+        .map_err(|error| format!("{error}; see `snug join --help`"))
 }
 
 #[derive(Serialize)]
@@ -88,5 +108,14 @@ mod tests {
         assert!(parse("hello").is_err_and(|message| message.contains("JSON")));
         assert!(parse(r#"{"command":"dance"}"#).is_err_and(|message| message.contains("dance")));
         assert!(parse("7").is_err());
+    }
+
+    #[test]
+    fn every_command_of_the_help_is_one() {
+        let lines: Vec<&str> = COMMANDS.lines().skip(1).collect();
+        assert!(lines.len() > 10);
+        for line in lines {
+            assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
+        }
     }
 }

@@ -1,8 +1,12 @@
 //! `snug`: the native client without a window. It joins a room with devices, files or test pictures.
 //! It holds no rule of a call: it reads options, feeds the engine, and prints what happens.
 
+mod choice;
+mod devices;
+mod doctor;
 mod join;
 mod lines;
+mod tiles;
 
 use std::process::ExitCode;
 
@@ -19,7 +23,13 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Enter a room and stay until told to leave (Ctrl-C, --duration, or the `leave` command with --json)
+    #[command(after_help = lines::COMMANDS)]
     Join(Box<join::Options>),
+    /// List cameras, microphones and speakers
+    Devices(devices::Options),
+    /// Look at a relay step by step, and say what to mend
+    #[command(after_help = doctor::EXIT_CODES)]
+    Doctor(doctor::Options),
 }
 
 const EXIT_CODES: &str = "\
@@ -29,7 +39,7 @@ Exit codes:
   3  the password is missing or wrong
   4  the relay cannot be reached, or its certificate is not valid
   5  the room did not take us in, or removed us
-  6  the machine lacks something (threads, sound)";
+  6  the machine lacks something (threads, sound, a camera)";
 
 fn main() -> ExitCode {
     // Logs go to standard error, since standard output belongs to events.
@@ -39,5 +49,7 @@ fn main() -> ExitCode {
         .init();
     match Arguments::parse().command {
         Command::Join(options) => join::run(*options),
+        Command::Devices(options) => devices::run(&options),
+        Command::Doctor(options) => doctor::run(options),
     }
 }

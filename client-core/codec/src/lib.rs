@@ -5,6 +5,8 @@
 //! All `unsafe` code of the client's core is here. Bytes given to a decoder come from other participants: sizes are checked before the
 //! library sees them, and after a damaged frame a decoder refuses everything up to the next key frame.
 
+#[cfg(feature = "h264")]
+pub mod h264;
 #[cfg(feature = "opus")]
 pub mod opus;
 pub mod picture;

@@ -24,10 +24,16 @@ const STEP: i64 = 120;
 const MAX_CONCEAL: i64 = 960;
 /// Two sounds that do not belong together are blended over 5 ms.
 const BLEND: usize = 240;
-/// The delay may be this far off, in microseconds, before sound is changed for it.
+/// The delay may be this much too long, in microseconds, before pauses are cut for it.
 const TOLERANCE: i64 = 10_000;
-/// So far off, places that are less good do too.
+/// The delay may be this much too short, in microseconds, before sound is changed for it.
+const SHORT: i64 = 2_500;
+/// So far off, speech is cut too, and lengthened at places that are less good.
 const URGENT: i64 = 40_000;
+/// How much a place resembles itself one period later where speech may be changed, where it must be, and never.
+const SIMILAR: f32 = 0.85;
+const LESS_SIMILAR: f32 = 0.7;
+const ONLY_SILENCE: f32 = 2.0;
 /// Beyond the longest delay by this much, in microseconds, old sound is left out.
 const SLACK: i64 = 100_000;
 /// For how many packets it is remembered that the sender repeats frames or adds repair data: 2 s of speech.
@@ -174,11 +180,9 @@ impl JitterBuffer {
         out: &mut [f32; PULL_SAMPLES],
     ) {
         let now = self.micros(now);
-        let repair = if self.loss.is_lossy() {
-            self.copy_distance.distance.max(self.fec_distance.distance)
-        } else {
-            0
-        };
+        // Copies are sent to those who lose packets; repair data come with every packet once anybody does.
+        let fec = if self.loss.is_lossy() { self.fec_distance.distance } else { 0 };
+        let repair = self.copy_distance.distance.max(fec);
         self.delay.set_repair(duration(repair));
         while self.queue.len() < PULL_SAMPLES {
             if !self.playing && !self.start(now) {
@@ -309,7 +313,7 @@ impl JitterBuffer {
         let timestamp = *timestamp;
         let follows =
             front.sequence.is_some() && front.sequence == self.sequence.map(|last| last.wrapping_add(1));
-        let fec = !front.copy && decoder.has_fec(&front.payload);
+        let fec = decoder.has_fec(&front.payload);
         let mut gap = timestamp - self.next;
         if gap >= STEP && self.owed > 0 && self.delay_of(now, self.next) > self.delay.target() {
             // What was invented while nothing was there stood for the beginning of the hole.
@@ -402,10 +406,12 @@ impl JitterBuffer {
 
     fn move_to_target(&mut self, now: i64) {
         let over = self.delay_of(now, self.next) - self.delay.target();
-        let alike = if over.abs() > URGENT { 0.7 } else { 0.85 };
+        // A little too long does not hurt, so it can wait for a pause; too short loses what is late.
         if over > TOLERANCE {
+            let alike = if over > URGENT { SIMILAR } else { ONLY_SILENCE };
             self.stats.accelerated += self.stretcher.change(&mut self.queue, Change::Shorter, alike) as u64;
-        } else if over < -TOLERANCE {
+        } else if over < -SHORT {
+            let alike = if over < -URGENT { LESS_SIMILAR } else { SIMILAR };
             self.stats.expanded += self.stretcher.change(&mut self.queue, Change::Longer, alike) as u64;
         }
     }

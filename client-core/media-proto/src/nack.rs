@@ -1,6 +1,6 @@
 //! Asks for packets that did not come (RFC 4585 §6.2.1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::sequence::Unwrapper16;
@@ -15,6 +15,9 @@ const MAX_TRIES: u32 = 10;
 const MAX_AGE: Duration = Duration::from_millis(1_500);
 /// Missing packets kept; a larger hole is left to a key frame.
 const MAX_MISSING: usize = 500;
+
+/// Packets remembered as asked for.
+const MAX_ASKED: usize = 512;
 
 /// Counts since the generator was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct NackGenerator {
     unwrapper: Unwrapper16,
     highest: Option<i64>,
     missing: BTreeMap<i64, Missing>,
+    /// What was asked for lately, whether or not it came.
+    asked: BTreeSet<i64>,
     rtt: Duration,
     next_tick: Option<Instant>,
     stats: NackStats,
@@ -53,6 +58,7 @@ impl Default for NackGenerator {
             unwrapper: Unwrapper16::default(),
             highest: None,
             missing: BTreeMap::new(),
+            asked: BTreeSet::new(),
             rtt: Duration::from_millis(100),
             next_tick: None,
             stats: NackStats::default(),
@@ -99,6 +105,13 @@ impl NackGenerator {
         true
     }
 
+    /// Whether a packet was asked for lately. One that comes again and was not is padding of a probe.
+    pub fn was_asked_for(&self, sequence: u16) -> bool {
+        let Some(highest) = self.highest else { return false };
+        let sequence = highest + i64::from(sequence.wrapping_sub(highest as u16) as i16);
+        self.asked.contains(&sequence)
+    }
+
     /// Forgets everything before this packet: a key frame made it needless.
     pub fn forget_before(&mut self, sequence: u16) {
         let Some(highest) = self.highest else { return };
@@ -127,7 +140,11 @@ impl NackGenerator {
                 missing.tries += 1;
                 missing.due = now + retry;
                 list.push(sequence as u16);
+                self.asked.insert(sequence);
             }
+        }
+        while self.asked.len() > MAX_ASKED {
+            self.asked.pop_first();
         }
         if !list.is_empty() {
             self.next_tick = Some(now + TICK);

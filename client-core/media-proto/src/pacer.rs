@@ -17,6 +17,8 @@ const RESUME_LIMIT: Duration = Duration::from_millis(100);
 const STALE: Duration = Duration::from_secs(1);
 /// Unused sending time that may be caught up.
 const BURST: Duration = Duration::from_millis(5);
+/// Packets whose turn comes this soon leave with the one that is due: half as many wake-ups, and no queue grows by it.
+const AHEAD: Duration = Duration::from_millis(5);
 /// Sending faster than the estimate drains a key frame in time; the encoder keeps the average.
 const HEADROOM_PERCENT: u64 = 200;
 /// Packets per queue.
@@ -112,6 +114,8 @@ pub struct Pacer<T> {
     rate_bps: u64,
     /// When the packets released so far would have left at the paced rate.
     sent_until: Option<Instant>,
+    /// Whether packets leave up to [`AHEAD`] before their time.
+    bursting: bool,
     probe: Option<ActiveProbe>,
     /// Sections whose frames are left out until a key frame.
     dropping: BTreeSet<Section>,
@@ -131,6 +135,7 @@ impl<T> Pacer<T> {
             video_bytes: 0,
             rate_bps: rate_bps.max(MIN_RATE),
             sent_until: None,
+            bursting: false,
             probe: None,
             dropping: BTreeSet::new(),
             announced: BTreeSet::new(),
@@ -203,10 +208,10 @@ impl<T> Pacer<T> {
         if self.probe.is_some_and(|probe| probe.until <= now) {
             self.cancel_probe();
         }
-        let due = self.sent_until.is_none_or(|until| until <= now);
+        self.bursting = self.is_due(now);
         let queued = match self.audio.pop_front() {
             Some(audio) => audio,
-            None if !due => return None,
+            None if !self.bursting => return None,
             None => self
                 .retransmissions
                 .pop_front()
@@ -247,6 +252,12 @@ impl<T> Pacer<T> {
     /// What the encoders should know; at most one of each kind per section waits.
     pub fn poll_event(&mut self) -> Option<PacerEvent> {
         self.events.pop_front()
+    }
+
+    /// A burst begins when its first packet is due and ends when the next one is far off. A probe keeps its exact rate.
+    fn is_due(&self, now: Instant) -> bool {
+        let ahead = if self.bursting && self.probe.is_none() { AHEAD } else { Duration::ZERO };
+        self.sent_until.is_none_or(|until| until <= now + ahead)
     }
 
     fn is_empty(&self) -> bool {
@@ -304,17 +315,22 @@ impl<T> Pacer<T> {
         if oldest.is_none_or(|since| now.saturating_duration_since(since) <= STALE) {
             return;
         }
-        self.stats.dropped += self.video.len() as u64;
-        let sections: BTreeSet<_> = self
-            .video
-            .drain(..)
-            .filter_map(|queued| match queued.kind {
-                PacketKind::Video { section, .. } => Some(section),
-                _ => None,
-            })
-            .collect();
-        self.video_bytes = 0;
-        for section in sections {
+        // What has begun to leave goes on: a receiver cannot tell a cut frame from a lost one.
+        let mut thrown_away = BTreeSet::new();
+        let before = self.video.len();
+        self.video.retain(|queued| {
+            let PacketKind::Video { section, start, .. } = queued.kind else { return true };
+            if start {
+                thrown_away.insert(section);
+            }
+            !thrown_away.contains(&section)
+        });
+        if thrown_away.is_empty() {
+            return;
+        }
+        self.stats.dropped += (before - self.video.len()) as u64;
+        self.video_bytes = self.video.iter().map(|queued| queued.bytes).sum();
+        for section in thrown_away {
             self.begin_dropping(section);
         }
         self.announce_room();

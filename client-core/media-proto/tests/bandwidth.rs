@@ -73,6 +73,10 @@ struct Link {
     feedback_every: u64,
     /// What the engine lets this link use, if less than its estimate.
     share: Option<u64>,
+    /// A busy machine looks after the link this many ms late at most.
+    lateness: u64,
+    wakes: u64,
+    dice: Dice,
     /// Longest added delay of audio: in the pacer and in the queue, in ms.
     audio_delay: f64,
     audio_sum: (f64, u32),
@@ -96,6 +100,9 @@ impl Link {
             key_wanted: false,
             feedback_every: 50,
             share: None,
+            lateness: 0,
+            wakes: 0,
+            dice: Dice(cap),
             audio_delay: 0.0,
             audio_sum: (0.0, 0),
         }
@@ -141,7 +148,11 @@ impl Link {
         while let Some(event) = self.pacer.poll_event() {
             self.key_wanted |= matches!(event, snug_media_proto::pacer::PacerEvent::KeyFrameWanted(_));
         }
-        loop {
+        let awake = tick >= self.wakes;
+        if awake {
+            self.wakes = tick + self.dice.below(self.lateness + 1);
+        }
+        while awake {
             while let Some(released) = self.pacer.poll(now) {
                 let carried = wire.carry(tick as f64, released.bytes);
                 if let (PacketKind::Audio, Some((_, wait))) = (released.packet, carried) {
@@ -237,6 +248,24 @@ fn a_rate_that_falls_and_rises_is_followed() {
         let after = run(&mut link, &mut wire, 30..45);
         assert!(after[9..].iter().any(|(estimate, _)| *estimate > reached), "{after:?}");
         assert!(after[10].0 > reached * 4 / 5, "{after:?}");
+    }
+}
+
+#[test]
+fn a_machine_that_wakes_up_late_still_finds_the_rate() {
+    for (seed, lateness) in [(31, 4), (37, 10), (41, 20)] {
+        eprintln!("up to {lateness} ms late");
+        let (mut link, mut wire) = (Link::new(common::start(), 2_000_000), Wire::new(seed, 3e6));
+        (link.lateness, link.feedback_every, wire.jitter) = (lateness, 30, lateness);
+        wire.max_queue = 1_000.0;
+        run(&mut link, &mut wire, 0..8);
+        wire.bps = 0.8e6;
+        let cut = run(&mut link, &mut wire, 8..20);
+        let mean = cut[4..].iter().map(|(estimate, _)| estimate).sum::<u64>() / 8;
+        assert!((480_000..850_000).contains(&mean), "{mean}");
+        wire.bps = 3e6;
+        let after = run(&mut link, &mut wire, 20..32);
+        assert!(after[..10].iter().any(|(estimate, _)| *estimate > 1_800_000), "{after:?}");
     }
 }
 

@@ -22,3 +22,43 @@ pub enum RtcError {
     #[error("the system gave no random numbers ({0}); restart the call")]
     Random(String),
 }
+
+/// A TURN server that is of no use; the call goes on with the paths that there are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RelayProblem {
+    /// Its certificate is not valid.
+    #[error("the certificate of {server} is not valid ({cause}); tell the relay's operator")]
+    Certificate {
+        /// Its URL.
+        server: String,
+        /// What is wrong with the certificate.
+        cause: String,
+    },
+    /// It does not take the credential that the relay gave out for it.
+    #[error(
+        "{server} does not take the credential for it; join again, or tell the relay's operator to compare the TURN secrets and the clocks"
+    )]
+    Credential {
+        /// Its URL.
+        server: String,
+    },
+    /// It gives no address.
+    #[error("{server} relays nothing for this call (error {code}); tell the relay's operator")]
+    Refused {
+        /// Its URL.
+        server: String,
+        /// The error code of RFC 8656 §19, 0 when it gave none.
+        code: u16,
+    },
+}
+
+impl RelayProblem {
+    /// A word for scripts.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Certificate { .. } => "turn_certificate",
+            Self::Credential { .. } => "turn_credential",
+            Self::Refused { .. } => "turn_refused",
+        }
+    }
+}

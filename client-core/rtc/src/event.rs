@@ -6,6 +6,8 @@ use bytes::Bytes;
 use snug_media_proto::section::Section;
 use tokio::sync::mpsc;
 
+use crate::error::RelayProblem;
+
 /// Control events waiting; a connection makes a few dozen while it is set up.
 const CONTROL_QUEUE: usize = 512;
 /// Data-channel messages waiting; more push back on the sender through SCTP.
@@ -42,6 +44,8 @@ pub enum PeerEvent {
     GatheringDone,
     /// The transport's state changed.
     State(PeerState),
+    /// A TURN server is of no use.
+    RelayProblem(RelayProblem),
     /// The data channel can be written to.
     ChannelOpen,
     /// The data channel is gone for good.

@@ -4,10 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rtc::interceptor::{
-    CongestionControlBuilder, Gcc, NackResponderBuilder, ReceiverReportBuilder, Registry,
-    SenderReportBuilder, Slot, TwccReceiverBuilder, TwccSenderBuilder,
-};
+use rtc::interceptor::{ReceiverReportBuilder, Registry, SenderReportBuilder, Slot};
 use rtc::rtp_transceiver::rtp_sender::{
     RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpHeaderExtensionCapability, RtpCodecKind,
 };
@@ -17,17 +14,16 @@ use webrtc::peer_connection::{
 };
 use webrtc::runtime::{Runtime, TokioRuntime};
 
-use crate::estimator::PublishedEstimate;
-use crate::interceptors::{MediaTap, Nack, RtxUnwrap, WireTap};
-use crate::shared::{START_BITRATE, Shared};
+use crate::event::PeerEvent;
+use crate::interceptors::{Departure, Feedback, MID, MediaTap, Nack, RtxUnwrap, TWCC, WireTap};
+use crate::shared::Shared;
+use crate::stats::RelayProtocol;
+use crate::tunnel::{TunnelRuntime, Tunnels};
 
 pub(crate) const OPUS: u8 = 111;
 const RED: u8 = 63;
 const VP8: u8 = 96;
 const VP8_RTX: u8 = 97;
-
-const TWCC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
-const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 
 /// Between two connectivity checks; the library's 200 ms make every join slow.
 const CHECK_INTERVAL: Duration = Duration::from_millis(30);
@@ -39,10 +35,6 @@ const REFLEXIVE_WAIT: Duration = Duration::from_millis(200);
 const DISCONNECTED_AFTER: Duration = Duration::from_secs(5);
 const FAILED_AFTER: Duration = Duration::from_secs(25);
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
-/// Sent video packets kept for retransmission: 4 s at 2.5 Mbit/s.
-const SENT_KEPT: u16 = 1_024;
-/// The estimate stays within these, in bits a second.
-const BITRATES: (f64, f64) = (50_000.0, 8_000_000.0);
 
 /// How connections reach the network.
 #[derive(Debug, Clone, Default)]
@@ -53,13 +45,17 @@ pub struct FactoryConfig {
     pub bind: Vec<IpAddr>,
     /// Whether to show the other side nothing but the address of a TURN server.
     pub relay_only: bool,
+    /// The one protocol by which TURN servers are reached; `None` for any.
+    pub relay_transport: Option<RelayProtocol>,
+    /// Whose certificates count for TURN over TLS, without a protocol name; without it such servers are left out.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 /// Makes the connections of one call alike.
 #[derive(Debug, Clone)]
 pub struct Factory {
     config: FactoryConfig,
-    pub(crate) runtime: Arc<dyn Runtime>,
+    runtime: Arc<dyn Runtime>,
 }
 
 impl Factory {
@@ -72,6 +68,18 @@ impl Factory {
     #[cfg(test)]
     pub(crate) fn with_runtime(config: FactoryConfig, runtime: Arc<dyn Runtime>) -> Self {
         Self { config, runtime }
+    }
+
+    /// The network of one connection.
+    pub(crate) fn tunnel_runtime(&self, tunnels: &Arc<Tunnels>, shared: &Shared) -> Arc<dyn Runtime> {
+        let (below, tunnels) = (Arc::clone(&self.runtime), Arc::clone(tunnels));
+        Arc::new(TunnelRuntime { below, tunnels, channel: Arc::clone(&shared.channel) })
+    }
+
+    /// The TURN servers of one connection that are reached over streams.
+    pub(crate) fn tunnels(&self, shared: &Arc<Shared>) -> Arc<Tunnels> {
+        let told = Arc::clone(shared);
+        Arc::new(Tunnels::new(&self.config, move |problem| told.emit(PeerEvent::RelayProblem(problem))))
     }
 
     pub(crate) fn binds(&self) -> Vec<SocketAddr> {
@@ -102,6 +110,8 @@ impl Factory {
             .with_prflx_acceptance_min_wait(Some(REFLEXIVE_WAIT))
             .with_relay_acceptance_min_wait(Some(RELAY_WAIT))
             .with_include_loopback_candidate(self.config.include_loopback)
+            // Without it a restart keeps the sockets of an address that is gone.
+            .with_discard_local_candidates_during_ice_restart(true)
             .build()
     }
 }
@@ -160,19 +170,12 @@ pub(crate) fn media_engine() -> Result<MediaEngine, rtc::shared::error::Error> {
 }
 
 pub(crate) fn interceptors(shared: &Arc<Shared>) -> Registry {
-    let estimator = PublishedEstimate::new(
-        Gcc::new(START_BITRATE as f64, BITRATES.0, BITRATES.1),
-        BITRATES,
-        Arc::clone(shared),
-    );
     Registry::new()
         .with(Slot::from(500), WireTap::new(Arc::clone(shared)))
-        .with(Slot::CongestionControl, CongestionControlBuilder::new(estimator).build())
-        .with(Slot::TwccSender, TwccSenderBuilder::new().build())
-        .with(Slot::NackResponder, NackResponderBuilder::new().with_size(SENT_KEPT).build())
+        .with(Slot::Pacer, Departure::new(Arc::clone(shared)))
         .with(Slot::from(6_500), RtxUnwrap::default())
         .with(Slot::NackGenerator, Nack::new(Arc::clone(shared)))
-        .with(Slot::TwccReceiver, TwccReceiverBuilder::new().build())
+        .with(Slot::TwccReceiver, Feedback::new())
         .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build())
         .with(Slot::SenderReport, SenderReportBuilder::new().build())
         .with(Slot::from(13_500), MediaTap::new(Arc::clone(shared)))

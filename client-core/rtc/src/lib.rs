@@ -3,8 +3,8 @@
 //! Its shell is the engine (`snug-core`), which owns one [`Peer`] per link.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod early;
 mod error;
-mod estimator;
 mod event;
 mod factory;
 mod interceptors;
@@ -14,11 +14,12 @@ mod shared;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 
-pub use error::RtcError;
+pub use error::{RelayProblem, RtcError};
 pub use event::{
     EventReceiver, IncomingRtp, PayloadKind, PeerEvent, PeerEvents, PeerState, Rtp, peer_channels,
 };
 pub use factory::{Factory, FactoryConfig};
 pub use peer::{OutgoingRtp, Peer};
-pub use stats::{CandidateKind, Estimate, LinkStats, PathStats, SectionStats};
+pub use stats::{CandidateKind, Estimate, Flow, LinkStats, PathStats, RelayProtocol, SectionStats};

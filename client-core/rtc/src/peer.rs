@@ -1,9 +1,11 @@
 //! One connection: the library's connection, its four outgoing tracks and its data channel.
 
+use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use bytes::Bytes;
 use rtc::media_stream::MediaStreamTrack;
@@ -18,7 +20,7 @@ use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelInit};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::peer_connection::{
-    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceCandidateInit,
+    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceCandidate, RTCIceCandidateInit,
     RTCIceCandidateType, RTCIceGatheringState, RTCPeerConnectionIceEvent, RTCPeerConnectionState,
     RTCSessionDescription,
 };
@@ -28,7 +30,8 @@ use crate::event::{PayloadKind, PeerEvent, PeerEvents, PeerState};
 use crate::factory::{self, Factory};
 use crate::sdp::Described;
 use crate::shared::{LocalStream, Shared};
-use crate::stats::{CandidateKind, Estimate, LinkStats, PathStats};
+use crate::stats::{CandidateKind, Estimate, Flow, LinkStats, PathStats};
+use crate::tunnel::Tunnels;
 
 /// Label and stream id of the data channel, agreed on out of band.
 const CHANNEL: (&str, u16) = ("snug/1", 1);
@@ -48,23 +51,17 @@ pub struct OutgoingRtp {
     pub red: bool,
 }
 
-struct Outgoing {
-    track: Arc<TrackLocalStaticRTP>,
-    sequence: AtomicU16,
-}
-
 /// One connection to another participant. Dropping it closes it.
 pub struct Peer {
     connection: Arc<dyn PeerConnection>,
     channel: Arc<dyn DataChannel>,
-    outgoing: [Outgoing; 4],
+    outgoing: [Arc<TrackLocalStaticRTP>; 4],
     shared: Arc<Shared>,
+    tunnels: Arc<Tunnels>,
     factory: Factory,
     reader: JoinHandle<()>,
     /// Whether the four sections are there already.
     sections: tokio::sync::Mutex<bool>,
-    /// Serialises packets, so that their numbers leave in order.
-    sending: Mutex<()>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -78,17 +75,19 @@ impl Peer {
         ice_servers: &[snug_wire::IceServer],
         events: PeerEvents,
     ) -> Result<Self, RtcError> {
-        let (streams, sequences) = random_streams()?;
+        let streams = random_streams()?;
         let messages = events.messages.clone();
         let shared = Shared::new(events, streams);
+        let tunnels = factory.tunnels(&shared);
+        let ice_servers = tunnels.stand_ins(ice_servers)?;
         let media_engine = factory::media_engine().map_err(build_error)?;
         let connection = PeerConnectionBuilder::new()
-            .with_configuration(factory.configuration(ice_servers))
+            .with_configuration(factory.configuration(&ice_servers))
             .with_setting_engine(factory.settings())
             .with_media_engine(media_engine)
             .with_interceptor_registry(factory::interceptors(&shared))
-            .with_handler(Arc::new(Handler(Arc::clone(&shared))))
-            .with_runtime(Arc::clone(&factory.runtime))
+            .with_handler(Arc::new(Handler { shared: Arc::clone(&shared), tunnels: Arc::clone(&tunnels) }))
+            .with_runtime(factory.tunnel_runtime(&tunnels, &shared))
             .with_udp_addrs(factory.binds())
             .with_data_channel_send_buffer_limit(CHANNEL_BUFFER)
             .build()
@@ -97,19 +96,17 @@ impl Peer {
         let init = RTCDataChannelInit { ordered: true, negotiated: Some(CHANNEL.1), ..Default::default() };
         let channel = connection.create_data_channel(CHANNEL.0, Some(init)).await.map_err(build_error)?;
         let reader = tokio::spawn(read_channel(Arc::clone(&channel), Arc::clone(&shared), messages));
-        let outgoing = Section::ALL.map(|section| Outgoing {
-            track: Arc::new(TrackLocalStaticRTP::new(track(section, streams[section.index()]))),
-            sequence: AtomicU16::new(sequences[section.index()]),
-        });
+        let outgoing = Section::ALL
+            .map(|section| Arc::new(TrackLocalStaticRTP::new(track(section, streams[section.index()]))));
         Ok(Self {
             connection: Arc::new(connection),
             channel,
             outgoing,
             shared,
+            tunnels,
             factory: factory.clone(),
             reader,
             sections: tokio::sync::Mutex::new(false),
-            sending: Mutex::new(()),
             runtime: tokio::runtime::Handle::current(),
         })
     }
@@ -187,7 +184,7 @@ impl Peer {
     /// # Errors
     /// A server has an address that does not parse.
     pub async fn set_ice_servers(&self, servers: &[snug_wire::IceServer]) -> Result<(), RtcError> {
-        let configuration = self.factory.configuration(servers);
+        let configuration = self.factory.configuration(&self.tunnels.stand_ins(servers)?);
         self.connection
             .set_configuration(configuration)
             .await
@@ -213,23 +210,17 @@ impl Peer {
             (false, false) => PayloadKind::Opus,
         };
         let Some(payload_type) = self.shared.state().remote.payload_type(kind) else { return false };
-        let outgoing = &self.outgoing[section.index()];
-        let _in_order = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
-        let sequence_number = outgoing.sequence.load(Ordering::Relaxed);
+        // The sequence number is given when the packet leaves.
         let header = rtc::rtp::Header {
             version: 2,
             payload_type,
             marker: packet.marker,
-            sequence_number,
             timestamp: packet.timestamp,
             ssrc: self.shared.ours[section.index()].ssrc,
             ..Default::default()
         };
-        let taken = at_once(outgoing.track.write_rtp(rtc::rtp::Packet { header, payload: packet.payload }));
-        if taken {
-            outgoing.sequence.store(sequence_number.wrapping_add(1), Ordering::Relaxed);
-        }
-        taken
+        let track = &self.outgoing[section.index()];
+        at_once(track.write_rtp(rtc::rtp::Packet { header, payload: packet.payload }))
     }
 
     /// Sends a text message over the data channel.
@@ -248,13 +239,28 @@ impl Peer {
         state.stats.sections[section.index()].plis_sent += 1;
         drop(state);
         let pli = PictureLossIndication { sender_ssrc: self.shared.ours[section.index()].ssrc, media_ssrc };
-        self.shared.is_connected()
-            && at_once(self.outgoing[section.index()].track.write_rtcp(vec![Box::new(pli)]))
+        self.shared.is_connected() && at_once(self.outgoing[section.index()].write_rtcp(vec![Box::new(pli)]))
+    }
+
+    /// When the last RTP or RTCP packet came: who sends neither sound nor pictures still reports.
+    pub fn last_heard(&self) -> Option<Instant> {
+        self.shared.state().alive_at
     }
 
     /// What the path is thought to carry at this moment.
     pub fn estimate(&self) -> Estimate {
         self.shared.state().estimate
+    }
+
+    /// Says how many bits a second this side could make use of at all; the path is not probed for more. Without this
+    /// it is probed as far as it goes.
+    pub fn set_useful_rate(&self, bps: u64) {
+        self.shared.useful.store(bps, Ordering::Relaxed);
+    }
+
+    /// Whether video of a section gets out of this machine; it does not while there is no connection.
+    pub fn flow(&self, section: Section) -> Flow {
+        if self.shared.is_connected() { self.shared.state().flow[section.index()] } else { Flow::Full }
     }
 
     /// Counts since the connection was made.
@@ -272,6 +278,7 @@ impl Peer {
         Some(PathStats {
             local: candidate_kind(pair.local().typ)?,
             remote: candidate_kind(pair.remote().typ)?,
+            relay: relayed_address(pair.local()).and_then(|address| self.tunnels.protocol_of(address)),
         })
     }
 
@@ -290,7 +297,7 @@ impl Peer {
         let sdp = description.sdp.clone();
         self.shared.state().local = Described::read(&sdp);
         self.connection.set_local_description(description).await.map_err(description_error)?;
-        Ok(sdp)
+        Ok(self.tunnels.published_description(&sdp))
     }
 
     fn remember_remote(&self, sdp: &str) {
@@ -306,13 +313,13 @@ impl Peer {
         if *added {
             return Ok(());
         }
-        for (section, outgoing) in Section::ALL.iter().zip(&self.outgoing) {
+        for (section, track) in Section::ALL.iter().zip(&self.outgoing) {
             let init = RTCRtpTransceiverInit {
                 direction: RTCRtpTransceiverDirection::Sendrecv,
                 streams: vec![stream_name(*section).to_owned()],
                 send_encodings: Vec::new(),
             };
-            let track = Arc::clone(&outgoing.track) as Arc<dyn TrackLocal>;
+            let track = Arc::clone(track) as Arc<dyn TrackLocal>;
             self.connection.add_transceiver_from_track(track, Some(init)).await.map_err(description_error)?;
         }
         *added = true;
@@ -361,20 +368,23 @@ fn track(section: Section, stream: LocalStream) -> MediaStreamTrack {
     MediaStreamTrack::new(stream_name(section).to_owned(), name.clone(), name, kind, vec![encoding])
 }
 
-fn random_streams() -> Result<([LocalStream; 4], [u16; 4]), RtcError> {
+fn random_streams() -> Result<[LocalStream; 4], RtcError> {
     let random = || getrandom::u32().map_err(|error| RtcError::Random(error.to_string()));
-    let mut streams = [LocalStream { ssrc: 0, rtx: 0 }; 4];
-    let mut sequences = [0; 4];
+    let mut streams = [LocalStream::new(0, 0); 4];
     // The upper bits tell the eight streams apart, whatever the dice say; 0 is left out.
     for (index, stream) in (0_u32..).zip(&mut streams) {
         stream.ssrc = (random()? >> 4) | (2 * index + 1) << 28;
         stream.rtx = (random()? >> 4) | (2 * index + 2) << 28;
-    }
-    for sequence in &mut sequences {
         // Lower half, so that a loss of the first packets does not look like a wrap (RFC 3711 §3.3.1).
-        *sequence = (random()? >> 17) as u16;
+        stream.first = ((random()? >> 17) as u16, (random()? >> 17) as u16);
     }
-    Ok((streams, sequences))
+    Ok(streams)
+}
+
+/// The address at a TURN server, of a candidate that has one.
+fn relayed_address(candidate: &RTCIceCandidate) -> Option<SocketAddr> {
+    let ip = (candidate.typ == RTCIceCandidateType::Relay).then(|| candidate.address.parse().ok())??;
+    Some(SocketAddr::new(ip, candidate.port))
 }
 
 fn candidate_kind(kind: RTCIceCandidateType) -> Option<CandidateKind> {
@@ -403,7 +413,10 @@ async fn read_channel(
 ) {
     while let Some(event) = channel.poll().await {
         match event {
-            DataChannelEvent::OnOpen => shared.emit(PeerEvent::ChannelOpen),
+            DataChannelEvent::OnOpen => {
+                shared.channel.set();
+                shared.emit(PeerEvent::ChannelOpen);
+            }
             DataChannelEvent::OnMessage(message) if message.is_string => {
                 let Ok(text) = String::from_utf8(message.data.to_vec()) else { continue };
                 if messages.send(PeerEvent::ChannelMessage(text)).await.is_err() {
@@ -418,14 +431,22 @@ async fn read_channel(
 }
 
 /// Forwards and returns: the library's driver waits for it.
-struct Handler(Arc<Shared>);
+struct Handler {
+    shared: Arc<Shared>,
+    tunnels: Arc<Tunnels>,
+}
 
 #[async_trait::async_trait]
 impl PeerConnectionEventHandler for Handler {
     async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
-        if let Ok(init) = event.candidate.to_json() {
-            self.0.emit(PeerEvent::Candidate {
-                candidate: init.candidate,
+        if let Some(address) = relayed_address(&event.candidate) {
+            self.tunnels.remember_relayed(address, self.tunnels.protocol(&event.url));
+        }
+        if let Ok(init) = event.candidate.to_json()
+            && let Some(candidate) = self.tunnels.published(&init.candidate)
+        {
+            self.shared.emit(PeerEvent::Candidate {
+                candidate,
                 mid: init.sdp_mid,
                 mline: init.sdp_mline_index,
             });
@@ -434,7 +455,7 @@ impl PeerConnectionEventHandler for Handler {
 
     async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
         if state == RTCIceGatheringState::Complete {
-            self.0.emit(PeerEvent::GatheringDone);
+            self.shared.emit(PeerEvent::GatheringDone);
         }
     }
 
@@ -446,9 +467,9 @@ impl PeerConnectionEventHandler for Handler {
             RTCPeerConnectionState::Closed => PeerState::Closed,
             _ => return,
         };
-        self.0
+        self.shared
             .connected
             .store(matches!(state, PeerState::Connected | PeerState::Disconnected), Ordering::Relaxed);
-        self.0.emit(PeerEvent::State(state));
+        self.shared.emit(PeerEvent::State(state));
     }
 }

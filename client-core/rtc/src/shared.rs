@@ -1,15 +1,16 @@
 //! What the interceptors, the event handler and the [`Peer`](crate::Peer) of one connection have in common.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use snug_media_proto::section::Section;
 
+use crate::early::Opened;
 use crate::event::{PeerEvent, PeerEvents};
 use crate::sdp::Described;
-use crate::stats::{Estimate, LinkStats};
+use crate::stats::{Estimate, Flow, LinkStats};
 
 /// What is assumed of a path before anything is known, in bits a second.
 pub(crate) const START_BITRATE: u64 = 1_000_000;
@@ -19,6 +20,14 @@ pub(crate) const START_BITRATE: u64 = 1_000_000;
 pub(crate) struct LocalStream {
     pub(crate) ssrc: u32,
     pub(crate) rtx: u32,
+    /// The first sequence numbers of the stream and of its repairs.
+    pub(crate) first: (u16, u16),
+}
+
+impl LocalStream {
+    pub(crate) fn new(ssrc: u32, rtx: u32) -> Self {
+        Self { ssrc, rtx, first: (0, 0) }
+    }
 }
 
 #[derive(Debug)]
@@ -33,6 +42,9 @@ pub(crate) struct State {
     pub(crate) heard: [Option<u32>; 4],
     pub(crate) stats: LinkStats,
     pub(crate) estimate: Estimate,
+    pub(crate) flow: [Flow; 4],
+    /// When the last packet of any kind came.
+    pub(crate) alive_at: Option<Instant>,
     wanted: [Option<Instant>; 4],
     reported: [Option<Instant>; 4],
 }
@@ -42,6 +54,9 @@ pub(crate) struct Shared {
     pub(crate) events: PeerEvents,
     pub(crate) connected: AtomicBool,
     pub(crate) ours: [LocalStream; 4],
+    /// Bits a second that would be of use: the path is not probed for more.
+    pub(crate) useful: AtomicU64,
+    pub(crate) channel: Arc<Opened>,
     state: Mutex<State>,
 }
 
@@ -57,11 +72,21 @@ impl Shared {
             streams: BTreeMap::new(),
             heard: [None; 4],
             stats: LinkStats::default(),
-            estimate: Estimate { bitrate_bps: START_BITRATE, loss: 0.0, rtt: Duration::ZERO },
+            estimate: Estimate {
+                bitrate_bps: START_BITRATE,
+                arriving_bps: 0,
+                queue_delay: Duration::ZERO,
+                loss: 0.0,
+                rtt: Duration::ZERO,
+            },
+            flow: [Flow::Open; 4],
+            alive_at: None,
             wanted: [None; 4],
             reported: [None; 4],
         };
-        Arc::new(Self { events, connected: AtomicBool::new(false), ours, state: Mutex::new(state) })
+        let (connected, useful) = (AtomicBool::new(false), AtomicU64::new(u64::MAX));
+        let channel = Arc::default();
+        Arc::new(Self { events, connected, ours, useful, channel, state: Mutex::new(state) })
     }
 
     /// Held for a few field accesses, never while waiting.

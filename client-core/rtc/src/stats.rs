@@ -15,6 +15,17 @@ pub enum CandidateKind {
     Relay,
 }
 
+/// How a TURN server is reached, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RelayProtocol {
+    /// Datagrams.
+    Udp,
+    /// A TCP connection.
+    Tcp,
+    /// TLS over a TCP connection.
+    Tls,
+}
+
 /// The pair of candidates in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PathStats {
@@ -22,6 +33,8 @@ pub struct PathStats {
     pub local: CandidateKind,
     /// The other side's candidate.
     pub remote: CandidateKind,
+    /// How this side reaches its TURN server; `None` when its candidate is not at one.
+    pub relay: Option<RelayProtocol>,
 }
 
 /// Counts of one section since the connection was made.
@@ -33,6 +46,8 @@ pub struct SectionStats {
     pub bytes_sent: u64,
     /// Packets sent again because the other side asked for them.
     pub retransmitted: u64,
+    /// Packets sent again unasked, to fill up a probe of the path.
+    pub padding_sent: u64,
     /// Sequence numbers the other side asked for.
     pub nacks_received: u64,
     /// Key-frame requests (PLI and FIR) of the other side.
@@ -47,6 +62,8 @@ pub struct SectionStats {
     pub recovered: u64,
     /// Packets that came twice, or after having been given up, and were dropped.
     pub duplicates: u64,
+    /// Packets that came again unasked and were dropped: the other side filled up a probe of the path.
+    pub padding_received: u64,
     /// Sequence numbers that did not come and were not repaired, those on their way included.
     pub lost: u64,
     /// Sequence numbers asked for, each request counted.
@@ -70,11 +87,26 @@ pub struct LinkStats {
     pub path: Option<PathStats>,
 }
 
+/// Whether video of a section gets out of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// It does.
+    Open,
+    /// The path fell so far behind that frames are thrown away. A key frame would be, too.
+    Full,
+    /// There is room again: what comes next has to be a key frame, the rest is thrown away.
+    KeyFrameWanted,
+}
+
 /// What the path is thought to carry.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
-    /// Bits a second for everything sent over the link.
+    /// Bits a second for the payloads of everything sent over the link; room for the headers is taken off.
     pub bitrate_bps: u64,
+    /// Bits a second of payloads that arrive, zero until known.
+    pub arriving_bps: u64,
+    /// The queue on the way: how much longer packets take than the fastest of the last seconds.
+    pub queue_delay: Duration,
     /// Share of packets lost lately, 0 to 1.
     pub loss: f32,
     /// Round trip, zero until known.

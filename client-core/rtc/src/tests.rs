@@ -8,14 +8,17 @@ use bytes::Bytes;
 use snug_media_proto::section::Section;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use webrtc::runtime::{Runtime, TokioRuntime};
 
 use crate::{
-    CandidateKind, EventReceiver, Factory, FactoryConfig, OutgoingRtp, PayloadKind, Peer, PeerEvent,
+    CandidateKind, EventReceiver, Factory, FactoryConfig, Flow, OutgoingRtp, PayloadKind, Peer, PeerEvent,
     PeerState, Rtp, peer_channels,
 };
 
-mod impaired;
+mod rate;
+mod traffic;
+mod wire;
+
+use wire::{Conditions, Line, Wire};
 
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -25,13 +28,21 @@ struct Side {
     media: mpsc::Receiver<Rtp>,
 }
 
-/// Hands the candidates of one side to the other, and everything else to the test.
-fn trickle(mut events: EventReceiver, to: Arc<Peer>) -> mpsc::Receiver<PeerEvent> {
+/// Hands the candidates of one side to the other, over a wire where there is one, and everything else to the test. What
+/// the other side sends passes `line`.
+fn trickle(
+    mut events: EventReceiver,
+    to: Arc<Peer>,
+    wire: Option<(Wire, Line)>,
+) -> mpsc::Receiver<PeerEvent> {
     let (sender, receiver) = mpsc::channel(64);
     tokio::spawn(async move {
         while let Some(event) = events.next().await {
             match event {
-                PeerEvent::Candidate { candidate, mid, mline } => {
+                PeerEvent::Candidate { mut candidate, mid, mline } => {
+                    if let Some((wire, line)) = &wire {
+                        candidate = wire.candidate(&candidate, line).await.unwrap_or_default();
+                    }
                     // One of a generation that was given up is refused; the others are enough.
                     let _ = to.add_candidate(&candidate, mid, mline).await;
                 }
@@ -46,14 +57,14 @@ fn trickle(mut events: EventReceiver, to: Arc<Peer>) -> mpsc::Receiver<PeerEvent
     receiver
 }
 
-async fn side(runtime: Arc<dyn Runtime>) -> Side {
+async fn side() -> Side {
     let config = FactoryConfig {
         include_loopback: true,
         bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
         ..FactoryConfig::default()
     };
     let (sender, events, media) = peer_channels();
-    let peer = Peer::new(&Factory::with_runtime(config, runtime), &[], sender).await.unwrap();
+    let peer = Peer::new(&Factory::new(config), &[], sender).await.unwrap();
     Side { peer: Arc::new(peer), events, media }
 }
 
@@ -80,14 +91,25 @@ async fn wait_for(events: &mut mpsc::Receiver<PeerEvent>, wanted: &PeerEvent) {
 }
 
 /// Connects two sides, the first offering.
-async fn pair(runtime: Arc<dyn Runtime>) -> Pair {
-    let (a, b) = (side(Arc::clone(&runtime)).await, side(runtime).await);
+async fn pair() -> Pair {
+    connect(None).await
+}
+
+/// Connects two sides over the lines from the first to the second and back.
+async fn wired(there: &Line, back: &Line) -> Pair {
+    connect(Some((Wire::default(), there.clone(), back.clone()))).await
+}
+
+async fn connect(wire: Option<(Wire, Line, Line)>) -> Pair {
+    let (a, b) = (side().await, side().await);
+    let lines = wire.map(|(wire, there, back)| ((wire.clone(), back), (wire, there)));
+    let (to_a, to_b) = lines.unzip();
     let offer = a.peer.create_offer(false).await.unwrap();
     let answer = b.peer.accept_offer(&offer, false).await.unwrap();
     a.peer.accept_answer(&answer).await.unwrap();
     let mut pair = Pair {
-        a_events: trickle(a.events, Arc::clone(&b.peer)),
-        b_events: trickle(b.events, Arc::clone(&a.peer)),
+        a_events: trickle(a.events, Arc::clone(&b.peer), to_a),
+        b_events: trickle(b.events, Arc::clone(&a.peer), to_b),
         a: a.peer,
         b: b.peer,
         a_media: a.media,
@@ -109,8 +131,7 @@ async fn receive(media: &mut mpsc::Receiver<Rtp>) -> Rtp {
 #[test]
 fn an_offer_has_the_sections_of_the_protocol_in_order() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let offer = runtime
-        .block_on(async { side(Arc::new(TokioRuntime)).await.peer.create_offer(false).await.unwrap() });
+    let offer = runtime.block_on(async { side().await.peer.create_offer(false).await.unwrap() });
     let sections: Vec<&str> = offer.lines().filter_map(|line| line.strip_prefix("m=")).collect();
     let kinds: Vec<&str> = sections.iter().filter_map(|section| section.split(' ').next()).collect();
     assert_eq!(kinds, ["audio", "video", "video", "audio", "application"], "{offer}");
@@ -135,7 +156,7 @@ fn an_offer_has_the_sections_of_the_protocol_in_order() {
 
 #[tokio::test]
 async fn two_sides_connect_and_carry_every_section_both_ways() {
-    let mut pair = pair(Arc::new(TokioRuntime)).await;
+    let mut pair = pair().await;
     for (from, media) in [(&pair.a, &mut pair.b_media), (&pair.b, &mut pair.a_media)] {
         for section in Section::ALL {
             assert!(from.send(section, packet(&[section.index() as u8, 1], 960)), "{section:?}");
@@ -171,9 +192,11 @@ async fn at_five_percent_loss_all_video_is_recovered_and_nothing_comes_twice() {
     let seed = 7;
     // The timing of two tasks decides which packet meets which roll of the dice, so the seed fixes the dice only.
     eprintln!("seed {seed}");
-    let network = impaired::Impaired::new(seed);
-    let mut pair = pair(Arc::new(network.clone())).await;
-    network.impair(0.05, Duration::from_millis(50));
+    let (there, back) = (Line::new(seed), Line::new(!seed));
+    let mut pair = wired(&there, &back).await;
+    for line in [there, back] {
+        line.set(Conditions { loss: 0.05, delay: Duration::from_millis(50), ..Conditions::default() });
+    }
     const PACKETS: usize = 600;
     let sender = Arc::clone(&pair.a);
     let sending = tokio::spawn(async move {
@@ -209,7 +232,7 @@ async fn at_five_percent_loss_all_video_is_recovered_and_nothing_comes_twice() {
 
 #[tokio::test]
 async fn an_ice_restart_keeps_the_media_flowing() {
-    let mut pair = pair(Arc::new(TokioRuntime)).await;
+    let mut pair = pair().await;
     let offer = pair.a.create_offer(true).await.unwrap();
     let answer = pair.b.accept_offer(&offer, false).await.unwrap();
     pair.a.accept_answer(&answer).await.unwrap();
@@ -219,7 +242,7 @@ async fn an_ice_restart_keeps_the_media_flowing() {
 
 #[tokio::test]
 async fn when_two_restarts_cross_the_polite_side_rolls_back() {
-    let mut pair = pair(Arc::new(TokioRuntime)).await;
+    let mut pair = pair().await;
     let offer = pair.a.create_offer(true).await.unwrap();
     pair.b.create_offer(true).await.unwrap();
     let answer = pair.b.accept_offer(&offer, true).await.unwrap();
@@ -248,14 +271,14 @@ async fn exchange_until_it_arrives(from: &Peer, media: &mut mpsc::Receiver<Rtp>)
 
 #[tokio::test]
 async fn a_closed_connection_says_so() {
-    let mut pair = pair(Arc::new(TokioRuntime)).await;
+    let mut pair = pair().await;
     pair.a.close().await;
     wait_for(&mut pair.a_events, &PeerEvent::State(PeerState::Closed)).await;
 }
 
 #[tokio::test]
 async fn nonsense_from_the_other_side_is_an_error_and_nothing_more() {
-    let side = side(Arc::new(TokioRuntime)).await;
+    let side = side().await;
     for sdp in ["", "v=0", "v=0\r\nm=audio 9\r\n", "\0\0\0"] {
         assert!(side.peer.accept_offer(sdp, false).await.is_err(), "{sdp:?}");
         assert!(side.peer.accept_answer(sdp).await.is_err(), "{sdp:?}");

@@ -93,6 +93,11 @@ pub enum CertificateProblem {
     /// It is somebody else's.
     #[error("is for another name; check the link")]
     WrongName,
+    /// It signs others', and rustls takes no such one from a server.
+    #[error(
+        "is an authority's, not a server's; the relay's operator has to make one with basicConstraints CA:FALSE"
+    )]
+    Authority,
     /// Anything else.
     #[error("cannot be used ({0}); tell the relay's operator")]
     Other(String),
@@ -106,6 +111,17 @@ fn seconds(after: &Option<Duration>) -> u64 {
 }
 
 impl ConnectError {
+    /// Whether another try a moment later may fare better by itself.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::NameNotFound { .. }
+                | Self::Refused { .. }
+                | Self::Unreachable { .. }
+                | Self::TimedOut { .. }
+        )
+    }
+
     /// A word for scripts.
     pub fn code(&self) -> &'static str {
         match self {
@@ -118,6 +134,7 @@ impl ConnectError {
                 CertificateProblem::Expired => "certificate_expired",
                 CertificateProblem::NotYetValid => "certificate_not_yet_valid",
                 CertificateProblem::WrongName => "certificate_wrong_name",
+                CertificateProblem::Authority => "certificate_of_authority",
                 CertificateProblem::Other(_) => "certificate_unusable",
             },
             Self::Tls { .. } => "tls_failed",

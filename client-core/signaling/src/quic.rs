@@ -22,6 +22,12 @@ use crate::error::ConnectorError;
 pub(crate) const ALPN: &[u8] = b"snug/1";
 /// Bytes of a message's length.
 const HEAD: usize = 4;
+/// A packet this often keeps what is on the way (NAT, firewall) open, and lets a relay that was restarted answer that it knows nothing of us.
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// Without any packet for so long the connection is lost, on both sides: the relay tells the others that we are away.
+const SILENCE: Duration = Duration::from_secs(6);
+/// Round trip that is assumed at first: a lost first packet is repeated after three of it.
+const FIRST_RTT: Duration = Duration::from_millis(100);
 /// Time for the relay's reason after its stream has ended.
 const REASON_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time for the last packet to leave this machine.
@@ -62,9 +68,9 @@ pub(crate) fn client_config(tls: &rustls::ClientConfig) -> Result<ClientConfig, 
         .stream_receive_window(window)
         .receive_window(window)
         .datagram_receive_buffer_size(None)
-        .max_idle_timeout(Some(
-            IdleTimeout::try_from(limits::IDLE_TIMEOUT).expect("45 s are within QUIC's range"),
-        ));
+        .initial_rtt(FIRST_RTT)
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(Some(IdleTimeout::try_from(SILENCE).expect("6 s are within QUIC's range")));
     config.transport_config(Arc::new(transport));
     Ok(config)
 }

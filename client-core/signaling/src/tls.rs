@@ -66,6 +66,10 @@ pub(crate) fn certificate_problem(error: &rustls::Error) -> Option<CertificatePr
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             CertificateProblem::WrongName
         }
+        // The library below has no type of its own for it.
+        CertificateError::Other(cause) if cause.0.to_string().contains("CaUsedAsEndEntity") => {
+            CertificateProblem::Authority
+        }
         other => CertificateProblem::Other(other.to_string()),
     })
 }

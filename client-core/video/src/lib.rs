@@ -10,6 +10,8 @@
 
 mod codec;
 mod frame;
+#[cfg(feature = "h264")]
+mod h264;
 mod layers;
 #[cfg(feature = "camera")]
 mod mjpeg;
@@ -25,6 +27,8 @@ pub use codec::{
     CodecError, Content, EncodedPicture, EncoderSettings, VideoCodecs, VideoDecoder, VideoEncoder,
 };
 pub use frame::{FrameError, FramePool, I420Frame, SharedFrame};
+#[cfg(feature = "h264")]
+pub use h264::H264Codecs;
 pub use layers::{LayeredEncoder, ScreenEncoder, rtp_timestamp};
 pub use record::{IvfRecorder, RecordError, Y4mRecorder};
 pub use slot::EncodeStats;

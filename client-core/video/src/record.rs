@@ -21,11 +21,24 @@ pub enum RecordError {
 }
 
 /// Writes VP8 frames into an IVF file without encoding them again, on the sender's clock. Starts at the first key frame.
+///
+/// The header has the duration in ticks of 90 kHz at offset 24, where FFmpeg and what builds on it look for it, and the number of frames
+/// at offset 28, which the format leaves unused.
 pub struct IvfRecorder<W: Write + Seek> {
     output: W,
     frames: u32,
-    /// The last RTP timestamp, and ticks since the first frame.
-    clock: Option<(u32, u64)>,
+    clock: Option<Clock>,
+}
+
+/// The sender's clock, in ticks of 90 kHz.
+#[derive(Clone, Copy)]
+struct Clock {
+    /// The last RTP timestamp.
+    last: u32,
+    /// From the first frame to the last one.
+    ticks: u64,
+    /// How long the last frame but one was shown: a guess for the last one.
+    step: u64,
 }
 
 impl<W: Write + Seek> IvfRecorder<W> {
@@ -39,38 +52,51 @@ impl<W: Write + Seek> IvfRecorder<W> {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&mut self, data: &[u8], timestamp: u32) -> Result<(), RecordError> {
-        let ticks = match self.clock {
+        let clock = match self.clock {
             None => {
                 let Some(size) = key_frame_size(data) else { return Ok(()) };
                 self.write_header(size)?;
-                0
+                Clock { last: timestamp, ticks: 0, step: 0 }
             }
-            Some((last, ticks)) => {
+            Some(Clock { last, ticks, step }) => {
                 // A frame that arrives out of order must not throw the clock ahead by half its range.
-                let step = timestamp.wrapping_sub(last);
-                if step < 1 << 31 { ticks + u64::from(step) } else { ticks }
+                let passed = timestamp.wrapping_sub(last);
+                let forward = passed < 1 << 31;
+                let passed = if forward { u64::from(passed) } else { 0 };
+                Clock { last: timestamp, ticks: ticks + passed, step: if passed > 0 { passed } else { step } }
             }
         };
-        self.clock = Some((timestamp, ticks));
+        self.clock = Some(clock);
         let length = u32::try_from(data.len()).map_err(io::Error::other)?;
         self.output.write_all(&length.to_le_bytes())?;
-        self.output.write_all(&ticks.to_le_bytes())?;
+        self.output.write_all(&clock.ticks.to_le_bytes())?;
         self.output.write_all(data)?;
         self.frames = self.frames.saturating_add(1);
         Ok(())
     }
 
-    /// Writes the number of frames into the header, and gives the file back.
+    /// Writes duration and number of frames into the header: what is in the file until then is whole, whatever happens afterwards.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn finish(mut self) -> Result<W, RecordError> {
-        if self.clock.is_some() {
+    pub fn checkpoint(&mut self) -> Result<(), RecordError> {
+        if let Some(Clock { ticks, step, .. }) = self.clock {
+            let duration = u32::try_from(ticks + step).unwrap_or(u32::MAX);
             self.output.seek(SeekFrom::Start(24))?;
+            self.output.write_all(&duration.to_le_bytes())?;
             self.output.write_all(&self.frames.to_le_bytes())?;
             self.output.seek(SeekFrom::End(0))?;
         }
         self.output.flush()?;
+        Ok(())
+    }
+
+    /// Writes the header's last figures, and gives the file back.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn finish(mut self) -> Result<W, RecordError> {
+        self.checkpoint()?;
         Ok(self.output)
     }
 

@@ -158,6 +158,23 @@ fn all_layers_of_a_picture_share_its_timestamp() {
 }
 
 #[test]
+fn a_source_that_stalls_does_not_exceed_its_rate() {
+    let mut camera = Camera::new(640, 360);
+    let rate = 200_000;
+    camera.encoder.set_target(Layer::Medium, Some(rate));
+    camera.run(90);
+    let (start, before) = (camera.clock, camera.encoder.stats(Layer::Medium).bytes);
+    for stall in 0..30 {
+        camera.run(10);
+        camera.clock += Duration::from_millis(33 * [2, 5, 9][stall % 3]);
+    }
+    let bits = 8 * (camera.encoder.stats(Layer::Medium).bytes - before);
+    let got = bits as f64 / (camera.clock - start).as_secs_f64();
+    println!("{got:.0} bit/s");
+    assert!(got < 1.1 * f64::from(rate), "{got} bit/s");
+}
+
+#[test]
 fn a_screen_is_encoded_at_fifteen_a_second_in_its_own_size() {
     let start = Instant::now();
     let mut source = PatternSource::new(1600, 900, 30).unwrap();

@@ -185,7 +185,7 @@ fn a_file_plays_for_ever_and_errors_have_codes() {
     file.set_len(0).unwrap();
     let error = Y4mSource::open(&path).map(drop).unwrap_err();
     std::fs::remove_file(&path).unwrap();
-    assert!(matches!(error, SourceError::Y4m(_)));
+    assert!(matches!(error, SourceError::Y4m { .. }));
     assert_eq!(error.code(), "source_damaged");
 }
 
@@ -198,10 +198,25 @@ fn ivf_starts_at_a_key_frame_and_its_clock_does_not_wrap() {
     recorder.write(&[0x11, 2], 2000).unwrap();
     let file = recorder.finish().unwrap().into_inner();
     assert_eq!(&file[..12], b"DKIF\0\0\x20\0VP80");
-    assert_eq!(&file[12..28], [0x40, 1, 0xb4, 0, 0x90, 0x5f, 1, 0, 1, 0, 0, 0, 2, 0, 0, 0]);
+    assert_eq!(&file[12..24], [0x40, 1, 0xb4, 0, 0x90, 0x5f, 1, 0, 1, 0, 0, 0]);
+    assert_eq!(&file[24..32], [0x70, 0x17, 0, 0, 2, 0, 0, 0], "twice 3,000 ticks in two frames");
     assert_eq!(&file[32..44], [11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(&file[55..67], [2, 0, 0, 0, 0xb8, 0x0b, 0, 0, 0, 0, 0, 0]);
     assert_eq!(file.len(), 69);
+}
+
+#[test]
+fn a_recording_that_is_cut_off_keeps_what_the_last_checkpoint_counted() {
+    let key = [0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xb4, 0, 7];
+    let mut recorder = IvfRecorder::new(Cursor::new(Vec::new()));
+    recorder.checkpoint().unwrap();
+    recorder.write(&key, 0).unwrap();
+    recorder.write(&[0x11, 2], 3000).unwrap();
+    recorder.checkpoint().unwrap();
+    recorder.write(&[0x11, 3], 6000).unwrap();
+    let file = recorder.finish().unwrap().into_inner();
+    assert_eq!(&file[24..32], [0x28, 0x23, 0, 0, 3, 0, 0, 0]);
+    assert_eq!(file.len(), 32 + 3 * 12 + 11 + 2 + 2, "the end of the file is where it was");
 }
 
 proptest! {

@@ -1,9 +1,10 @@
 //! Real devices, by `cpal`: any rate, format and number of channels. Follows the system's default device when none was
-//! chosen, by looking every two seconds. Asks for buffers of 10 ms, since defaults can mean seconds.
+//! chosen, by looking every two seconds. Asks for buffers of 10 ms, since defaults can mean seconds, and for longer ones
+//! from a device that loses sound with them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
 use cpal::{
@@ -12,6 +13,7 @@ use cpal::{
 };
 
 use super::{AudioIo, CaptureSink, IoError, Opened, PlayoutSource, RestartReason};
+use crate::priority::raise_priority;
 use crate::resample::Resampler;
 use crate::{BLOCK, SAMPLE_RATE};
 
@@ -19,6 +21,18 @@ use crate::{BLOCK, SAMPLE_RATE};
 const OPENING: Duration = Duration::from_secs(3);
 /// Checks between two looks at the device list.
 const LOOK_EVERY: u32 = 4;
+/// Buffers of a device: the first is the quickest; the next is tried whenever a device loses sound with one, as happens
+/// while the machine is too busy to come in time.
+const PERIODS: [Duration; 4] = [
+    Duration::from_millis(10),
+    Duration::from_millis(20),
+    Duration::from_millis(40),
+    Duration::from_millis(80),
+];
+/// Sound that may be missing within [`PACE_WINDOW`]: more is no drift of a clock.
+const MISSING: Duration = Duration::from_millis(100);
+/// For how long missing sound is added up.
+const PACE_WINDOW: Duration = Duration::from_secs(10);
 /// Latency of a device that does not tell: one buffer in it and one in the system.
 const UNKNOWN_LATENCY: Duration = Duration::from_millis(20);
 
@@ -82,6 +96,9 @@ pub fn devices() -> Devices {
 pub struct CpalIo {
     capture: Option<String>,
     playout: Option<String>,
+    /// Places in [`PERIODS`]. They stay when the devices are opened again: a machine that was busy will be again.
+    capture_period: usize,
+    playout_period: usize,
     open: Option<Open>,
     checks: u32,
 }
@@ -93,6 +110,8 @@ struct Open {
     playout: Option<(Stream, String)>,
     capture_health: Arc<Health>,
     playout_health: Arc<Health>,
+    capture_pace: Pace,
+    playout_pace: Pace,
 }
 
 /// What callbacks tell about a stream.
@@ -100,9 +119,16 @@ struct Open {
 struct Health {
     failed: AtomicBool,
     latency_us: AtomicU32,
+    /// Sound that went through, in microseconds.
+    passed_us: AtomicU64,
 }
 
 impl Health {
+    fn pass(&self, frames: usize, rate: u32) {
+        let time = frames as u64 * 1_000_000 / u64::from(rate.max(1));
+        self.passed_us.fetch_add(time, Ordering::Relaxed);
+    }
+
     fn set_latency(&self, latency: Duration) {
         let latency = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
         self.latency_us.store(latency, Ordering::Relaxed);
@@ -116,10 +142,36 @@ impl Health {
     }
 }
 
+/// Compares the sound that went through a device with the time that passed.
+#[derive(Default)]
+struct Pace {
+    since: Option<(Instant, u64)>,
+}
+
+impl Pace {
+    /// By how many steps the buffers should grow, since sound is missing. Opening a device interrupts the sound, so that a
+    /// bad one gets two at once. A device that gave nothing at all is stalled, which is found out elsewhere.
+    fn missing_steps(&mut self, health: &Health, now: Instant) -> usize {
+        let passed = health.passed_us.load(Ordering::Relaxed);
+        let (start, before) = match self.since {
+            Some(since) if now - since.0 < PACE_WINDOW => since,
+            _ => {
+                // Counting begins with the first sound: opening takes its time.
+                self.since = (passed > 0).then_some((now, passed));
+                return 0;
+            }
+        };
+        let came = Duration::from_micros(passed - before);
+        let missing = (now - start).saturating_sub(came);
+        if came.is_zero() || missing < MISSING { 0 } else { 1 + usize::from(missing * 4 > now - start) }
+    }
+}
+
 impl CpalIo {
-    /// Devices by their id or name; nothing means the system's default.
+    /// Devices by their id or name; nothing means the system's default, which also takes the place of one that is not there
+    /// until it is.
     pub fn new(capture: Option<String>, playout: Option<String>) -> Self {
-        Self { capture, playout, open: None, checks: 0 }
+        Self { capture, playout, capture_period: 0, playout_period: 0, open: None, checks: 0 }
     }
 }
 
@@ -145,22 +197,34 @@ impl AudioIo for CpalIo {
                 }
             };
         let (mut heard, mut spoken) = (None, None);
-        let capture = keep(
-            find(&capture_host, Direction::Capture, self.capture.as_deref())
-                .and_then(|device| open_capture(&device, capture, capture_health.clone())),
-            &mut heard,
-        );
+        let mut missing = Vec::new();
+        let (capture_period, playout_period) = (PERIODS[self.capture_period], PERIODS[self.playout_period]);
+        // The speaker first: what others say is missed the most.
         let playout = keep(
-            find(&playout_host, Direction::Playout, self.playout.as_deref())
-                .and_then(|device| open_playout(&device, playout, playout_health.clone())),
+            find_or_default(&playout_host, Direction::Playout, self.playout.as_deref(), &mut missing)
+                .and_then(|device| open_playout(&device, playout_period, playout, playout_health.clone())),
             &mut spoken,
         );
+        let capture = keep(
+            find_or_default(&capture_host, Direction::Capture, self.capture.as_deref(), &mut missing)
+                .and_then(|device| open_capture(&device, capture_period, capture, capture_health.clone())),
+            &mut heard,
+        );
+        opened.problems.extend(missing);
         opened.capture = heard;
         opened.playout = spoken;
         let nothing = capture.is_none() && playout.is_none();
         // The hosts stay even then: they are asked whether a device appeared.
-        self.open =
-            Some(Open { capture_host, playout_host, capture, playout, capture_health, playout_health });
+        self.open = Some(Open {
+            capture_host,
+            playout_host,
+            capture,
+            playout,
+            capture_health,
+            playout_health,
+            capture_pace: Pace::default(),
+            playout_pace: Pace::default(),
+        });
         match opened.problems.first() {
             Some(problem) if nothing => Err(problem.clone()),
             _ => Ok(opened),
@@ -179,18 +243,29 @@ impl AudioIo for CpalIo {
     }
 
     fn check(&mut self) -> Option<RestartReason> {
-        let open = self.open.as_ref()?;
+        let open = self.open.as_mut()?;
         let failed = |health: &Health| health.failed.load(Ordering::Relaxed);
         if failed(&open.capture_health) || failed(&open.playout_health) {
             return Some(RestartReason::Failed);
         }
+        let now = Instant::now();
+        let larger = |period: usize, steps: usize| (period + steps).min(PERIODS.len() - 1);
+        let capture = open.capture_pace.missing_steps(&open.capture_health, now);
+        let playout = open.playout_pace.missing_steps(&open.playout_health, now);
+        let wanted = (larger(self.capture_period, capture), larger(self.playout_period, playout));
+        let choppy = wanted != (self.capture_period, self.playout_period);
         self.checks = self.checks.wrapping_add(1);
-        if !self.checks.is_multiple_of(LOOK_EVERY) {
+        if !choppy && !self.checks.is_multiple_of(LOOK_EVERY) {
             return None;
         }
-        look(&open.capture_host, Direction::Capture, self.capture.as_deref(), open.capture.as_ref()).or_else(
-            || look(&open.playout_host, Direction::Playout, self.playout.as_deref(), open.playout.as_ref()),
-        )
+        // Sound is missing as well when the sound server moves a stream to another default device.
+        let (capture, playout) = (self.capture.as_deref(), self.playout.as_deref());
+        look(&open.capture_host, Direction::Capture, capture, open.capture.as_ref())
+            .or_else(|| look(&open.playout_host, Direction::Playout, playout, open.playout.as_ref()))
+            .or_else(|| {
+                (self.capture_period, self.playout_period) = wanted;
+                choppy.then_some(RestartReason::Choppy)
+            })
     }
 }
 
@@ -205,7 +280,13 @@ fn look(
         (Some((_, used)), None) => {
             default_id(host, direction).filter(|id| id != used).map(|_| RestartReason::DefaultChanged)
         }
-        (Some(_), Some(_)) => None,
+        (Some((_, used)), Some(chosen)) => match find(host, direction, Some(chosen)) {
+            Ok(device) => (id(&device).as_ref() != Some(used)).then_some(RestartReason::Appeared),
+            // Sound servers move streams of a device that went away, and tell nobody.
+            Err(_) => {
+                default_id(host, direction).filter(|id| id != used).map(|_| RestartReason::DefaultChanged)
+            }
+        },
     }
 }
 
@@ -248,13 +329,28 @@ fn find(host: &Host, direction: Direction, chosen: Option<&str>) -> Result<Devic
         .ok_or_else(|| IoError::UnknownDevice { direction: direction.word(), name: chosen.to_owned() })
 }
 
+/// The default device takes the place of a chosen one that is not there, which is told.
+fn find_or_default(
+    host: &Host,
+    direction: Direction,
+    chosen: Option<&str>,
+    missing: &mut Vec<IoError>,
+) -> Result<Device, IoError> {
+    find(host, direction, chosen).or_else(|error| {
+        let other = find(host, direction, None)?;
+        missing.push(error);
+        Ok(other)
+    })
+}
+
 fn refused(direction: Direction) -> impl Fn(cpal::Error) -> IoError {
     move |error| IoError::Open { direction: direction.word(), cause: error.to_string() }
 }
 
-/// The device's own format, at 48 kHz if it can, with buffers of 10 ms.
+/// The device's own format, at 48 kHz if it can, with buffers of `period`.
 fn choose(
     own: &SupportedStreamConfig,
+    period: Duration,
     mut all: impl Iterator<Item = SupportedStreamConfigRange>,
 ) -> StreamConfig {
     let at_48_khz = all.any(|range| {
@@ -263,7 +359,7 @@ fn choose(
             && range.contains_rate(SAMPLE_RATE)
     });
     let sample_rate = if at_48_khz { SAMPLE_RATE } else { own.sample_rate() };
-    let frames = sample_rate / 100;
+    let frames = sample_rate * period.as_millis() as u32 / 1_000;
     let frames = match *own.buffer_size() {
         SupportedBufferSize::Range { min, max } if min <= max => frames.clamp(min, max),
         _ => frames,
@@ -284,10 +380,10 @@ fn watch(health: Arc<Health>) -> impl FnMut(cpal::Error) + Send + 'static {
 
 type Started = Result<(Stream, String, String), IoError>;
 
-fn open_capture(device: &Device, sink: CaptureSink, health: Arc<Health>) -> Started {
+fn open_capture(device: &Device, period: Duration, sink: CaptureSink, health: Arc<Health>) -> Started {
     let failed = refused(Direction::Capture);
     let own = device.default_input_config().map_err(&failed)?;
-    let config = choose(&own, device.supported_input_configs().into_iter().flatten());
+    let config = choose(&own, period, device.supported_input_configs().into_iter().flatten());
     let stream = match own.sample_format() {
         SampleFormat::I8 => capture_stream::<i8>(device, config, sink, health),
         SampleFormat::I16 => capture_stream::<i16>(device, config, sink, health),
@@ -302,10 +398,10 @@ fn open_capture(device: &Device, sink: CaptureSink, health: Arc<Health>) -> Star
     started(stream, device, failed)
 }
 
-fn open_playout(device: &Device, source: PlayoutSource, health: Arc<Health>) -> Started {
+fn open_playout(device: &Device, period: Duration, source: PlayoutSource, health: Arc<Health>) -> Started {
     let failed = refused(Direction::Playout);
     let own = device.default_output_config().map_err(&failed)?;
-    let config = choose(&own, device.supported_output_configs().into_iter().flatten());
+    let config = choose(&own, period, device.supported_output_configs().into_iter().flatten());
     let stream = match own.sample_format() {
         SampleFormat::I8 => playout_stream::<i8>(device, config, source, health),
         SampleFormat::I16 => playout_stream::<i16>(device, config, source, health),
@@ -348,10 +444,15 @@ where
     let mut block = [0.0f32; BLOCK];
     let mut filled = 0;
     let told = health.clone();
+    let mut raised = false;
     device.build_input_stream::<T, _, _>(
         config,
         move |data, info| {
+            if !std::mem::replace(&mut raised, true) {
+                raise_priority();
+            }
             let at = info.timestamp();
+            told.pass(data.len() / channels, config.sample_rate);
             told.set_latency(at.callback.duration_since(at.capture));
             let mut put = |value: f32| {
                 block[filled] = value;
@@ -392,10 +493,15 @@ where
     let mut block = [0.0f32; BLOCK];
     let mut used = BLOCK;
     let told = health.clone();
+    let mut raised = false;
     device.build_output_stream::<T, _, _>(
         config,
         move |data, info| {
+            if !std::mem::replace(&mut raised, true) {
+                raise_priority();
+            }
             let at = info.timestamp();
+            told.pass(data.len() / channels, config.sample_rate);
             told.set_latency(at.playback.duration_since(at.callback));
             source.expect(data.len() / channels * SAMPLE_RATE as usize / config.sample_rate as usize);
             let mut take = || {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::synthetic::{Tone, Voice};
 use super::{AudioIo, CaptureSink, IoError, Opened, PlayoutSource, RestartReason};
+use crate::priority::raise_priority;
 use crate::wav::{WavLoop, WavRecorder};
 use crate::{BLOCK, BLOCK_TIME};
 
@@ -74,6 +75,7 @@ impl AudioIo for PacedIo {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let body = move || {
+            raise_priority();
             let mut block = [0.0; BLOCK];
             let mut due = Instant::now();
             while !stopped.load(Ordering::Relaxed) {

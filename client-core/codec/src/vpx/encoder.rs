@@ -21,6 +21,9 @@ const CLOCK: u32 = 90_000;
 const BASE_PERCENT: u32 = 60;
 /// Effort: the fastest that keeps its quality (−12 saves a quarter of the time for 0.4 dB, −4 doubles it for 0.1).
 const CPU_USED: c_int = -6;
+/// Pictures that the frame rate is averaged over, and the longest time between two that counts, in intervals of the announced rate.
+const INTERVALS_SMOOTHED: f64 = 16.0;
+const MOST_INTERVALS: f64 = 4.0;
 /// Lowest rate that the rate control is asked for, in bit/s.
 const MIN_BITRATE: u32 = 20_000;
 /// Highest rate that the rate control is asked for, in bit/s.
@@ -79,8 +82,10 @@ pub struct Vp8Encoder {
     context: Box<sys::vpx_codec_ctx_t>,
     settings: Box<sys::vpx_codec_enc_cfg_t>,
     config: Vp8EncoderConfig,
-    /// The library's own clock: timestamps wrap, its presentation times may not.
+    /// The library's own clock: timestamps wrap and jump, its presentation times may not.
     presentation: i64,
+    /// Ticks between two pictures, smoothed.
+    interval: f64,
     last_timestamp: Option<u32>,
     next_is_upper: bool,
 }
@@ -113,8 +118,15 @@ impl Vp8Encoder {
         })?;
         // SAFETY: the call above has filled it in.
         let context = unsafe { context.assume_init() };
-        let mut encoder =
-            Self { context, settings, config, presentation: 0, last_timestamp: None, next_is_upper: false };
+        let mut encoder = Self {
+            context,
+            settings,
+            config,
+            presentation: 0,
+            interval: nominal(&config),
+            last_timestamp: None,
+            next_is_upper: false,
+        };
         use sys::vp8e_enc_control_id as id;
         encoder.control("set the effort", id::VP8E_SET_CPUUSED, CPU_USED)?;
         encoder.control("set the static threshold", id::VP8E_SET_STATIC_THRESHOLD, 1)?;
@@ -137,18 +149,16 @@ impl Vp8Encoder {
         timestamp: u32,
         force_key: bool,
     ) -> Result<Option<Vp8Frame>, VpxError> {
-        let Vp8EncoderConfig { width, height, frame_rate, .. } = self.config;
+        let Vp8EncoderConfig { width, height, .. } = self.config;
         if (picture.width, picture.height) != (width, height) || !picture.is_complete() {
             return Err(VpxError::Picture { width, height });
         }
         let key = force_key || self.last_timestamp.is_none();
         let upper = self.next_is_upper && !key;
-        let nominal = CLOCK / frame_rate;
-        if let Some(last) = self.last_timestamp {
-            // A pause, or a clock that jumped back, is a gap of at most a second for the rate control.
-            self.presentation += i64::from(timestamp.wrapping_sub(last).clamp(nominal / 4, CLOCK));
+        if let Some(last) = self.last_timestamp.replace(timestamp) {
+            self.pace(timestamp.wrapping_sub(last));
         }
-        self.last_timestamp = Some(timestamp);
+        let interval = self.interval as u32;
         let flags = if key {
             sys::VPX_EFLAG_FORCE_KF
         } else if upper {
@@ -169,17 +179,27 @@ impl Vp8Encoder {
                 &raw mut *self.context,
                 &raw const image,
                 self.presentation,
-                c_ulong::from(nominal),
+                c_ulong::from(interval),
                 flags.into(),
                 c_ulong::from(sys::VPX_DL_REALTIME),
             )
         })?;
+        self.presentation += i64::from(interval);
         let frame = self.take_frame(u8::from(upper));
         if frame.is_some() {
             // After a frame left out, its layer has the next turn.
             self.next_is_upper = !upper;
         }
         Ok(frame)
+    }
+
+    /// Follows the source's frame rate slowly, `ticks` after the picture before. A picture after a gap would otherwise be given the whole
+    /// gap's bits, and with temporal layers the library then sends more than twice its target; a change below a tenth it averages itself.
+    fn pace(&mut self, ticks: u32) {
+        let nominal = nominal(&self.config);
+        let seen = f64::from(ticks).clamp(nominal / 2.0, nominal * MOST_INTERVALS);
+        let change = (seen - self.interval) / INTERVALS_SMOOTHED;
+        self.interval += change.clamp(-self.interval * 0.09, self.interval * 0.09);
     }
 
     /// Sets the target, in bit/s, from the next frame on. Brought into 20 kbit/s to 20 Mbit/s.
@@ -237,6 +257,11 @@ impl Drop for Vp8Encoder {
         // SAFETY: the context is initialised and destroyed once. An error would say that it is not, and there is nobody to tell.
         let _ = unsafe { sys::vpx_codec_destroy(&raw mut *self.context) };
     }
+}
+
+/// Ticks between two pictures at the rate that was announced.
+fn nominal(config: &Vp8EncoderConfig) -> f64 {
+    f64::from(CLOCK) / f64::from(config.frame_rate)
 }
 
 fn settings(config: &Vp8EncoderConfig) -> Result<sys::vpx_codec_enc_cfg_t, VpxError> {

@@ -47,6 +47,8 @@ const DRAIN_OVER_MS: f64 = 120.0;
 const MAX_DRAIN: f64 = 0.7;
 /// Without feedback for this long the estimate falls.
 const SILENCE: Duration = Duration::from_millis(600);
+/// A packet that no feedback has named after this time is forgotten: the feedback itself was lost.
+const FORGOTTEN: Duration = Duration::from_secs(3);
 
 /// Bounds of an estimate, in bit/s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,6 +184,11 @@ impl Estimator {
                 probed = self.prober.on_acked(id, send, arrival, sent.bytes).or(probed);
             }
         }
+        while let Some(oldest) = self.in_flight.first_entry()
+            && now.saturating_duration_since(oldest.get().at) > FORGOTTEN
+        {
+            oldest.remove();
+        }
         let total = arrived.len() as u32 + lost;
         if total == 0 {
             return;
@@ -220,7 +227,8 @@ impl Estimator {
 
     /// When [`handle_timeout`](Self::handle_timeout) and [`poll_probe`](Self::poll_probe) should be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.silence_ends().into_iter().chain(self.prober.timeout()).min()
+        let probe = self.prober.timeout(self.total() < self.useful);
+        self.silence_ends().into_iter().chain(probe).min()
     }
 
     /// Lowers the estimate while feedback stays away.
@@ -228,6 +236,9 @@ impl Estimator {
         if self.silence_ends().is_some_and(|end| end <= now) {
             self.rate = self.bounded(self.total() * 0.7);
             self.last_feedback = Some(now);
+            // Each silence counts once: a link that then sends nothing keeps what it has.
+            let waited = self.rtt + SILENCE;
+            self.in_flight.retain(|_, sent| now.saturating_duration_since(sent.at) < waited);
             self.prober.on_decrease(now, self.rate);
         }
     }

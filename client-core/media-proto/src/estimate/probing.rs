@@ -148,11 +148,11 @@ impl Prober {
         Some(cluster)
     }
 
-    /// When [`poll`](Self::poll) may have a probe.
-    pub(super) fn timeout(&self) -> Option<Instant> {
+    /// When [`poll`](Self::poll) may have a probe; never while more would be of no use.
+    pub(super) fn timeout(&self, is_useful: bool) -> Option<Instant> {
         match &self.running {
             Some(running) => Some(running.until),
-            None => self.checked.map(|checked| checked + CHECK),
+            None => self.checked.filter(|_| is_useful).map(|checked| checked + CHECK),
         }
     }
 

@@ -10,11 +10,9 @@ use rtc::rtp;
 use rtc::sansio::Protocol;
 use snug_media_proto::section::Section;
 
-use super::{Belt, belt_methods, belt_types};
+use super::{Belt, MID, belt_methods, belt_types, extension};
 use crate::event::{IncomingRtp, PayloadKind, Rtp};
 use crate::shared::Shared;
-
-const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 
 /// One received stream, for loss and jitter (RFC 3550 §6.4.1, appendix A.3 and A.8).
 struct Stream {
@@ -159,10 +157,9 @@ impl Interceptor for MediaTap {
     fn unbind_local_stream(&mut self, _info: &StreamInfo) {}
 
     fn bind_remote_stream(&mut self, info: &StreamInfo) {
-        let mid_extension = info.rtp_header_extensions.iter().find(|extension| extension.uri == MID);
         self.streams.entry(info.ssrc).or_insert(Stream {
             clock_rate: info.clock_rate,
-            mid_extension: mid_extension.and_then(|extension| u8::try_from(extension.id).ok()),
+            mid_extension: extension(info, MID),
             first: None,
             highest: 0,
             received: 0,
@@ -186,7 +183,7 @@ mod tests {
     #[test]
     fn media_goes_to_its_section_and_what_is_missing_is_counted() {
         let (events, _control, mut media) = peer_channels();
-        let shared = Shared::new(events, [LocalStream { ssrc: 9, rtx: 10 }; 4]);
+        let shared = Shared::new(events, [LocalStream::new(9, 10); 4]);
         shared.state().streams.insert(1, Section::Screen);
         shared.state().local.payloads.insert(96, PayloadKind::Vp8);
         let mut tap = MediaTap::new(shared.clone());
@@ -203,7 +200,7 @@ mod tests {
     #[test]
     fn payloads_of_the_wrong_kind_are_dropped() {
         let (events, _control, mut media) = peer_channels();
-        let shared = Shared::new(events, [LocalStream { ssrc: 9, rtx: 10 }; 4]);
+        let shared = Shared::new(events, [LocalStream::new(9, 10); 4]);
         shared.state().streams.insert(1, Section::Screen);
         shared.state().local.payloads.insert(96, PayloadKind::Opus);
         let mut tap = MediaTap::new(shared);

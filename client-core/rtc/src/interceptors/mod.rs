@@ -1,23 +1,39 @@
 //! What is done to packets between the encryption and the engine, each step without clock or socket:
 //!
 //! ```text
-//! wire ─ 500 wire_tap ─ 1000 estimator ─ 2000 TWCC numbers ─ 4000 NACK responder ─ 6500 rtx_unwrap ─ 7000 nack
-//!      ─ 8000 TWCC feedback ─ 10000/11000 reports ─ 13500 media_tap ─ engine
+//! wire ─ 500 wire_tap ─ 3000 departure ─ 6500 rtx_unwrap ─ 7000 nack ─ 8000 feedback ─ 10000/11000 reports
+//!      ─ 13500 media_tap ─ engine
 //! ```
 
 use std::collections::VecDeque;
 
-use rtc::interceptor::TaggedPacket;
+use rtc::interceptor::{StreamInfo, TaggedPacket};
 
+mod arrivals;
+mod departure;
+mod feedback;
 mod media_tap;
 mod nack;
 mod rtx_unwrap;
+mod sent;
 mod wire_tap;
 
+pub(crate) use departure::Departure;
+pub(crate) use feedback::Feedback;
 pub(crate) use media_tap::MediaTap;
 pub(crate) use nack::Nack;
 pub(crate) use rtx_unwrap::RtxUnwrap;
 pub(crate) use wire_tap::WireTap;
+
+/// Header extensions: the number of a packet among all of a connection, and the tag of its section (RFC 9143 §14).
+pub(crate) const TWCC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+pub(crate) const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+
+/// The id that was agreed on for a header extension.
+fn extension(info: &StreamInfo, uri: &str) -> Option<u8> {
+    let found = info.rtp_header_extensions.iter().find(|extension| extension.uri == uri)?;
+    u8::try_from(found.id).ok().filter(|&id| id != 0)
+}
 
 /// What a step has done and the next one has not taken yet. The chain empties both after every packet.
 #[derive(Default)]

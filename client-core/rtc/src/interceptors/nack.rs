@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rtc::interceptor::{AttributedPacket, Interceptor, Packet, StreamInfo, TaggedPacket};
+use rtc::interceptor::{Attribute, AttributedPacket, Interceptor, Packet, StreamInfo, TaggedPacket};
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::{
     TransportLayerNack, nack_pairs_from_sequence_numbers,
 };
@@ -36,9 +36,12 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Nack {
             && let Some(generator) = self.streams.get_mut(&packet.header.ssrc)
             && !generator.on_packet(tagged.now, packet.header.sequence_number)
         {
+            let unasked = tagged.message.has(&Attribute::Retransmission)
+                && !generator.was_asked_for(packet.header.sequence_number);
             let mut state = self.shared.state();
             if let Some(&section) = state.streams.get(&packet.header.ssrc) {
-                state.stats.sections[section.index()].duplicates += 1;
+                let stats = &mut state.stats.sections[section.index()];
+                *if unasked { &mut stats.padding_received } else { &mut stats.duplicates } += 1;
             }
             return Ok(());
         }
@@ -114,7 +117,7 @@ mod tests {
     use crate::shared::LocalStream;
 
     fn nack() -> Nack {
-        let mut nack = Nack::new(Shared::new(peer_channels().0, [LocalStream { ssrc: 9, rtx: 10 }; 4]));
+        let mut nack = Nack::new(Shared::new(peer_channels().0, [LocalStream::new(9, 10); 4]));
         nack.bind_remote_stream(&vp8(1, 2));
         nack
     }

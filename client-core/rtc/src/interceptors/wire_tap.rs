@@ -83,6 +83,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for WireTap {
     belt_methods!();
 
     fn handle_read(&mut self, tagged: TaggedPacket) -> Result<(), Self::Error> {
+        self.shared.state().alive_at = Some(tagged.now);
         if let Packet::Rtcp(packets) = &tagged.message.packet {
             for packet in packets {
                 self.read_rtcp(tagged.now, packet.as_ref());
@@ -100,6 +101,8 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for WireTap {
                     let stats = &mut state.stats.sections[section.index()];
                     if tagged.message.has(&Attribute::Retransmission) {
                         stats.retransmitted += 1;
+                    } else if self.shared.ours[section.index()].rtx == packet.header.ssrc {
+                        stats.padding_sent += 1;
                     } else {
                         stats.packets_sent += 1;
                         stats.bytes_sent += packet.payload.len() as u64;
@@ -151,7 +154,7 @@ mod tests {
     use crate::shared::LocalStream;
 
     fn streams() -> [LocalStream; 4] {
-        [1, 2, 3, 4].map(|n| LocalStream { ssrc: n, rtx: n + 10 })
+        [1, 2, 3, 4].map(|n| LocalStream::new(n, n + 10))
     }
 
     #[tokio::test]

@@ -1,27 +1,18 @@
-//! Cameras of this machine, by nokhwa, in their raw formats.
-//!
-//! A thread of its own reads the device, because a driver may block for ever; [`CameraSource`] takes its newest picture and complains when
-//! there has been none for [`SILENCE`]. A device that fails is opened again every second, so that a camera which is plugged back in returns.
+//! Cameras of this machine, by nokhwa, in their raw formats. A thread of [`Watched`] reads the device and opens it again when it fails.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nokhwa::utils::{CameraFormat, CameraIndex, FrameFormat, RequestedFormat, RequestedFormatType};
 use nokhwa::{Camera, NokhwaError};
 
+use super::watched::{Device, Patience, Pictures, Watched};
 use super::{SourceError, Stop, VideoSource};
 use crate::frame::{FramePool, I420Frame, SharedFrame};
 use crate::mjpeg::MjpegDecoder;
 use crate::pixel;
 
-/// A camera that gives no picture for this long is reported.
-const SILENCE: Duration = Duration::from_secs(2);
-/// Between two attempts to open a device.
-const REOPEN: Duration = Duration::from_secs(1);
-/// How soon a raised [`Stop`] is seen.
-const GLANCE: Duration = Duration::from_millis(100);
+/// Broken pictures in a row before the device counts as failed: those of a second.
+const MOST_BROKEN: usize = 30;
 /// The size that layers are made from.
 const WANTED: (u32, u32) = (1280, 720);
 /// Fewer frames a second are taken only when there is nothing else.
@@ -97,126 +88,70 @@ fn choose(formats: &[CameraFormat]) -> Option<CameraFormat> {
 }
 
 /// A camera.
-pub struct CameraSource {
-    shared: Arc<Shared>,
-    last: Instant,
-}
-
-#[derive(Default)]
-struct Shared {
-    newest: Mutex<Newest>,
-    changed: Condvar,
-    closed: AtomicBool,
-}
-
-#[derive(Default)]
-struct Newest {
-    frame: Option<SharedFrame>,
-    error: Option<SourceError>,
-}
+pub struct CameraSource(Watched);
 
 impl CameraSource {
-    /// Starts the camera with this id, or the first one. Pictures follow once the device is open; failures come out of
+    /// Starts the camera with this id, or the first one there is. Pictures follow once the device is open; failures come out of
     /// [`VideoSource::next_frame`].
     ///
     /// # Errors
     /// When there is no such camera.
     pub fn open(id: Option<&str>) -> Result<Self, SourceError> {
-        let device = locate(id)?.0;
-        let shared = Arc::new(Shared::default());
-        let reader = Arc::clone(&shared);
-        // Not joined: a driver that never returns must not hold up whoever hangs up. It ends with the next picture or error.
-        thread::Builder::new()
-            .name("camera".into())
-            .spawn(move || read(&reader, &device.id))
-            .map_err(|error| SourceError::Camera(error.to_string()))?;
-        Ok(Self { shared, last: Instant::now() })
+        locate(id)?;
+        Watched::start(Box::new(Chosen(id.map(str::to_owned))), Patience::default()).map(Self)
     }
 }
 
 impl VideoSource for CameraSource {
     fn next_frame(&mut self, stop: &Stop) -> Result<Option<SharedFrame>, SourceError> {
-        let mut newest = self.shared.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if stop.is_raised() {
-                return Ok(None);
-            }
-            if let Some(frame) = newest.frame.take() {
-                self.last = Instant::now();
-                return Ok(Some(frame));
-            }
-            if let Some(error) = newest.error.take() {
-                return Err(error);
-            }
-            if self.last.elapsed() >= SILENCE {
-                self.last = Instant::now();
-                return Err(SourceError::Silent);
-            }
-            let waited = self.shared.changed.wait_timeout(newest, GLANCE);
-            newest = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
+        self.0.next_frame(stop)
     }
 }
 
-impl Drop for CameraSource {
-    fn drop(&mut self) {
-        self.shared.closed.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Shared {
-    fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
-    }
-
-    fn put(&self, result: Result<I420Frame, SourceError>) {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        match result {
-            Ok(frame) => (newest.frame, newest.error) = (Some(Arc::new(frame)), None),
-            Err(error) => newest.error = Some(error),
-        }
-        self.changed.notify_one();
-    }
-}
-
-fn locate(id: Option<&str>) -> Result<(CameraDevice, CameraIndex), SourceError> {
+fn locate(id: Option<&str>) -> Result<CameraIndex, SourceError> {
     let mut found = find()?;
     if found.is_empty() {
         return Err(SourceError::NoCameras);
     }
-    let Some(id) = id else { return Ok(found.remove(0)) };
+    let Some(id) = id else { return Ok(found.remove(0).1) };
     let unknown = || SourceError::UnknownCamera(id.into());
-    found.into_iter().find(|(device, _)| device.id == id || device.name == id).ok_or_else(unknown)
+    found
+        .into_iter()
+        .find(|(device, _)| device.id == id || device.name == id)
+        .map(|(_, index)| index)
+        .ok_or_else(unknown)
 }
 
-/// The thread: reads until the source is dropped, opening the device again after each failure.
-fn read(shared: &Shared, id: &str) {
-    while !shared.is_closed() {
-        if let Err(error) = read_device(shared, id) {
-            shared.put(Err(error));
-            thread::sleep(REOPEN);
-        }
+/// A camera by its id, or whichever comes first.
+struct Chosen(Option<String>);
+
+impl Device for Chosen {
+    fn open(&self) -> Result<Box<dyn Pictures>, SourceError> {
+        let (camera, format) = open_device(&locate(self.0.as_deref())?).map_err(SourceError::camera)?;
+        let jpeg = MjpegDecoder::new().map_err(|error| SourceError::Camera(error.to_string()))?;
+        Ok(Box::new(Streaming { camera, format, jpeg, pool: FramePool::default() }))
     }
 }
 
-fn read_device(shared: &Shared, id: &str) -> Result<(), SourceError> {
-    let (mut camera, format) = open_device(&locate(Some(id))?.1).map_err(SourceError::camera)?;
-    let mut jpeg = MjpegDecoder::new().map_err(|error| SourceError::Camera(error.to_string()))?;
-    let pool = FramePool::default();
-    let mut failures = 0;
-    while !shared.is_closed() {
-        let raw = camera.frame_raw().map_err(SourceError::camera)?;
-        match convert(&raw, format, &mut jpeg, &pool) {
-            Ok(frame) => {
-                failures = 0;
-                shared.put(Ok(frame));
+struct Streaming {
+    camera: Camera,
+    format: CameraFormat,
+    jpeg: MjpegDecoder,
+    pool: FramePool,
+}
+
+impl Pictures for Streaming {
+    fn next(&mut self) -> Result<I420Frame, SourceError> {
+        let mut failures = 0;
+        loop {
+            let raw = self.camera.frame_raw().map_err(SourceError::camera)?;
+            match convert(&raw, self.format, &mut self.jpeg, &self.pool) {
+                // One broken picture is common on USB; a second of them is not.
+                Err(_) if failures < MOST_BROKEN => failures += 1,
+                result => return result,
             }
-            // One broken picture is common on USB; a second of them is not.
-            Err(_) if failures < 30 => failures += 1,
-            Err(error) => return Err(error),
         }
     }
-    Ok(())
 }
 
 fn open_device(index: &CameraIndex) -> Result<(Camera, CameraFormat), NokhwaError> {

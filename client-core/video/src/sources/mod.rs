@@ -3,20 +3,26 @@
 
 #[cfg(feature = "camera")]
 mod camera;
+mod ivf;
 mod pattern;
+#[cfg(any(feature = "camera", test))]
+mod watched;
 mod y4m;
 
 use std::fmt;
-use std::io;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 #[cfg(feature = "camera")]
 pub use camera::{CameraDevice, CameraSource, cameras};
+pub use ivf::{IvfError, IvfSource};
 pub use pattern::{PatternSource, PatternStamp, read_stamp};
 pub use y4m::{Y4mError, Y4mReader, Y4mSource};
 
+use crate::codec::VideoCodecs;
 use crate::frame::{FrameError, SharedFrame};
 
 /// Cameras, screens, files and test patterns.
@@ -41,8 +47,21 @@ pub enum SourceError {
         reason: io::Error,
     },
     /// The file is not what it should be.
-    #[error(transparent)]
-    Y4m(#[from] Y4mError),
+    #[error("{path}: {error}")]
+    Y4m {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: Y4mError,
+    },
+    /// The recording is not what it should be.
+    #[error("{path}: {error}")]
+    Ivf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: IvfError,
+    },
     /// The picture's size is not handled.
     #[error(transparent)]
     Size(#[from] FrameError),
@@ -55,9 +74,14 @@ pub enum SourceError {
     /// The device or its driver fails; it is tried again.
     #[error("the camera fails ({0}): close other programs that use it, or plug it in again")]
     Camera(String),
-    /// The device is open and gives nothing.
-    #[error("the camera has given no picture for two seconds: plug it in again")]
+    /// The device is open and gives nothing; it is opened again.
+    #[error(
+        "the camera has given no picture for two seconds: it is tried again, and may have to be plugged in again"
+    )]
     Silent,
+    /// The device was there and is not any more.
+    #[error("the camera is gone: plug it in again, it will be used at once")]
+    Gone,
 }
 
 impl SourceError {
@@ -65,26 +89,54 @@ impl SourceError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Open { .. } => "source_not_found",
-            Self::Y4m(Y4mError::Read(_)) => "source_read_failed",
-            Self::Y4m(Y4mError::Unsupported { .. }) => "source_unsupported",
-            Self::Y4m(_) => "source_damaged",
+            Self::Y4m { error: Y4mError::Read(_), .. } | Self::Ivf { error: IvfError::Read(_), .. } => {
+                "source_read_failed"
+            }
+            Self::Y4m { error: Y4mError::Unsupported { .. }, .. }
+            | Self::Ivf { error: IvfError::Unsupported { .. }, .. } => "source_unsupported",
+            Self::Ivf { error: IvfError::Decoder(_), .. } => "video_decoder",
+            Self::Y4m { .. } | Self::Ivf { .. } => "source_damaged",
             Self::Size(_) => "source_size",
             Self::NoCameras => "camera_missing",
             Self::UnknownCamera(_) => "camera_unknown",
             Self::Camera(_) => "camera_failed",
             Self::Silent => "camera_silent",
+            Self::Gone => "camera_gone",
         }
     }
 
     /// Whether the source will never give another picture.
     pub fn is_final(&self) -> bool {
-        !matches!(self, Self::Camera(_) | Self::Silent)
+        !matches!(self, Self::Camera(_) | Self::Silent | Self::Gone)
     }
 
     #[cfg(feature = "camera")]
     fn camera(error: nokhwa::NokhwaError) -> Self {
         Self::Camera(error.to_string())
     }
+}
+
+/// Opens a file of either kind, known by its first bytes, and tells the size of its pictures.
+///
+/// # Errors
+/// When there is none, or it cannot be played.
+pub fn open_file(
+    path: &Path,
+    codecs: &Arc<dyn VideoCodecs>,
+) -> Result<(Box<dyn VideoSource>, (u32, u32)), SourceError> {
+    let mut start = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(4).read_to_end(&mut start))
+        .map_err(|reason| SourceError::Open { path: path.into(), reason })?;
+    Ok(if start == b"DKIF" {
+        let source = IvfSource::open(path, Arc::clone(codecs))?;
+        let size = source.size();
+        (Box::new(source), size)
+    } else {
+        let source = Y4mSource::open(path)?;
+        let size = source.size();
+        (Box::new(source), size)
+    })
 }
 
 /// Tells a source to stop, at once even while it waits. Clones share it.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -101,6 +101,16 @@ impl<R: Read + Seek> Y4mReader<R> {
         Ok(Some(frame))
     }
 
+    /// The next picture, after the last one the first again.
+    fn next_frame_repeated(&mut self, captured: Instant) -> Result<I420Frame, Y4mError> {
+        if let Some(frame) = self.next_frame(captured)? {
+            return Ok(frame);
+        }
+        self.rewind()?;
+        // A file without a single picture would be read for ever.
+        self.next_frame(captured)?.ok_or(Y4mError::Damaged { picture: 0 })
+    }
+
     /// Back to the first picture.
     ///
     /// # Errors
@@ -166,6 +176,7 @@ fn parse_rate(value: &str) -> Result<(u32, u32), Y4mError> {
 
 /// A file as a camera.
 pub struct Y4mSource {
+    path: PathBuf,
     reader: Y4mReader<File>,
     pace: Pace,
 }
@@ -177,9 +188,9 @@ impl Y4mSource {
     /// When there is none, or it cannot be played.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         let file = File::open(path).map_err(|reason| SourceError::Open { path: path.into(), reason })?;
-        let reader = Y4mReader::new(file)?;
+        let reader = Y4mReader::new(file).map_err(|error| SourceError::Y4m { path: path.into(), error })?;
         let pace = Pace::new(reader.interval());
-        Ok(Self { reader, pace })
+        Ok(Self { path: path.into(), reader, pace })
     }
 
     /// Width and height of its pictures.
@@ -191,12 +202,9 @@ impl Y4mSource {
 impl VideoSource for Y4mSource {
     fn next_frame(&mut self, stop: &Stop) -> Result<Option<SharedFrame>, SourceError> {
         let Some(turn) = self.pace.wait(stop) else { return Ok(None) };
-        if let Some(frame) = self.reader.next_frame(turn)? {
-            return Ok(Some(Arc::new(frame)));
+        match self.reader.next_frame_repeated(turn) {
+            Ok(frame) => Ok(Some(Arc::new(frame))),
+            Err(error) => Err(SourceError::Y4m { path: self.path.clone(), error }),
         }
-        self.reader.rewind()?;
-        // A file without a single picture would be read for ever.
-        let first = self.reader.next_frame(turn)?.ok_or(Y4mError::Damaged { picture: 0 })?;
-        Ok(Some(Arc::new(first)))
     }
 }

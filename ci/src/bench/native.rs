@@ -1,0 +1,55 @@
+//! The native client: a call of five beside Chromium, and what codecs, joins and departures cost.
+//! What is measured runs in processes of its own: scripts in ci/bench, and examples of the client's crates.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::run::{command, output};
+use crate::runners::{build_native, native_binary, relay_binary};
+
+/// One participant of a call of five, natively and in a headless Chromium. Needs Chromium, and `npm ci` in ci/.
+pub(crate) fn mesh(smoke: bool) -> Result<String> {
+    build()?;
+    let (seconds, settle) = if smoke { ("10", "5") } else { ("60", "20") };
+    script("mesh.mjs", &["--seconds", seconds, "--settle", settle])
+}
+
+/// Encoders and decoders beside FFmpeg's, joins, links that come and go, and links over bad networks.
+pub(crate) fn media(smoke: bool) -> Result<String> {
+    build()?;
+    let clip = output(command("node", &["ci/bench/lib/clip.mjs"]))?;
+    let layers = example("snug-video", "layers", &[clip.trim()], smoke)?;
+    let (joins, cycles) = if smoke { ("3", "5") } else { ("20", "50") };
+    let joins = script("joins.mjs", &["--joins", joins, "--cycles", cycles])?;
+    let churn = example("snug-rtc", "churn", &[if smoke { "50" } else { "1000" }], smoke)?;
+    let links = match smoke {
+        // Its scenarios take their time, whatever the machine.
+        true => "Links over bad networks: left out of a smoke run.".to_owned(),
+        false => example("snug-rtc", "links", &[], smoke)?,
+    };
+    Ok(format!(
+        "### media: layers (a talking head, 5 s)\n\n{layers}\n{joins}\n### media: links that come and go\n\n{churn}\n### media: links over bad networks\n\n{links}"
+    ))
+}
+
+fn build() -> Result<()> {
+    ensure!(build_native(), "the native client does not build");
+    Ok(())
+}
+
+fn script(name: &str, args: &[&str]) -> Result<String> {
+    let mut node = command("node", &[&format!("ci/bench/{name}")]);
+    node.args(args);
+    node.env("SNUG_RELAY", relay_binary()).env("SNUG_NATIVE", native_binary());
+    output(node).with_context(|| format!("ci/bench/{name} needs Chromium, and `npm ci` in ci/"))
+}
+
+/// Runs an example of a crate: as it is shipped, or for a smoke run as the tests have built it.
+fn example(package: &str, name: &str, args: &[&str], smoke: bool) -> Result<String> {
+    let mut all = vec!["run", "--locked", "--quiet", "--package", package, "--example", name];
+    if !smoke {
+        all.push("--release");
+    }
+    all.push("--");
+    all.extend(args);
+    output(command("cargo", &all))
+}

@@ -1,0 +1,215 @@
+//! Real TURN servers on loopback: the project's own relay, and coturn where it is installed (Debian: `apt-get install coturn`).
+
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde_json::{Value, json};
+use snug_signaling::{Connection, Connector, ConnectorConfig, Incoming, TlsRoots};
+use snug_wire::{IceServer, UserId};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const USER: (&str, &str) = ("snug", "open sesame");
+
+/// A process that ends with the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A key and a certificate for these names, in a folder of their own.
+pub(super) struct Certificate(tempfile::TempDir);
+
+impl Certificate {
+    pub(super) fn new(names: &[&str]) -> Self {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(dir.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// The settings of a client that trusts this one alone.
+    pub(super) fn trusted(&self) -> Arc<rustls::ClientConfig> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.path("cert.pem")).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let versions =
+            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        Arc::new(versions.unwrap().with_root_certificates(roots).with_no_client_auth())
+    }
+}
+
+/// A port that nobody has, UDP and TCP. Somebody may take it before the server does; then the test fails with the server's own words.
+pub(super) fn free_port() -> u16 {
+    loop {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        if UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+pub(super) struct Coturn {
+    process: Option<Process>,
+    pub(super) port: u16,
+    pub(super) tls_port: u16,
+    pub(super) certificate: Certificate,
+}
+
+impl Coturn {
+    /// `None` where it is not installed.
+    pub(super) fn start() -> Option<Self> {
+        Self::with_certificate(Certificate::new(&["127.0.0.1", "localhost"]))
+    }
+
+    pub(super) fn with_certificate(certificate: Certificate) -> Option<Self> {
+        let (port, tls_port) = (free_port(), free_port());
+        let mut server = Self { process: None, port, tls_port, certificate };
+        server.restart().then_some(server)
+    }
+
+    pub(super) fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// False where it is not installed.
+    pub(super) fn restart(&mut self) -> bool {
+        let mut command = Command::new("turnserver");
+        command.args([
+            "-n",
+            "--no-cli",
+            "--log-file",
+            "stdout",
+            "--listening-ip",
+            "127.0.0.1",
+            "--relay-ip",
+            "127.0.0.1",
+        ]);
+        command.args(["--allow-loopback-peers", "--no-dtls", "--lt-cred-mech", "--realm", "snug"]);
+        command.arg("--user").arg(format!("{}:{}", USER.0, USER.1));
+        command.arg("--listening-port").arg(self.port.to_string());
+        command.arg("--tls-listening-port").arg(self.tls_port.to_string());
+        command.arg("--cert").arg(self.certificate.path("cert.pem"));
+        command.arg("--pkey").arg(self.certificate.path("key.pem"));
+        command.arg("--pidfile").arg(self.certificate.path("pid"));
+        command.arg("--userdb").arg(self.certificate.path("db"));
+        command.current_dir(self.certificate.0.path()).stdout(Stdio::null()).stderr(Stdio::null());
+        match command.spawn() {
+            Ok(child) => self.process = Some(Process(child)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                println!("skipped: coturn is not installed (apt-get install coturn)");
+                return false;
+            }
+            Err(error) => panic!("coturn does not start: {error}"),
+        }
+        let until = Instant::now() + PATIENCE;
+        while [self.port, self.tls_port]
+            .iter()
+            .any(|&port| std::net::TcpStream::connect(("127.0.0.1", port)).is_err())
+        {
+            assert!(Instant::now() < until, "coturn does not listen");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        true
+    }
+
+    pub(super) fn servers(&self) -> Vec<IceServer> {
+        self.servers_with(USER.1)
+    }
+
+    pub(super) fn servers_with(&self, password: &str) -> Vec<IceServer> {
+        let (port, tls) = (self.port, self.tls_port);
+        vec![IceServer {
+            urls: vec![
+                format!("turn:127.0.0.1:{port}?transport=udp"),
+                format!("turn:127.0.0.1:{port}?transport=tcp"),
+                format!("turns:127.0.0.1:{tls}?transport=tcp"),
+            ],
+            username: Some(USER.0.to_owned()),
+            credential: Some(password.to_owned()),
+        }]
+    }
+}
+
+/// The relay with its own TURN server, and two participants in a room of it.
+pub(super) struct Relay {
+    _process: Process,
+    port: u16,
+    pub(super) certificate: Certificate,
+    _data: tempfile::TempDir,
+}
+
+impl Relay {
+    pub(super) fn start() -> Self {
+        let certificate = Certificate::new(&["127.0.0.1"]);
+        let data = tempfile::tempdir().unwrap();
+        let mut command = Command::new(relay_binary());
+        command.args(["--listen", "127.0.0.1:0", "--metrics-listen", "off", "--quiet"]);
+        command.args(["--turn-listen", "127.0.0.1:0", "--turn-tls-listen", "127.0.0.1:0"]);
+        command.arg("--tls-cert").arg(certificate.path("cert.pem"));
+        command.arg("--tls-key").arg(certificate.path("key.pem"));
+        command.arg("--data-dir").arg(data.path()).stderr(Stdio::piped());
+        let mut process = Process(command.spawn().expect("the relay starts"));
+        let mut log = BufReader::new(process.0.stderr.take().expect("piped")).lines();
+        let line = log.by_ref().map(|line| line.unwrap()).find(|line| line.contains("https://"));
+        let line = line.expect("the relay says where it listens");
+        let port = line.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        std::thread::spawn(move || log.for_each(drop));
+        Self { _process: process, port, certificate, _data: data }
+    }
+
+    /// Takes a seat and asks which servers there are. The seat lasts as long as the connection.
+    pub(super) async fn seat(&self, number: u8) -> (Connection, Vec<IceServer>) {
+        let roots = TlsRoots::Pem(self.certificate.path("cert.pem"));
+        let config = ConnectorConfig { roots, quic: false, user_agent: "test/1".to_owned() };
+        let target = format!("https://127.0.0.1:{}", self.port).parse().unwrap();
+        let mut connection = Connector::new(config).unwrap().connect(&target).await.unwrap();
+        let name = json!({"plain": format!("{{\"name\":\"{number}\"}}")});
+        let user = UserId::from_bytes([number; 16]).to_string();
+        let join = json!({"type": "join_room", "roomId": "sunny-hill", "userId": user, "displayName": name});
+        for message in [json!({"type": "hello", "versions": [1]}), join] {
+            connection.send(&message.to_string()).await.unwrap();
+        }
+        loop {
+            let Incoming::Message(text) = connection.recv().await else {
+                panic!("the relay refused the seat")
+            };
+            let message: Value = serde_json::from_str(&text).unwrap();
+            if message["type"] == "room_joined" {
+                return (connection, serde_json::from_value(message["iceServers"].clone()).unwrap());
+            }
+        }
+    }
+}
+
+/// The one beside the tests; built when it is not there.
+fn relay_binary() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let folder = test.parent().and_then(Path::parent).expect("a build folder");
+    let binary = folder.join(format!("snug-relay{}", std::env::consts::EXE_SUFFIX));
+    if !binary.exists() {
+        println!("building the relay");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--locked", "-p", "snug-relay", "--target-dir"]);
+        cargo.arg(folder.parent().expect("a target folder"));
+        assert!(cargo.status().unwrap().success(), "the relay does not build");
+    }
+    binary
+}
