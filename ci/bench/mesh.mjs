@@ -56,8 +56,9 @@ async function chromiumSide(cleanup, room) {
   const look = () => someone.page.evaluate(received);
   await until('four pictures in the page', async () => {
     const seen = await look();
-    return seen.sizes.length === OTHERS.length && seen.heard === OTHERS.length;
-  });
+    if (seen.sizes.length === OTHERS.length && seen.heard === OTHERS.length) return true;
+    throw new Error(JSON.stringify(seen));
+  }, { timeout: 60_000, every: 500 });
   return { pid: browser.process().pid, look };
 }
 

@@ -19,7 +19,8 @@ function doctor(...args) {
       if (error && typeof error.code !== 'number') return failed(error);
       const lines = stdout.trim().split('\n').filter(Boolean).map(line => JSON.parse(line));
       const last = lines.pop();
-      const found = Object.groupBy(lines, line => line.check);
+      const found = {};
+      for (const line of lines) (found[line.check] ??= []).push(line);
       const states = Object.fromEntries(lines.map(line => [line.check, line.state]));
       done({ exit: error?.code ?? 0, found, states, last, text: stdout + stderr });
     });

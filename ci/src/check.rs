@@ -8,6 +8,9 @@ use crate::run::{Outcome, command, output, passes};
 pub(crate) const PURE: [&str; 6] =
     ["snug-wire", "snug-room-proto", "snug-turn-proto", "snug-call-proto", "snug-media-proto", "snug-jitter"];
 
+/// Libraries of C that a phone's shell does without: it brings codecs, cameras and sound of its own.
+const NOT_ON_PHONES: [&str; 5] = ["env-libvpx-sys", "openh264-sys2", "cpal", "nokhwa", "turbojpeg"];
+
 const WASM: &str = "wasm32-unknown-unknown";
 
 pub(crate) fn run() -> Result<Outcome> {
@@ -22,7 +25,36 @@ pub(crate) fn run() -> Result<Outcome> {
     } else {
         println!("skipped: the pure crates for {WASM}, which this toolchain does not have");
     }
+    outcome.add(Outcome::one(engine_alone()?));
     Ok(outcome)
+}
+
+/// Whether the engine compiles without its default features, and what it is built from then.
+fn engine_alone() -> Result<bool> {
+    let tree = output(command(
+        "cargo",
+        &[
+            "tree",
+            "--locked",
+            "--package",
+            "snug-core",
+            "--no-default-features",
+            "--edges",
+            "normal,build",
+            "--prefix",
+            "none",
+        ],
+    ))?;
+    let found: Vec<&str> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .filter(|name| NOT_ON_PHONES.contains(name))
+        .collect();
+    if !found.is_empty() {
+        println!("snug-core without its default features still builds {}", found.join(", "));
+        return Ok(false);
+    }
+    Ok(passes(command("cargo", &["check", "--package", "snug-core", "--no-default-features", "--locked"])))
 }
 
 /// Licences, bans and sources against deny.toml. Advisories are left out: they change from day to day, a commit's result must not.

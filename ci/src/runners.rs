@@ -4,16 +4,25 @@ use anyhow::Result;
 
 use crate::run::{Outcome, command, counted, passes, root, target_dir};
 
+/// All tests, then those of a feature that is off.
+const TESTED: [&str; 2] = ["--workspace", "--package snug-video --features h264 --test h264"];
+
 /// Runs the workspace's Rust tests, with cargo-nextest where it is installed.
 pub(crate) fn cargo_test() -> Result<Outcome> {
     let nextest = command("cargo", &["nextest", "--version"]).output().is_ok_and(|out| out.status.success());
-    if nextest {
-        // nextest reports on standard error, and what is counted is read from standard output.
-        let line = "exec cargo nextest run --workspace --locked --no-fail-fast --color never 2>&1";
-        let runner = command("sh", &["-c", line]);
-        return counted(runner, nextest_counts);
+    let mut total = Outcome::default();
+    for what in TESTED {
+        if nextest {
+            // nextest reports on standard error, and what is counted is read from standard output.
+            let line = format!("exec cargo nextest run {what} --locked --no-fail-fast --color never 2>&1");
+            total.add(counted(command("sh", &["-c", &line]), nextest_counts)?);
+        } else {
+            let mut arguments = vec!["test", "--locked", "--no-fail-fast"];
+            arguments.extend(what.split(' '));
+            total.add(counted(command("cargo", &arguments), cargo_test_counts)?);
+        }
     }
-    counted(command("cargo", &["test", "--workspace", "--locked", "--no-fail-fast"]), cargo_test_counts)
+    Ok(total)
 }
 
 /// Builds the relay and the native client as they are shipped and drives them, and real browsers. Without names, every test file runs.

@@ -62,6 +62,7 @@ pub(crate) async fn run(
     let mut camera = Video::new(Section::Camera, &sinks, Some(lips.clone()));
     // A screen's sound is not in step with its picture to a few hundredths; it is shown as it comes.
     let mut screen = Video::new(Section::Screen, &sinks, None);
+    let mut screen_sound = ScreenSound::new(&sinks);
     let mut compare = tokio::time::interval(SYNC);
     compare.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ticks = tokio::time::interval(TICK);
@@ -87,9 +88,8 @@ pub(crate) async fn run(
         match received {
             Some(Rtp { section: Section::Camera, packet }) => camera.push(now, packet),
             Some(Rtp { section: Section::Screen, packet }) => screen.push(now, packet),
-            Some(Rtp { section: Section::Microphone, packet }) => hear(&sinks, packet),
-            // The sound of a screen is mixed as a remote of its own once a shell can share one.
-            Some(Rtp { section: Section::ScreenSound, .. }) => {}
+            Some(Rtp { section: Section::Microphone, packet }) => hear(&sinks, sinks.remote, packet),
+            Some(Rtp { section: Section::ScreenSound, packet }) => screen_sound.hear(&sinks, packet),
             None => {
                 let rtt = peer.estimate().rtt;
                 camera.assembler.set_rtt(rtt);
@@ -112,7 +112,36 @@ fn is_due(seen_at: Option<Instant>, now: Instant) -> bool {
     seen_at.is_none_or(|at| now.saturating_duration_since(at) >= SEEN)
 }
 
-fn hear(sinks: &Sinks, packet: IncomingRtp) {
+/// The sound of somebody's shared screen: a remote of its own in the mix, from its first packet to the link's end.
+struct ScreenSound {
+    audio: Arc<AudioEngine>,
+    remote: RemoteId,
+    added: bool,
+}
+
+impl ScreenSound {
+    /// Microphones are counted up from zero.
+    const BIT: u64 = 1 << 63;
+
+    fn new(sinks: &Sinks) -> Self {
+        Self { audio: Arc::clone(&sinks.audio), remote: RemoteId(sinks.remote.0 | Self::BIT), added: false }
+    }
+
+    fn hear(&mut self, sinks: &Sinks, packet: IncomingRtp) {
+        self.added = self.added || self.audio.add(self.remote).is_ok();
+        hear(sinks, self.remote, packet);
+    }
+}
+
+impl Drop for ScreenSound {
+    fn drop(&mut self) {
+        if self.added {
+            let _ = self.audio.remove(self.remote);
+        }
+    }
+}
+
+fn hear(sinks: &Sinks, remote: RemoteId, packet: IncomingRtp) {
     let kind = match packet.payload_kind {
         PayloadKind::Opus => snug_audio::PayloadKind::Opus,
         PayloadKind::Red => snug_audio::PayloadKind::Red,
@@ -122,7 +151,7 @@ fn hear(sinks: &Sinks, packet: IncomingRtp) {
     tracing::trace!(user = %sinks.user, sequence, "sound came");
     let incoming = IncomingAudio { sequence, timestamp, payload, kind, arrival };
     // A mixer that is behind loses sound, which its jitter buffer conceals.
-    let _ = sinks.audio.insert(sinks.remote, incoming);
+    let _ = sinks.audio.insert(remote, incoming);
 }
 
 /// Keeps somebody's lips and voice together. Clones share it.

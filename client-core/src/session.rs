@@ -86,6 +86,8 @@ struct Session {
     recording: Option<Recording>,
     relay_problems: BTreeSet<String>,
     ended: bool,
+    /// Kept free for the event that ends the call, however many wait before it.
+    last_word: Option<mpsc::OwnedPermit<Event>>,
 }
 
 /// Runs until the call is over or the shell has gone.
@@ -97,6 +99,7 @@ pub(crate) async fn run(parts: Parts, shell: Shell) {
     if parts.watch_network {
         tokio::spawn(network::watch(changes));
     }
+    let last_word = shell.events.clone().try_reserve_owned().ok();
     let mut session = Session {
         parts,
         shell,
@@ -111,6 +114,7 @@ pub(crate) async fn run(parts: Parts, shell: Shell) {
         recording: None,
         relay_problems: BTreeSet::new(),
         ended: false,
+        last_word,
     };
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -293,6 +297,7 @@ impl Session {
         if !self.links.contains_key(&link) {
             return;
         }
+        let is_up = matches!(event, LinkEvent::Peer(PeerEvent::State(PeerState::Connected)));
         let input = match event {
             LinkEvent::Described { job, sdp } => Input::DescriptionReady { link, job, sdp },
             LinkEvent::Failed { job } => Input::DescriptionFailed { link, job },
@@ -326,6 +331,10 @@ impl Session {
             },
         };
         self.input(input);
+        if is_up {
+            // The first picture need not wait for the next look.
+            self.look();
+        }
     }
 
     /// Every link meets the same servers: each problem is told once.
@@ -474,8 +483,12 @@ impl Session {
         if matches!(event, CallEvent::ScreenShareForbidden) {
             self.share_screen(false);
         }
-        if let Some(event) = view::event(event, &self.parts.call.snapshot()) {
-            self.tell(event);
+        let Some(event) = view::event(event, &self.parts.call.snapshot()) else { return };
+        match self.last_word.take_if(|_| self.ended) {
+            Some(last_word) => {
+                last_word.send(event);
+            }
+            None => self.tell(event),
         }
     }
 

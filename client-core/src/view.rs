@@ -8,7 +8,7 @@ use snug_call_proto::{
 };
 use snug_media_proto::section::Section;
 use snug_rtc::{CandidateKind, RelayProtocol};
-use snug_wire::UserId;
+use snug_wire::{ErrorCode, UserId};
 
 use crate::api::{Event, LinkState, Participant, Quality, Snapshot};
 use crate::fanout::Fanout;
@@ -119,7 +119,7 @@ pub(crate) fn event(event: CallEvent, call: &CallSnapshot) -> Option<Event> {
         }
         CallEvent::OwnerToken(token) => Some(Event::OwnerToken { token: token.to_string() }),
         CallEvent::RequestFailed { code, message, .. } => {
-            let code = code.map_or_else(|| "no_answer".to_owned(), |code| format!("{code:?}"));
+            let code = code.map_or_else(|| "no_answer".to_owned(), word);
             Some(Event::Problem { code, message })
         }
         CallEvent::Ended { code, message } => Some(Event::Ended { code: end_code(code), message }),
@@ -145,9 +145,14 @@ fn end_code(code: EndCode) -> String {
         EndCode::Unreachable => "unreachable".to_owned(),
         EndCode::Untrusted => "untrusted".to_owned(),
         EndCode::TimedOut => "timed_out".to_owned(),
-        EndCode::Refused(code) => serde_json::to_value(code)
-            .ok()
-            .and_then(|code| code.as_str().map(str::to_ascii_lowercase))
-            .unwrap_or_else(|| "refused".to_owned()),
+        EndCode::Refused(code) => word(code),
     }
+}
+
+/// The relay's code as a word for scripts.
+fn word(code: ErrorCode) -> String {
+    serde_json::to_value(code)
+        .ok()
+        .and_then(|code| code.as_str().map(str::to_ascii_lowercase))
+        .unwrap_or_else(|| "refused".to_owned())
 }

@@ -129,7 +129,7 @@ const LEEWAY = 4_800;
 
 /**
  * How alike the speech in a recording is to what was spoken, which is repeated: the recording is put in place by its loudness, then the mean over
- * all loud pieces of 200 ms of their best correlation within a tenth of a second. 1 is the same, about 0.3 is another voice.
+ * all loud pieces of 200 ms of their best correlation within a tenth of a second. 1 is the same, and another voice is below 0.3.
  */
 export function likeness(recording, spoken) {
   // A sixth of the rate is enough for a voice, and 36 times as fast.

@@ -78,10 +78,10 @@ export class Native {
   }
 
   /** The call as it sees it. */
-  async snapshot() {
+  async snapshot({ timeout } = {}) {
     const after = performance.now();
     this.say('snapshot');
-    return this.saw('snapshot', () => true, { after });
+    return this.saw('snapshot', () => true, { after, timeout });
   }
 
   /** Waits for a snapshot that fits. */

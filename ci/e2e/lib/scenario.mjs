@@ -36,6 +36,7 @@ async function keepEvidence(sentence) {
     writeFileSync(join(artifacts, `${stem}-${who}.txt`), `${person.page.url()}\n\n${html}\n\n${said}\n`);
   }
   for (const someone of natives) {
+    if (!someone.exit) await someone.snapshot({ timeout: 2_000 }).catch(() => {});
     const lines = someone.events.map(event => JSON.stringify(event)).join('\n');
     writeFileSync(join(artifacts, `${stem}-${someone.name}.txt`), `${lines}\n\n${someone.log}\n`);
   }

@@ -1,6 +1,7 @@
 //! Benches: figures of the real relay and the real native client, printed as Markdown with the date and the conditions.
 //! They never assert a time: whether a bar is met is printed, and the exit code says only whether the bench could run.
 
+mod audio;
 mod floor;
 mod native;
 mod passwords;
@@ -32,6 +33,8 @@ pub(crate) enum What {
     Mesh,
     /// The native client's codecs beside `FFmpeg`'s, its joins, its links that come and go
     Media,
+    /// Speech over bad networks, what is left of an echo, and what sound costs
+    Audio,
     /// All of them
     All,
 }
@@ -78,6 +81,9 @@ pub(crate) fn run(what: What, smoke: bool) -> Result<Outcome> {
     }
     if matches!(what, What::Signaling | What::All) {
         measured("signaling", runtime.block_on(signaling::run(smoke)));
+    }
+    if matches!(what, What::Audio | What::All) {
+        measured("audio", audio::run(smoke));
     }
     if matches!(what, What::Turn | What::All) {
         #[cfg(target_os = "linux")]

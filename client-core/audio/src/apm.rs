@@ -9,6 +9,10 @@ use sonora::{AudioProcessing, Config, StreamConfig};
 
 use crate::{BLOCK, SAMPLE_RATE};
 
+/// Gain before anybody was heard. What is left of an echo is raised by it too, and the most is left in the first second,
+/// so it is little; a quiet microphone is raised by 6 dB a second once it hears speech.
+const INITIAL_GAIN_DB: f32 = 6.0;
+
 /// What is done to the microphone's sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Processing {
@@ -100,7 +104,10 @@ fn build(processing: Processing) -> Option<AudioProcessing> {
         echo_canceller: processing.echo.then(EchoCanceller::default),
         noise_suppression: processing.noise.then(NoiseSuppression::default),
         gain_controller2: processing.gain.then(|| GainController2 {
-            adaptive_digital: Some(AdaptiveDigital::default()),
+            adaptive_digital: Some(AdaptiveDigital {
+                initial_gain_db: INITIAL_GAIN_DB,
+                ..AdaptiveDigital::default()
+            }),
             ..Default::default()
         }),
         ..Default::default()

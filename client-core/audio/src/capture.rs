@@ -72,7 +72,8 @@ impl Capture {
         }
     }
 
-    /// Takes the next block; hands out a frame with every second one, unless muted or nothing is said.
+    /// Takes the next block; hands out a frame with every second one, unless nothing is said. While muted that is silence: a
+    /// frame of it now and then shows the others that we are still there.
     pub(crate) fn push(&mut self, mut block: [f32; BLOCK], echo_delay: Duration) -> Option<EncodedAudio> {
         self.apm.capture(&mut block, echo_delay);
         if self.muted {
@@ -86,7 +87,7 @@ impl Capture {
         }
         let timestamp = self.timestamp;
         self.timestamp = timestamp.wrapping_add(FRAME as u32);
-        let encoded = if self.muted { None } else { self.encode(timestamp) };
+        let encoded = self.encode(timestamp);
         self.frame.clear();
         encoded
     }

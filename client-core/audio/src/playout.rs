@@ -258,3 +258,113 @@ impl Remote {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop anywhere")]
+mod tests {
+    use snug_codec::opus::{Encoder, EncoderConfig};
+    use snug_media_proto::red::RedWriter;
+
+    use super::*;
+    use crate::io::Voice;
+
+    const SPEAKER: RemoteId = RemoteId(1);
+    const SECONDS: u32 = 10;
+
+    /// Ten seconds of a voice in RED packets of which a fifth is lost in bursts, in virtual time.
+    fn heard(copies: usize) -> JitterStats {
+        let start = Instant::now();
+        let mut playout = Playout::default();
+        assert!(playout.add(SPEAKER));
+        let mut encoder = Encoder::new(EncoderConfig { dtx: false, ..EncoderConfig::voice() }).unwrap();
+        let mut red = RedWriter::default();
+        red.set_copies(copies);
+        let mut voice = Voice::new(5);
+        for frame in 0..SECONDS * 50 {
+            let sound: Vec<f32> = (0..960).map(|_| voice.next()).collect();
+            let payload = Bytes::copy_from_slice(encoder.encode(&sound).unwrap().payload);
+            let timestamp = frame * 960;
+            let payload = red.write(111, timestamp, &payload);
+            let arrival = start + Duration::from_millis(20) * frame;
+            // One alone and two in a row of each fifteen.
+            if !matches!(frame % 15, 4 | 9 | 10) {
+                let sequence = frame as u16;
+                let packet = IncomingAudio { sequence, timestamp, payload, kind: PayloadKind::Red, arrival };
+                playout.insert(SPEAKER, packet);
+            }
+            for half in [Duration::ZERO, Duration::from_millis(10)] {
+                playout.mix(arrival + half);
+            }
+        }
+        playout.states()[&SPEAKER].jitter
+    }
+
+    #[test]
+    fn one_copy_stands_in_for_single_losses() {
+        let stats = heard(1);
+        // Of each fifteen frames one is in a copy, and of two in a row the second.
+        assert!((55..=67).contains(&stats.red), "{stats:?}");
+        assert!((25..=37).contains(&stats.lost), "{stats:?}");
+    }
+
+    #[test]
+    fn two_copies_stand_in_for_two_losses_in_a_row() {
+        let stats = heard(2);
+        assert!((90..=100).contains(&stats.red), "{stats:?}");
+        assert!(stats.lost <= 3, "{stats:?}");
+    }
+
+    #[test]
+    fn a_damaged_red_payload_is_counted_and_dropped() {
+        let mut playout = Playout::default();
+        playout.add(SPEAKER);
+        let payload = Bytes::from_static(&[0xef, 0xff]);
+        let packet = IncomingAudio {
+            sequence: 1,
+            timestamp: 0,
+            payload,
+            kind: PayloadKind::Red,
+            arrival: Instant::now(),
+        };
+        playout.insert(SPEAKER, packet);
+        assert_eq!(playout.states()[&SPEAKER].damaged, 1);
+    }
+
+    #[test]
+    fn a_screens_sound_is_mixed_with_the_voice_of_who_shares_it() {
+        let start = Instant::now();
+        let mut playout = Playout::default();
+        let screen = RemoteId(SPEAKER.0 | 1 << 63);
+        let mut encoders = [SPEAKER, screen].map(|remote| {
+            assert!(playout.add(remote));
+            (remote, Encoder::new(EncoderConfig { dtx: false, ..EncoderConfig::voice() }).unwrap())
+        });
+        let mut mixed = Vec::new();
+        for frame in 0..50u32 {
+            for (remote, encoder) in &mut encoders {
+                let turn = if *remote == screen { 0.1 } else { 0.03 };
+                let sound: Vec<f32> =
+                    (0..960).map(|i| ((frame * 960 + i) as f32 * turn).sin() * 0.2).collect();
+                let payload = Bytes::copy_from_slice(encoder.encode(&sound).unwrap().payload);
+                let arrival = start + Duration::from_millis(20) * frame;
+                let timestamp = frame * 960;
+                let packet = IncomingAudio {
+                    sequence: frame as u16,
+                    timestamp,
+                    payload,
+                    kind: PayloadKind::Opus,
+                    arrival,
+                };
+                playout.insert(*remote, packet);
+            }
+            for half in [0, 10] {
+                mixed.extend(
+                    playout.mix(start + Duration::from_millis(20) * frame + Duration::from_millis(half)),
+                );
+            }
+        }
+        // Two tones of equal strength: 3 dB above either.
+        let level = level_db(&mixed[24_000..]);
+        assert!((level + 14.0).abs() < 1.5, "{level} dB");
+    }
+}

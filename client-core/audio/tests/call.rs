@@ -110,7 +110,7 @@ fn a_tone_goes_from_one_microphone_to_another_speaker() {
 }
 
 #[test]
-fn a_muted_microphone_sends_nothing_and_its_clock_runs_on() {
+fn a_muted_microphone_sends_silence_now_and_then_and_its_clock_runs_on() {
     let frames = Arc::new(Mutex::new(Vec::<EncodedAudio>::new()));
     let sent = frames.clone();
     let engine =
@@ -120,14 +120,17 @@ fn a_muted_microphone_sends_nothing_and_its_clock_runs_on() {
     engine.set_muted(true).unwrap();
     until("the mute", || engine.snapshot().capture.is_some_and(|capture| capture.muted));
     let before = frames.lock().unwrap().len();
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(frames.lock().unwrap().len() <= before);
+    std::thread::sleep(Duration::from_millis(1500));
+    let after = frames.lock().unwrap().len();
+    // The encoder takes some frames to believe in a pause, and repeats it every 400 ms.
+    assert!((before + 1..before + 40).contains(&after), "{} frames of silence", after - before);
     engine.set_muted(false).unwrap();
-    until("speech again", || frames.lock().unwrap().len() > before + 5);
+    until("speech again", || frames.lock().unwrap().len() > after + 5);
     let frames = frames.lock().unwrap();
-    let gap = frames[before].timestamp - frames[before - 1].timestamp;
-    assert!(gap >= 48 * 300 && gap.is_multiple_of(960), "{gap}");
+    // What was on its way when the mute came may still be heard.
+    assert!(frames[before + 1..after].iter().all(|frame| frame.level_db < -90.0));
     assert!(frames.windows(2).all(|pair| pair[1].timestamp > pair[0].timestamp));
+    assert!(frames.iter().all(|frame| (frame.timestamp - frames[0].timestamp).is_multiple_of(960)));
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! 1. Sound is taken off every link's budget first, and is never reduced for a picture.
 //! 2. Each link has a rung of the ladder High, Medium, Medium's base, Low, none. It goes down at once, and up a rung when there was room for 2 s.
 //! 3. When all together are more than the uplink, the link on the highest rung goes down first.
-//! 4. An encoder's rate is what every link on its layer can take; a link much slower than the others takes a lower layer instead.
+//! 4. The screen's rate goes down at once, too, and up when there was room for 2 s.
+//! 5. An encoder's rate is what every link on its layer can take; a link much slower than the others takes a lower layer instead.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use crate::input::LinkId;
 const START_BPS: u64 = 600_000;
 /// Opus for all links, in bit/s; less where each packet carries two earlier ones, as loss is then answered by repeating.
 const AUDIO_BPS: u32 = 32_000;
-const LOSSY_AUDIO_BPS: u32 = 20_000;
+const LOSSY_AUDIO_BPS: u32 = 24_000;
 /// Headers of 50 sound packets a second, in bit/s.
 const AUDIO_HEADERS_BPS: u64 = 22_000;
 /// A readable screen, in bit/s.
@@ -36,7 +37,7 @@ const DRAG_PERCENT: u64 = 60;
 const RED_UP: [f32; 2] = [0.02, 0.08];
 const RED_DOWN: [f32; 2] = [0.01, 0.05];
 /// Most loss that Opus is told to prepare for, in percent.
-const MOST_FEC_PERCENT: f32 = 30.0;
+const MOST_FEC_PERCENT: f32 = 10.0;
 
 /// The rungs of the ladder from the bottom: a layer, and whether with both temporal layers.
 const LADDER: [Option<(Layer, u8)>; 5] =
@@ -106,6 +107,13 @@ struct Memory {
     red: u8,
 }
 
+/// The screen's rate, and since when it could have been more.
+#[derive(Clone, Copy)]
+struct ScreenRate {
+    bps: u64,
+    room_since: Option<Instant>,
+}
+
 /// A link while it is planned for.
 struct Draft {
     link: LinkId,
@@ -123,6 +131,7 @@ struct Draft {
 #[derive(Default)]
 pub struct Allocator {
     memory: BTreeMap<LinkId, Memory>,
+    screen: Option<ScreenRate>,
 }
 
 impl Allocator {
@@ -142,6 +151,7 @@ impl Allocator {
         self.choose_rungs(now, &mut drafts, &floors, pictures);
         self.memory = drafts.iter().map(|draft| (draft.link, self.memory[&draft.link])).collect();
         let (layers, screen) = targets(&drafts, &floors, demand.screen, pictures);
+        let screen = self.hold_screen(now, screen);
         let loss = demand.links.iter().map(|link| link.loss).fold(0.0, f32::max);
         let links = drafts.iter().map(|draft| LinkPlan {
             link: draft.link,
@@ -156,6 +166,20 @@ impl Allocator {
             fec_loss_percent: (loss * 100.0).clamp(0.0, MOST_FEC_PERCENT) as u8,
             links: links.collect(),
         }
+    }
+
+    /// Text that goes back and forth between sharp and blurred is worse than text that is a little less sharp throughout.
+    fn hold_screen(&mut self, now: Instant, target: Option<u64>) -> Option<u64> {
+        let rate = self.screen.take().zip(target).map(|(mut rate, target)| {
+            if target <= rate.bps {
+                return ScreenRate { bps: target, room_since: None };
+            }
+            let since = *rate.room_since.get_or_insert(now);
+            let held = now.saturating_duration_since(since) >= HOLD;
+            if held { ScreenRate { bps: target, room_since: None } } else { rate }
+        });
+        self.screen = rate.or(target.map(|bps| ScreenRate { bps, room_since: None }));
+        self.screen.map(|rate| rate.bps)
     }
 
     fn red_copies(&self, link: &LinkDemand) -> u8 {

@@ -52,8 +52,9 @@ pub struct Call {
     room: Option<RoomInfo>,
     is_owner: bool,
     joined: bool,
-    /// Since when our seat has had its connection.
+    /// Since when our seat has had its connection, but for short breaks.
     online_since: Instant,
+    lost_at: Option<Instant>,
     over: bool,
     /// Why the relay will not have us back, while links still carry the call.
     ending: Option<(EndCode, String)>,
@@ -95,6 +96,7 @@ impl Call {
             is_owner: false,
             joined: false,
             online_since: now.at,
+            lost_at: None,
             over: false,
             ending: None,
             relay_media: Media::default(),
@@ -314,7 +316,10 @@ impl Call {
                     let join = self.join_message(with_password);
                     self.context.signaling.write(join);
                 }
-                Act::Lost => self.context.event(CallEvent::Reconnecting),
+                Act::Lost => {
+                    self.lost_at = Some(now.at);
+                    self.context.event(CallEvent::Reconnecting);
+                }
                 Act::Joined(joined) => self.on_joined(*joined, now),
                 Act::Resumed => self.on_resumed(now),
                 Act::Draining => self.context.event(CallEvent::Draining),
@@ -374,7 +379,10 @@ impl Call {
     }
 
     fn on_resumed(&mut self, now: Now) {
-        self.online_since = now.at;
+        let missed = self.lost_at.take().map_or(limits::BREAK, |lost| now.at.saturating_duration_since(lost));
+        if missed >= limits::BREAK {
+            self.online_since = now.at;
+        }
         self.context.event(CallEvent::Resumed);
         for index in 0..self.members.len() {
             if self.members[index].link.is_some() {

@@ -35,6 +35,8 @@ pub(crate) const SLEPT: Duration = Duration::from_secs(5);
 pub(crate) const TILES: Duration = Duration::from_millis(200);
 /// A dead link to somebody whom the relay does not know to be there is over after this: before the 30 s that people are promised.
 pub(crate) const FORGET: Duration = Duration::from_secs(29);
+/// A connection to the relay that was gone for less does not make us wait anew for who is gone.
+pub(crate) const BREAK: Duration = Duration::from_secs(4);
 /// When nothing came from anybody for so long, it is probably our own network.
 pub(crate) const HUSH: Duration = Duration::from_secs(1);
 /// Nothing over a link for so long: it does not work, whatever ICE says. ICE takes longer to see it, and after a restart begins to wait anew.

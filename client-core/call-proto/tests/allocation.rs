@@ -81,6 +81,30 @@ fn it_goes_down_at_once_and_up_only_when_there_was_room_for_two_seconds() {
 }
 
 #[test]
+fn the_screen_gets_less_at_once_and_more_only_when_there_was_room_for_two_seconds() {
+    let start = Instant::now();
+    let mut allocator = Allocator::default();
+    let mut at = |seconds: f64, bps: u64| {
+        let tile = Tile { screen_width: 1920, screen_height: 1080, ..Tile::default() };
+        let links = vec![LinkDemand { tile, ..link(1, bps) }];
+        let wanted = Demand { screen: Some((1920, 1080)), ..demand(links) };
+        allocator.allocate(start + Duration::from_secs_f64(seconds), &wanted).screen
+    };
+    let most = at(0.0, 3_000_000);
+    let less = at(0.1, 1_000_000);
+    assert!(less < most && less.is_some());
+    assert_eq!(at(1.0, 3_000_000), less);
+    assert_eq!(
+        at(2.0, 900_000).map(|bps| Some(bps) < less),
+        Some(true),
+        "down again, and the wait begins anew"
+    );
+    let least = at(2.5, 3_000_000);
+    assert_eq!(at(4.4, 3_000_000), least);
+    assert_eq!(at(4.6, 3_000_000), most);
+}
+
+#[test]
 fn loss_adds_repeats_and_less_loss_takes_them_off_later() {
     let now = Instant::now();
     let mut allocator = Allocator::default();
@@ -92,7 +116,7 @@ fn loss_adds_repeats_and_less_loss_takes_them_off_later() {
     };
     let seen: Vec<_> = [0.0, 0.03, 0.015, 0.09, 0.06, 0.04, 0.005].into_iter().map(&mut copies).collect();
     let expected =
-        [(0, 32_000), (1, 32_000), (1, 32_000), (2, 20_000), (2, 20_000), (1, 32_000), (0, 32_000)];
+        [(0, 32_000), (1, 32_000), (1, 32_000), (2, 24_000), (2, 24_000), (1, 32_000), (0, 32_000)];
     assert_eq!(seen, expected);
 }
 

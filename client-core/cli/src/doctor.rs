@@ -114,7 +114,8 @@ fn examine(options: Options) -> Result<u8, Trouble> {
     let user_agent = concat!("snug-doctor/", env!("CARGO_PKG_VERSION")).to_owned();
     let connector = Connector::new(ConnectorConfig { roots, quic: true, user_agent })?;
     let mut tls = ClientConfig::clone(&connector.tls());
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // TURN over TLS has no protocol name, and HTTP needs none.
+    tls.alpn_protocols.clear();
     let tls = Arc::new(tls);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let visit = Visit { target, tls, connector, random, limits: Limits { end: Instant::now() + ALL } };
@@ -216,7 +217,7 @@ impl Visit {
     async fn stun(&self, urls: Vec<(ServerUrl, Login)>) -> Vec<Finding> {
         let start = Instant::now();
         if urls.is_empty() {
-            let fix = "direct connections through routers need it: switch the relay's own server on, or name another one with --ice-server";
+            let fix = "direct connections through routers need it: run the relay without --no-turn, or name another server with --ice-server";
             return vec![Finding::warn(Check::Stun, "the relay names no STUN server", fix)];
         }
         let mut addresses = Vec::new();
@@ -270,7 +271,7 @@ impl Visit {
             if check == Check::TurnTls && !self.target.tls {
                 return vec![Finding::skip(check, "the relay has no certificate, so no TURN over TLS")];
             }
-            let fix = "networks that let nothing else through cannot take part: switch the relay's own server on, or name another one with --ice-server";
+            let fix = "networks that let nothing else through cannot take part: run the relay without --no-turn, or name another server with --ice-server";
             return vec![Finding::warn(check, "the relay names no such server", fix)];
         }
         let random =

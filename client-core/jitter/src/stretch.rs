@@ -36,7 +36,8 @@ pub(crate) struct Stretcher {
 
 impl Stretcher {
     pub(crate) fn new() -> Self {
-        Self { floor: MAX_FLOOR, credit: 0 }
+        // Nothing is taken for noise before some of it was heard.
+        Self { floor: SILENCE / 4.0, credit: 0 }
     }
 
     /// A frame was decoded: follows the background noise.

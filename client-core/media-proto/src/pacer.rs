@@ -17,6 +17,8 @@ const RESUME_LIMIT: Duration = Duration::from_millis(100);
 const STALE: Duration = Duration::from_secs(1);
 /// Unused sending time that may be caught up.
 const BURST: Duration = Duration::from_millis(5);
+/// The same while a probe runs: timers come late, and a probe that falls behind its rate shows nothing.
+const PROBE_BURST: Duration = Duration::from_millis(25);
 /// Packets whose turn comes this soon leave with the one that is due: half as many wake-ups, and no queue grows by it.
 const AHEAD: Duration = Duration::from_millis(5);
 /// Sending faster than the estimate drains a key frame in time; the encoder keeps the average.
@@ -100,6 +102,7 @@ struct ActiveProbe {
     cluster: ProbeCluster,
     packets: u32,
     bytes: usize,
+    since: Instant,
     until: Instant,
 }
 
@@ -186,7 +189,7 @@ impl<T> Pacer<T> {
     /// Begins a probe: packets leave at its rate until it is filled, for 200 ms at most. See
     /// [`padding_wanted`](Self::padding_wanted).
     pub fn start_probe(&mut self, cluster: ProbeCluster, now: Instant) {
-        self.probe = Some(ActiveProbe { cluster, packets: 0, bytes: 0, until: now + PROBE_TIME });
+        self.probe = Some(ActiveProbe { cluster, packets: 0, bytes: 0, since: now, until: now + PROBE_TIME });
     }
 
     /// Whether a padding packet is needed to keep the running probe at its rate. Who has none to give calls
@@ -221,11 +224,13 @@ impl<T> Pacer<T> {
         if matches!(queued.kind, PacketKind::Video { .. }) {
             self.video_bytes -= queued.bytes;
         }
-        let rate = match self.probe {
-            Some(probe) => probe.cluster.rate_bps,
-            None => self.rate_bps * HEADROOM_PERCENT / 100,
+        let (rate, burst) = match self.probe {
+            Some(probe) => {
+                (probe.cluster.rate_bps, PROBE_BURST.min(now.saturating_duration_since(probe.since)))
+            }
+            None => (self.rate_bps * HEADROOM_PERCENT / 100, BURST),
         };
-        let earliest = now.checked_sub(BURST).unwrap_or(now);
+        let earliest = now.checked_sub(burst).unwrap_or(now);
         let from = self.sent_until.map_or(now, |until| until.max(earliest));
         self.sent_until = Some(from + duration_of(queued.bytes, rate));
         let wait = now.saturating_duration_since(queued.since);

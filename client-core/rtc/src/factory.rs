@@ -31,7 +31,11 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(30);
 const MOST_CHECKS: u16 = 333;
 /// A better path gets this long before a path over a relay is taken.
 const RELAY_WAIT: Duration = Duration::from_millis(300);
-const REFLEXIVE_WAIT: Duration = Duration::from_millis(200);
+/// As [`RELAY_WAIT`], where there is no other path: for a relayed path over UDP to come before one over TCP.
+const RELAY_ONLY_WAIT: Duration = Duration::from_millis(100);
+const REFLEXIVE_WAIT: Duration = Duration::from_millis(100);
+/// What looks like it may only be a candidate whose message is still on its way: it is as direct as a path can be.
+const PEER_REFLEXIVE_WAIT: Duration = Duration::ZERO;
 const DISCONNECTED_AFTER: Duration = Duration::from_secs(5);
 const FAILED_AFTER: Duration = Duration::from_secs(25);
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
@@ -103,12 +107,13 @@ impl Factory {
     }
 
     pub(crate) fn settings(&self) -> SettingEngine {
+        let relay_wait = if self.config.relay_only { RELAY_ONLY_WAIT } else { RELAY_WAIT };
         SettingEngineBuilder::new()
             .with_ice_timeouts(Some(DISCONNECTED_AFTER), Some(FAILED_AFTER), Some(KEEP_ALIVE))
             .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(MOST_CHECKS))
             .with_srflx_acceptance_min_wait(Some(REFLEXIVE_WAIT))
-            .with_prflx_acceptance_min_wait(Some(REFLEXIVE_WAIT))
-            .with_relay_acceptance_min_wait(Some(RELAY_WAIT))
+            .with_prflx_acceptance_min_wait(Some(PEER_REFLEXIVE_WAIT))
+            .with_relay_acceptance_min_wait(Some(relay_wait))
             .with_include_loopback_candidate(self.config.include_loopback)
             // Without it a restart keeps the sockets of an address that is gone.
             .with_discard_local_candidates_during_ice_restart(true)

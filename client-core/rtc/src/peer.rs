@@ -28,8 +28,8 @@ use webrtc::peer_connection::{
 use crate::error::RtcError;
 use crate::event::{PayloadKind, PeerEvent, PeerEvents, PeerState};
 use crate::factory::{self, Factory};
-use crate::sdp::Described;
-use crate::shared::{LocalStream, Shared};
+use crate::sdp::{Described, with_trickle};
+use crate::shared::{LocalStream, Shared, State};
 use crate::stats::{CandidateKind, Estimate, Flow, LinkStats, PathStats};
 use crate::tunnel::Tunnels;
 
@@ -144,8 +144,8 @@ impl Peer {
         }
         self.add_sections().await?;
         let offer = RTCSessionDescription::offer(sdp.to_owned()).map_err(description_error)?;
-        self.remember_remote(sdp);
         self.connection.set_remote_description(offer).await.map_err(description_error)?;
+        self.remember_remote(sdp);
         let answer = self.connection.create_answer(None).await.map_err(description_error)?;
         self.describe(answer).await
     }
@@ -156,8 +156,9 @@ impl Peer {
     /// The answer does not parse, or no offer waits for it.
     pub async fn accept_answer(&self, sdp: &str) -> Result<(), RtcError> {
         let answer = RTCSessionDescription::answer(sdp.to_owned()).map_err(description_error)?;
+        self.connection.set_remote_description(answer).await.map_err(description_error)?;
         self.remember_remote(sdp);
-        self.connection.set_remote_description(answer).await.map_err(description_error)
+        Ok(())
     }
 
     /// Adds a candidate of the other side; its description must be there already.
@@ -231,11 +232,12 @@ impl Peer {
         self.channel.try_send_text(text).await.map_err(|error| RtcError::Channel(error.to_string()))
     }
 
-    /// Asks the other side for a key frame of a section (PLI). False when nothing came of it: nothing was received there
-    /// yet, or there is no connection.
+    /// Asks the other side for a key frame of a section (PLI). False when nothing came of it: it has named no stream and
+    /// sent nothing there, or there is no connection.
     pub fn request_key_frame(&self, section: Section) -> bool {
         let mut state = self.shared.state();
-        let Some(media_ssrc) = state.heard[section.index()] else { return false };
+        let heard = state.heard[section.index()].or(state.remote.media[section.index()]);
+        let Some(media_ssrc) = heard else { return false };
         state.stats.sections[section.index()].plis_sent += 1;
         drop(state);
         let pli = PictureLossIndication { sender_ssrc: self.shared.ours[section.index()].ssrc, media_ssrc };
@@ -297,14 +299,17 @@ impl Peer {
         let sdp = description.sdp.clone();
         self.shared.state().local = Described::read(&sdp);
         self.connection.set_local_description(description).await.map_err(description_error)?;
-        Ok(self.tunnels.published_description(&sdp))
+        Ok(with_trickle(&self.tunnels.published_description(&sdp)))
     }
 
     fn remember_remote(&self, sdp: &str) {
         let described = Described::read(sdp);
         let mut state = self.shared.state();
-        state.streams = described.streams.clone();
-        state.remote = described;
+        // A stream that was known by its tag stays known: senders leave the tag out after a while.
+        let State { streams, remote, .. } = &mut *state;
+        streams.retain(|ssrc, _| !remote.streams.contains_key(ssrc));
+        streams.extend(&described.streams);
+        *remote = described;
     }
 
     /// Adds the four sections once. An offer of the other side then finds them in the same order.

@@ -8,13 +8,24 @@ use snug_media_proto::section::Section;
 use crate::event::PayloadKind;
 
 /// Streams that one description may name; a description of ours has six.
-const MOST_STREAMS: usize = 64;
+pub(crate) const MOST_STREAMS: usize = 64;
+
+/// The description with the remark that candidates follow (RFC 8840 §4.1.1), which the library leaves out.
+pub(crate) fn with_trickle(sdp: &str) -> String {
+    let Some(end) = sdp.find("\r\nm=").filter(|_| !sdp.contains("a=ice-options:")) else {
+        return sdp.to_owned();
+    };
+    let (session, media) = sdp.split_at(end);
+    format!("{session}\r\na=ice-options:trickle{media}")
+}
 
 /// What one description says about its sender.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Described {
     /// SSRC → section, RTX streams included.
     pub(crate) streams: BTreeMap<u32, Section>,
+    /// The stream that each section names first: its media, not its repairs.
+    pub(crate) media: [Option<u32>; 4],
     /// Identification tag (`a=mid`) → section.
     pub(crate) mids: BTreeMap<String, Section>,
     /// Payload type → what it carries; the same in all sections, which share one transport.
@@ -45,6 +56,7 @@ impl Described {
         } else if let Some(stream) = line.strip_prefix("a=ssrc:") {
             let ssrc = stream.split_once(' ').and_then(|(ssrc, _)| ssrc.parse().ok());
             if let Some(ssrc) = ssrc.filter(|_| self.streams.len() < MOST_STREAMS) {
+                self.media[section.index()].get_or_insert(ssrc);
                 self.streams.insert(ssrc, section);
             }
         } else if let Some((payload_type, codec)) =
@@ -79,9 +91,18 @@ mod tests {
         let found = Described::read(OFFER);
         assert_eq!(found.streams.get(&7), Some(&Section::Microphone));
         assert_eq!(found.streams.get(&9), Some(&Section::Camera));
+        assert_eq!(found.media, [Some(7), Some(8), None, None]);
         assert_eq!(found.mids.get("cam"), Some(&Section::Camera));
         assert_eq!(found.payload_type(PayloadKind::Red), Some(63));
         assert_eq!(found.payload_type(PayloadKind::Vp8), Some(96));
+    }
+
+    #[test]
+    fn trickling_is_announced_once_before_the_first_section() {
+        let announced = with_trickle(OFFER);
+        assert!(announced.starts_with("v=0\r\na=ice-options:trickle\r\nm=audio "), "{announced}");
+        assert_eq!(with_trickle(&announced), announced);
+        assert_eq!(with_trickle("v=0"), "v=0");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! 1. The name is resolved once, for both.
 //! 2. QUIC is tried. When it has not answered after [`HEAD_START`], or as soon as it fails, the WebSocket is tried beside it.
 //! 3. The first to be up wins, and the other is dropped. When both fail, the WebSocket's reason is told: TCP says more.
-//! 4. While neither is up nor has failed, both are tried again beside the first try, four times at most.
+//! 4. While neither is up nor has failed, both are tried again beside the first try, five times at most.
 //! 5. A relay that was reached by WebSocket although QUIC was tried has both tried at once the next time: nobody waits twice for a firewall.
 
 use std::collections::BTreeMap;
@@ -29,7 +29,13 @@ const AFTERWARDS: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A fresh try is begun beside the older ones after each of these: packets that were lost while the network was away are repeated ever more
 /// slowly, and who waits for a network that returns is not to wait for that.
-const AGAIN: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+const AGAIN: [Duration; 5] = [
+    Duration::from_secs(1),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(2),
+    Duration::from_secs(2),
+];
 /// Relays that are remembered.
 const REMEMBERED: usize = 64;
 

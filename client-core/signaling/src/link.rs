@@ -43,7 +43,7 @@ pub enum LinkError {
     )]
     NotALink,
     /// Another scheme.
-    #[error("a room link starts with https://, this one with {0}://")]
+    #[error("this link starts with {0}:// and a room link with https://; copy it again")]
     Scheme(String),
     /// Plain HTTP to another machine: passwords could be read on the way.
     #[error("http:// is for this machine alone; write https://{0}")]

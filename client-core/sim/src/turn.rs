@@ -12,6 +12,7 @@ use crate::stun::{self, Builder, Message, Transaction};
 /// RFC 8489 §6.2.1, rounded: first wait for an answer, doubled after each.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const TRIES: u32 = 7;
+const STREAM_WAIT: Duration = Duration::from_secs(39);
 const FIRST_CHANNEL: u16 = 0x4000;
 
 #[derive(Clone, Copy)]
@@ -128,9 +129,12 @@ impl TurnClient {
         let mut due = Vec::new();
         for pending in self.pending.values_mut().filter(|pending| pending.next <= now) {
             due.push(pending.bytes.clone());
-            pending.next = now + FIRST_WAIT * (1 << pending.tries.min(4));
-            // A stream loses nothing.
-            pending.tries = if self.transport.is_stream() { TRIES } else { pending.tries + 1 };
+            // A stream loses nothing: the answer comes, or never (RFC 8489 §6.2.2).
+            (pending.tries, pending.next) = if self.transport.is_stream() {
+                (TRIES, now + STREAM_WAIT)
+            } else {
+                (pending.tries + 1, now + FIRST_WAIT * (1 << pending.tries.min(4)))
+            };
         }
         due
     }

@@ -365,7 +365,8 @@ impl World {
         self.people.insert(who, person);
         self.watch.came(self.now);
         let user = self.clients[who].user;
-        self.note(format_args!("{who} joins, being {user}"));
+        let kind = self.lines[line].nat.kind;
+        self.note(format_args!("{who} joins on line {line} ({kind:?}), being {user}"));
         self.drain_client(who);
     }
 

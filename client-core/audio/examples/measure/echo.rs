@@ -36,6 +36,7 @@ pub fn run(far: &[f32], near: &[f32], folder: &Path) {
         }
         all
     };
+    with_drift(far);
     let (mut played, mut said) = (at(far, 0), at(near, 5));
     silence(&mut played, 24, 32);
     silence(&mut said, 0, 24);
@@ -77,6 +78,53 @@ pub fn run(far: &[f32], near: &[f32], folder: &Path) {
     }
 }
 
+/// The far end alone for a minute, the microphone's clock faster or slower than the speaker's.
+fn with_drift(far: &[f32]) {
+    let length = 60 * RATE;
+    let played: Vec<f32> = far.iter().copied().cycle().take(length).collect();
+    let echo = through_the_room(&played);
+    for ppm in [0.0, 200.0, -200.0] {
+        let step = 1.0 + ppm * 1e-6;
+        let mut apm = Apm::new(Processing::ALL);
+        let (mut heard, mut left) = (Vec::with_capacity(length), Vec::with_capacity(length));
+        let mut rendered = 0;
+        let blocks = played.as_chunks::<BLOCK>().0;
+        while let Some(block) = microphone(&echo, heard.len(), step) {
+            // What the speaker took until the microphone's block was whole.
+            let until = ((heard.len() + BLOCK) as f64 * step / BLOCK as f64) as usize;
+            for block in &blocks[rendered..until.min(blocks.len())] {
+                apm.render(block);
+            }
+            rendered = until.min(blocks.len());
+            heard.extend_from_slice(&block);
+            let mut block = block;
+            apm.capture(&mut block, Duration::from_millis(60));
+            left.extend_from_slice(&block);
+        }
+        let last = heard.len() * 10 / RATE;
+        print!("drift: {ppm:+} ppm");
+        for (name, from, to) in [("4-16 s", 40, 160), ("20-40 s", 200, 400), ("40-60 s", 400, last)] {
+            print!("\t{name}={:.1}", level(&heard, from, to) - level(&left, from, to));
+        }
+        println!();
+    }
+}
+
+/// A block of the echo as a clock of another speed samples it, by cubic interpolation.
+fn microphone(echo: &[f32], at: usize, step: f64) -> Option<[f32; BLOCK]> {
+    let mut block = [0.0; BLOCK];
+    for (index, sample) in block.iter_mut().enumerate() {
+        let position = (at + index) as f64 * step;
+        let (whole, part) = (position as usize, position.fract() as f32);
+        let before = if whole == 0 { 0.0 } else { echo[whole - 1] };
+        let [a, b, c] = *echo.get(whole..whole + 3)?.first_chunk()?;
+        let slope = (b - before) / 2.0;
+        let (bend, twist) = (before - 2.5 * a + 2.0 * b - 0.5 * c, (c - before) / 2.0 + 1.5 * (a - b));
+        *sample = a + part * (slope + part * (bend + part * twist));
+    }
+    Some(block)
+}
+
 fn silence(sound: &mut [f32], from: usize, to: usize) {
     sound[from * RATE..to * RATE].fill(0.0);
 }
@@ -91,7 +139,7 @@ fn level(sound: &[f32], from: usize, to: usize) -> f32 {
 fn through_the_room(played: &[f32]) -> Vec<f32> {
     let spoken: Vec<f32> = played.iter().map(|sample| (2.0 * sample).tanh() / 2.0).collect();
     let rooms = [response(11), response(12)];
-    let mut heard = vec![0.0; LENGTH];
+    let mut heard = vec![0.0; played.len()];
     for (index, block) in heard.chunks_exact_mut(BLOCK).enumerate() {
         let start = index * BLOCK;
         let room = &rooms[usize::from(start >= 16 * RATE)];

@@ -84,12 +84,19 @@ pub fn devices() -> Devices {
     for direction in [Direction::Capture, Direction::Playout] {
         let preferred = default_id(&host, direction);
         for device in all(&host, direction) {
-            let Some(id) = id(&device) else { continue };
+            let Some(id) = id(&device).filter(|id| !is_plugin(id)) else { continue };
             let default = preferred.as_ref() == Some(&id);
             list.push(DeviceInfo { name: name(&device), default, id, direction });
         }
     }
     Devices { list, system: host.id().to_string() }
+}
+
+/// ALSA lists its plugins, and parts of what it does inside, among the devices. They can be chosen by who knows them.
+fn is_plugin(id: &str) -> bool {
+    let Some(name) = id.strip_prefix("alsa:") else { return false };
+    let is_inner = ["dmix:", "dsnoop:", "surround"].iter().any(|start| name.starts_with(start));
+    name != "default" && (is_inner || !name.contains(':'))
 }
 
 /// A microphone and a speaker of this machine.

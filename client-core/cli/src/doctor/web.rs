@@ -351,7 +351,7 @@ fn health_finding(answer: Option<io::Result<Answer>>) -> Finding {
         ("ok", "off") => Finding::warn(
             Check::Health,
             message,
-            "who is behind a strict firewall cannot take part: switch the relay's TURN server on, or name another one",
+            "who is behind a strict firewall cannot take part: run it without --no-turn, unless another server is named with --ice-server",
         ),
         ("ok", _) => {
             Finding::warn(Check::Health, message, "the relay's log says why its TURN server does not run")

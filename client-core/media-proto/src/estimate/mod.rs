@@ -37,8 +37,20 @@ const STANDING_MS: f64 = 80.0;
 const SURGE_MS: f64 = 20.0;
 /// How much it grows over two feedbacks then, in ms.
 const SURGE_RISE_MS: f64 = 15.0;
+/// A large packet.
+const PACKET_BITS: f64 = 10_000.0;
+/// A slope counts with a queue above this only, in ms: it goes on for a while after the queue has drained.
+const SLOPE_MS: f64 = 10.0;
+/// Growth a second back to a capacity that was measured lately.
+const RETURN: f64 = 1.5;
+/// The part of that capacity where it ends.
+const RETURN_TO: f64 = 0.85;
+/// How long such a measurement counts.
+const KNOWN_FOR: Duration = Duration::from_secs(20);
 /// The part of the arriving rate that a decrease leaves.
 const BACK_OFF: f64 = 0.85;
+/// The part of an estimate that a decrease leaves when it was hardly used.
+const BACK_OFF_UNUSED: f64 = 0.7;
 /// Draining begins at this queue, in ms.
 const DRAIN_FROM_MS: f64 = 15.0;
 /// A queue longer by this would stop everything, in ms.
@@ -263,19 +275,22 @@ impl Estimator {
         let passed = self.last_update.map_or(0.0, |last| now.saturating_duration_since(last).as_secs_f64());
         self.last_update = Some(now);
         let floor = self.path.floor_ms();
-        let surge = floor > SURGE_MS && floor > self.last_floors[0].min(self.last_floors[1]) + SURGE_RISE_MS;
+        // Two packets behind each other are no surge, however slow the path.
+        let packets_ms = 2.0 * PACKET_BITS * 1e3 / self.rate.max(1.0);
+        let risen = floor - self.last_floors[0].min(self.last_floors[1]);
+        let surge = floor > SURGE_MS.max(packets_ms) && risen > SURGE_RISE_MS;
         self.last_floors = [self.last_floors[1], floor];
         if let Some(probed) = probed.filter(|_| floor < STANDING_MS) {
             self.rate = self.bounded(self.rate.max(probed));
             return;
         }
         let Some(acked) = self.path.acked_bps() else { return };
-        let over = self.trendline.usage() == Usage::Over && floor > 5.0;
+        let over = self.trendline.usage() == Usage::Over && floor > SLOPE_MS;
         if over || surge || floor > STANDING_MS {
             self.decrease(now, floor);
         } else if self.trendline.usage() != Usage::Under && floor < SURGE_MS {
             self.standing = (0, 0.0);
-            self.increase(passed.min(1.0), acked);
+            self.increase(now, passed.min(1.0), acked);
         }
     }
 
@@ -301,17 +316,34 @@ impl Estimator {
             Some(known) if (0.6..1.3).contains(&(recent / known)) => known + 0.3 * (recent - known),
             _ => recent,
         });
-        self.rate = self.bounded(self.rate.min(recent * BACK_OFF));
-        self.prober.on_decrease(now, before);
+        // Who sends little says little of what the path carries, and a busy machine delays packets, too.
+        let left = if self.is_app_limited() {
+            (self.rate * BACK_OFF_UNUSED).max(recent * BACK_OFF)
+        } else {
+            recent * BACK_OFF
+        };
+        self.rate = self.bounded(self.rate.min(left));
+        // Far below what arrives, delay is of somebody else's making: whether there is room stays worth a probe.
+        if self.rate < before {
+            self.prober.on_decrease(now, before);
+        }
     }
 
-    fn increase(&mut self, passed: f64, acked: f64) {
+    fn is_app_limited(&self) -> bool {
         let used = self.media_bytes as f64 * 8.0 / USE_WINDOW.as_secs_f64();
-        if used < self.total() * APP_LIMITED {
+        used < self.total() * APP_LIMITED
+    }
+
+    fn increase(&mut self, now: Instant, passed: f64, acked: f64) {
+        if self.is_app_limited() {
             return;
         }
         let near = self.capacity.is_some_and(|known| (0.7..1.2).contains(&(self.rate / known)));
-        let grown = if near {
+        let is_known = self.last_decrease.is_some_and(|last| now.saturating_duration_since(last) < KNOWN_FOR);
+        let back_to = self.capacity.filter(|_| is_known).map_or(0.0, |known| known * RETURN_TO);
+        let grown = if self.rate < back_to {
+            (self.rate * RETURN.powf(passed)).min(back_to)
+        } else if near {
             let response = self.rtt.as_secs_f64() + 0.1;
             self.rate + (1_200.0 * 8.0 / response).max(4_000.0) * passed
         } else {

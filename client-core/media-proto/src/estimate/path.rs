@@ -121,7 +121,7 @@ impl Path {
         let short = long.min(recent as f64 * 8_000.0 / SHORT_MS);
         // Behind a queue, packets come as fast as the path lets them.
         let spread = self.spread_bps().filter(|_| self.floor > QUEUED_MS);
-        Some(spread.map_or(short, |spread| short.min(spread)))
+        Some(spread.map_or(short, |spread| long.min(spread)))
     }
 
     /// The rate at which the last packets came behind each other.

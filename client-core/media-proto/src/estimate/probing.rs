@@ -12,10 +12,18 @@ const RECOVERY: Duration = Duration::from_secs(2);
 const USUAL: Duration = Duration::from_secs(5);
 /// The longest time between probes.
 const RARE: Duration = Duration::from_secs(20);
+/// Before a probe is repeated that was not sent at its rate, because this machine was busy.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How often in a row it is.
+const REPEATS: u32 = 5;
 /// No probe so soon after queues grew.
 const QUIET: Duration = Duration::from_secs(1);
 /// Between two looks at whether a probe is due.
 const CHECK: Duration = Duration::from_millis(100);
+/// No probe for less: below it there is no picture, and so nothing that would show that the path carries more, in bit/s.
+const PICTURE: f64 = 300_000.0;
+/// A probe that was sent at less than this part of its rate shows less than it could have.
+const SENT_ENOUGH: f64 = 0.7;
 /// A probe whose result has not come by then has failed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -62,6 +70,8 @@ pub(super) struct Prober {
     further: Option<f64>,
     last: Option<Instant>,
     pause: Duration,
+    /// Probes in a row that were not sent at their rate.
+    unsent: u32,
     /// The rate before it fell.
     recover_to: f64,
     quiet_until: Option<Instant>,
@@ -78,6 +88,7 @@ impl Prober {
             further: None,
             last: None,
             pause: USUAL,
+            unsent: 0,
             recover_to: 0.0,
             quiet_until: None,
             checked: None,
@@ -120,11 +131,17 @@ impl Prober {
         } else {
             let last = *self.last.get_or_insert(now);
             let recovering = view.estimate < self.recover_to * 0.9;
-            let pause = if recovering { self.pause.min(RECOVERY * 2) } else { self.pause.max(USUAL) };
+            let pause = if (1..=REPEATS).contains(&self.unsent) {
+                AGAIN
+            } else if recovering {
+                self.pause.min(RECOVERY * 2)
+            } else {
+                self.pause.max(USUAL)
+            };
             if now.saturating_duration_since(last) < pause {
                 return None;
             }
-            view.estimate * 2.0
+            (view.estimate * 2.0).max(PICTURE)
         };
         let rate = rate.min(view.useful * 1.5).max(view.estimate * 1.2);
         let cluster = ProbeCluster {
@@ -182,13 +199,14 @@ impl Prober {
         let send_rate = rate(running.bytes - running.last_bytes, sent);
         let arrival_rate = rate(running.bytes - running.first_bytes, arrived);
         self.running = None;
+        self.unsent = if send_rate < cluster.rate_bps as f64 * SENT_ENOUGH { self.unsent + 1 } else { 0 };
         if arrival_rate > send_rate * 2.0 {
             self.failed();
             return None;
         }
         let saturated = arrival_rate < send_rate * 0.9;
         let result = if saturated { arrival_rate * 0.95 } else { send_rate.min(arrival_rate) };
-        if result > cluster.rate_bps as f64 * 0.7 {
+        if result > cluster.rate_bps as f64 * SENT_ENOUGH {
             self.further = Some(result * 2.0);
             self.pause = USUAL;
         } else {

@@ -103,6 +103,7 @@ impl Departure {
         let probe = if can_pad { estimator.poll_probe(now) } else { None };
         let rate = estimator.estimate_bps();
         if let Some(cluster) = probe {
+            tracing::debug!(rate = cluster.rate_bps, estimate = rate, "the path is probed");
             self.pacer.start_probe(cluster, now);
         }
         self.pacer.set_rate(rate);

@@ -12,6 +12,7 @@ use snug_media_proto::section::Section;
 
 use super::{Belt, MID, belt_methods, belt_types, extension};
 use crate::event::{IncomingRtp, PayloadKind, Rtp};
+use crate::sdp::MOST_STREAMS;
 use crate::shared::Shared;
 
 /// One received stream, for loss and jitter (RFC 3550 §6.4.1, appendix A.3 and A.8).
@@ -85,7 +86,9 @@ impl MediaTap {
                 // A stream that the description does not name carries its section's tag.
                 let tag = header.get_extension(mid_extension?)?;
                 let section = *state.remote.mids.get(std::str::from_utf8(&tag).ok()?)?;
-                state.streams.insert(header.ssrc, section);
+                if state.streams.len() < 2 * MOST_STREAMS {
+                    state.streams.insert(header.ssrc, section);
+                }
                 section
             }
         };

@@ -145,6 +145,9 @@ fn why(problem: &CertificateError) -> String {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "it is for another name".to_owned()
         }
+        CertificateError::Other(cause) if cause.0.to_string().contains("CaUsedAsEndEntity") => {
+            "it is an authority's, not a server's".to_owned()
+        }
         other => other.to_string(),
     }
 }

@@ -13,6 +13,7 @@
 
 mod dial;
 mod frame;
+mod hurry;
 mod inbox;
 mod publish;
 mod queue;
@@ -24,8 +25,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use snug_wire::IceServer;
 use tokio::runtime::Handle;
@@ -36,6 +38,7 @@ use crate::factory::FactoryConfig;
 use crate::stats::RelayProtocol;
 use dial::Dialer;
 use frame::{Kind, TransactionId};
+use hurry::Hurry;
 use servers::{Server, StandIn};
 pub(crate) use socket::TunnelRuntime;
 
@@ -86,6 +89,19 @@ pub(crate) struct Tunnels {
     state: Mutex<State>,
     /// The best protocol that has led to an allocation.
     best: watch::Sender<Option<RelayProtocol>>,
+    /// Packets sent to TURN servers, whatever leads to them.
+    sent: AtomicU64,
+    turns: Mutex<Turns>,
+}
+
+/// The turns of the library's task.
+#[derive(Default)]
+struct Turns {
+    /// The task that reads the sockets.
+    task: Option<tokio::task::Id>,
+    hurry: Hurry,
+    /// Set by a sleep that was cut short, when it is what wakes the task.
+    woke: Arc<AtomicBool>,
 }
 
 impl Tunnels {
@@ -99,6 +115,8 @@ impl Tunnels {
             tell: Box::new(tell),
             state: Mutex::default(),
             best: watch::Sender::new(None),
+            sent: AtomicU64::new(0),
+            turns: Mutex::default(),
         }
     }
 
@@ -262,6 +280,29 @@ impl Tunnels {
             Some(401 | 441) => (self.tell)(RelayProblem::Credential { server }),
             code => (self.tell)(RelayProblem::Refused { server, code: code.unwrap_or_default() }),
         }
+    }
+
+    fn sends(&self) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The task that polls a socket is the library's task of this connection.
+    fn polled(&self) {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.task.is_none() {
+            turns.task = tokio::task::try_id();
+        }
+    }
+
+    /// What to make of a sleep that the library asks for: how short it is to be, and what to set when it is over.
+    fn cut_short(&self, asked: Duration) -> Option<(Duration, Arc<AtomicBool>)> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.task.is_none() || turns.task != tokio::task::try_id() {
+            return None;
+        }
+        let woke = turns.woke.swap(false, Ordering::Relaxed);
+        let cut = turns.hurry.cut(asked, self.sent.load(Ordering::Relaxed), woke, Instant::now())?;
+        Some((cut, Arc::clone(&turns.woke)))
     }
 
     // What a stream asks.

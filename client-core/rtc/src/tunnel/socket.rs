@@ -79,7 +79,14 @@ impl Runtime for TunnelRuntime {
     }
 
     fn sleep(&self, duration: Duration) -> Later<'static, ()> {
-        self.below.sleep(duration)
+        let Some((cut, woke)) = self.tunnels.cut_short(duration) else { return self.below.sleep(duration) };
+        let sleep = (!cut.is_zero()).then(|| self.below.sleep(cut));
+        Box::pin(async move {
+            if let Some(sleep) = sleep {
+                sleep.await;
+            }
+            woke.store(true, Ordering::Relaxed);
+        })
     }
 
     fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
@@ -161,10 +168,14 @@ impl AsyncUdpSocket for TunnelSocket {
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
         let to = transmit.destination;
+        let kind = frame::kind(transmit.contents);
+        if kind.is_some() {
+            self.tunnels.sends();
+        }
         if StandIn::could_be(to) && self.tunnels.is_stand_in(to) {
             return Poll::Ready(self.send(transmit.contents, to).map(|()| transmit.contents.len()));
         }
-        if frame::kind(transmit.contents) == Some(frame::Kind::Allocate) {
+        if kind == Some(frame::Kind::Allocate) {
             self.tunnels.asks(transmit.contents, || format!("turn:{to}?transport=udp"));
         }
         self.below.poll_send(cx, transmit)
@@ -176,6 +187,7 @@ impl AsyncUdpSocket for TunnelSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        self.tunnels.polled();
         if self.streams_next.fetch_xor(true, Ordering::Relaxed)
             && let Some(ready) = self.pop(None, bufs, meta)
         {

@@ -1,7 +1,5 @@
 //! What the tunnels of one connection keep account of.
 
-use std::sync::{Arc, Mutex};
-
 use super::*;
 
 fn servers(urls: &[&str]) -> Vec<IceServer> {

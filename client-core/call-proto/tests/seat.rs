@@ -1,0 +1,426 @@
+//! One call alone with a relay that the test plays word by word: the owner's requests, credentials, sleep, crossing offers, close codes.
+
+#![expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
+#![allow(clippy::unwrap_used, reason = "a test may fail this way")]
+
+use std::time::{Duration, Instant};
+
+use snug_call_proto::{
+    Call, CallConfig, CallEvent, EndCode, IceState, Input, JobId, LinkId, Now, Output, OwnerRequest,
+    RequestKind, SignalingState,
+};
+use snug_wire::message::{Forwarded, Received, RoomJoined};
+use snug_wire::{
+    ClientMessage, ErrorCode, IceServer, Media, Participant, Password, Payload, Request, RoomInfo,
+    ServerFrame, ServerMessage, Token, UserId,
+};
+
+/// Lower and higher than any id that is drawn.
+const LOW: UserId = UserId::from_bytes([0; 16]);
+const HIGH: UserId = UserId::from_bytes([255; 16]);
+
+struct Seat {
+    call: Call,
+    now: Now,
+    seq: u64,
+    outputs: Vec<Output>,
+    sent: Vec<Request>,
+}
+
+impl Seat {
+    /// Connected, and about to join.
+    fn new() -> Self {
+        let now = Now { at: Instant::now(), unix_ms: 1_764_000_000_000 };
+        let config = CallConfig {
+            room: "sunny-mountain-42".parse().unwrap(),
+            secret: None,
+            owner_token: None,
+            name: "Ana".into(),
+            password: None,
+            media: Media::default(),
+            agent: "test/1".into(),
+        };
+        let call = Call::new(config, [3; 32], now);
+        let mut seat = Self { call, now, seq: 0, outputs: Vec::new(), sent: Vec::new() };
+        seat.input(Input::Connected);
+        seat
+    }
+
+    /// Seated beside `others`.
+    fn joined(others: &[UserId]) -> Self {
+        let mut seat = Self::new();
+        seat.join(others);
+        seat
+    }
+
+    fn join(&mut self, others: &[UserId]) {
+        let participants = others.iter().map(|user_id| Participant {
+            user_id: *user_id,
+            display_name: Payload::Plain(r#"{"name":"Ben"}"#.into()),
+            media: Media::default(),
+            away: false,
+            owner: false,
+        });
+        let joined = RoomJoined {
+            room_id: "sunny-mountain-42".parse().unwrap(),
+            user_id: self.call.snapshot().self_id,
+            resume_token: Token::from_bytes([9; 32]),
+            participants: participants.collect(),
+            room_info: RoomInfo {
+                max_participants: 10,
+                allow_screen_share: true,
+                password_enabled: false,
+                locked: false,
+                sealed: false,
+            },
+            is_owner: true,
+            owner_token: None,
+            ice_servers: Vec::new(),
+            ice_ttl_seconds: 600,
+            seat_hold_seconds: 30,
+        };
+        self.seq = 0;
+        self.numbered(&ServerMessage::RoomJoined(Box::new(joined)));
+    }
+
+    fn input(&mut self, input: Input) {
+        self.call.handle_input(input, self.now);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.call.poll_output() {
+            if let Output::Send(text) = &output {
+                self.sent.push(Request::decode(text).unwrap());
+            }
+            self.outputs.push(output);
+        }
+    }
+
+    fn numbered(&mut self, message: &ServerMessage) {
+        self.seq += 1;
+        let frame = ServerFrame::new(message).with_seq(self.seq).encode();
+        self.input(Input::Received(Received::decode(&frame).unwrap()));
+    }
+
+    fn says(&mut self, message: &ServerMessage) {
+        let frame = ServerFrame::new(message).encode();
+        self.input(Input::Received(Received::decode(&frame).unwrap()));
+    }
+
+    /// Time passes; the relay answers pings and nothing else.
+    fn pass(&mut self, duration: Duration) {
+        let end = self.now.at + duration;
+        while let Some(due) = self.call.poll_timeout().filter(|due| *due <= end) {
+            self.now.at = due.max(self.now.at);
+            let pings = self.pings();
+            self.call.handle_timeout(self.now);
+            self.drain();
+            if self.pings() > pings {
+                self.says(&ServerMessage::Pong {});
+            }
+        }
+        self.now.at = end;
+    }
+
+    fn pings(&self) -> usize {
+        self.sent.iter().filter(|request| matches!(request.message, ClientMessage::Ping { .. })).count()
+    }
+
+    fn events(&self) -> Vec<&CallEvent> {
+        let mut events = Vec::new();
+        for output in &self.outputs {
+            if let Output::Event(event) = output {
+                events.push(event);
+            }
+        }
+        events
+    }
+
+    /// The last request that names itself.
+    fn request_id(&self) -> Option<u32> {
+        self.sent.iter().rev().find_map(|request| request.request_id)
+    }
+
+    /// The jobs so far: which link, and whether with a rollback.
+    fn jobs(&self) -> Vec<(&'static str, LinkId, JobId, bool)> {
+        let job = |output: &Output| match *output {
+            Output::CreateOffer { link, job, rollback, .. } => Some(("offer", link, job, rollback)),
+            Output::AcceptOffer { link, job, rollback, .. } => Some(("answer", link, job, rollback)),
+            _ => None,
+        };
+        self.outputs.iter().filter_map(job).collect()
+    }
+
+    /// Carries the last job out.
+    fn describe(&mut self) -> LinkId {
+        let (_, link, job, _) = *self.jobs().last().unwrap();
+        self.input(Input::DescriptionReady { link, job, sdp: "v=0".into() });
+        link
+    }
+
+    /// The session of the last description that was sent.
+    fn session(&self) -> String {
+        let payload = |request: &Request| match &request.message {
+            ClientMessage::Offer(forward) | ClientMessage::Answer(forward) => Some(forward.payload.clone()),
+            _ => None,
+        };
+        let Some(Payload::Plain(text)) = self.sent.iter().rev().find_map(payload) else {
+            panic!("no description")
+        };
+        let body: serde_json::Value = serde_json::from_str(&text).unwrap();
+        body["session"].as_str().unwrap().to_owned()
+    }
+
+    fn their_offer(&mut self, from_id: UserId, session: &str, restart: bool) {
+        let body =
+            serde_json::json!({"sdp": "v=0 theirs", "session": session, "restart": restart}).to_string();
+        let forwarded = Forwarded { from_id, payload: Payload::Plain(body) };
+        self.numbered(&ServerMessage::OfferReceived(forwarded));
+    }
+
+    fn their_answer(&mut self, from_id: UserId, session: &str) {
+        let body = serde_json::json!({"sdp": "v=0 theirs", "session": session, "restart": false}).to_string();
+        let forwarded = Forwarded { from_id, payload: Payload::Plain(body) };
+        self.numbered(&ServerMessage::AnswerReceived(forwarded));
+    }
+
+    /// A link that works, to `user`, who was there before us.
+    fn connected_to(user: UserId) -> (Self, LinkId) {
+        let mut seat = Self::joined(&[user]);
+        let link = seat.describe();
+        let session = seat.session();
+        seat.their_answer(user, &session);
+        seat.input(Input::LinkStateChanged { link, state: IceState::Connected });
+        seat.input(Input::ChannelOpened { link });
+        seat.input(Input::MediaSeen { link });
+        (seat, link)
+    }
+}
+
+#[test]
+fn an_owners_request_that_is_carried_out_is_told_as_such() {
+    let mut seat = Seat::joined(&[HIGH]);
+    seat.input(Input::Owner(OwnerRequest::Lock(true)));
+    let request_id = seat.request_id();
+    assert!(request_id.is_some());
+    seat.says(&ServerMessage::Done { request_id });
+    assert!(matches!(seat.events().last(), Some(CallEvent::RequestDone(RequestKind::Lock))));
+    seat.pass(Duration::from_secs(11));
+    assert!(
+        matches!(seat.events().last(), Some(CallEvent::RequestDone(RequestKind::Lock))),
+        "and no time-out"
+    );
+}
+
+#[test]
+fn an_owners_request_that_is_refused_or_never_answered_fails_with_a_sentence() {
+    let mut seat = Seat::joined(&[]);
+    seat.input(Input::Owner(OwnerRequest::Kick(HIGH)));
+    let error = ServerMessage::error(ErrorCode::UnknownTarget, seat.request_id());
+    seat.says(&error);
+    let code = |event: Option<&&CallEvent>| match event {
+        Some(CallEvent::RequestFailed { request, code, message }) if !message.is_empty() => {
+            Some((*request, *code))
+        }
+        _ => None,
+    };
+    assert_eq!(code(seat.events().last()), Some((RequestKind::Kick, Some(ErrorCode::UnknownTarget))));
+    seat.input(Input::Owner(OwnerRequest::GetStats));
+    seat.pass(Duration::from_millis(9_900));
+    assert_eq!(code(seat.events().last()), Some((RequestKind::Kick, Some(ErrorCode::UnknownTarget))));
+    seat.pass(Duration::from_millis(200));
+    assert_eq!(code(seat.events().last()), Some((RequestKind::GetStats, None)));
+}
+
+#[test]
+fn an_owners_requests_fail_with_their_connection_and_without_one() {
+    let mut seat = Seat::joined(&[]);
+    seat.input(Input::Owner(OwnerRequest::ClearPassword));
+    seat.input(Input::Disconnected { close_code: None, error: None });
+    seat.input(Input::Owner(OwnerRequest::RotateOwnerToken));
+    let failed: Vec<RequestKind> = seat
+        .events()
+        .iter()
+        .filter_map(|event| match event {
+            CallEvent::RequestFailed { request, code: None, .. } => Some(*request),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(failed, [RequestKind::ClearPassword, RequestKind::RotateOwnerToken]);
+}
+
+#[test]
+fn a_password_that_we_set_is_the_one_we_come_back_with() {
+    let mut seat = Seat::joined(&[]);
+    let password = Password::new("rex".into());
+    seat.input(Input::Owner(OwnerRequest::SetPassword { password, hint: None }));
+    let request_id = seat.request_id();
+    seat.says(&ServerMessage::Done { request_id });
+    seat.input(Input::Disconnected { close_code: None, error: None });
+    seat.pass(Duration::from_secs(1));
+    seat.input(Input::Connected);
+    seat.says(&ServerMessage::error(ErrorCode::ResumeFailed, None));
+    let Some(ClientMessage::JoinRoom(join)) = seat.sent.last().map(|request| &request.message) else {
+        panic!()
+    };
+    assert_eq!(join.password.as_ref().map(Password::expose), Some("rex"));
+}
+
+#[test]
+fn new_credentials_reach_every_open_link_and_are_asked_for_after_a_long_absence() {
+    let (mut seat, link) = Seat::connected_to(HIGH);
+    let server = IceServer { urls: vec!["turn:relay:3478".into()], username: None, credential: None };
+    seat.numbered(&ServerMessage::TurnCredentials { ice_servers: vec![server], ice_ttl_seconds: 60 });
+    let told = |output: &Output| matches!(output, Output::SetIceServers { link: of, ice_servers } if *of == link && ice_servers.len() == 1);
+    assert!(seat.outputs.iter().any(told));
+    // Three quarters of their life are over when the seat is resumed.
+    seat.input(Input::Disconnected { close_code: None, error: None });
+    seat.now.at += Duration::from_secs(46);
+    seat.pass(Duration::from_millis(10));
+    seat.input(Input::Connected);
+    seat.says(&ServerMessage::Resumed { resume_token: Token::from_bytes([8; 32]), replayed: 0 });
+    assert!(seat.sent.iter().any(|request| matches!(request.message, ClientMessage::TurnCredentials {})));
+}
+
+#[test]
+fn a_machine_that_slept_doubts_its_connection_and_its_silent_links() {
+    let (mut seat, link) = Seat::connected_to(HIGH);
+    let pings = seat.pings();
+    seat.now.at += Duration::from_secs(20);
+    seat.call.handle_timeout(seat.now);
+    seat.drain();
+    assert!(seat.pings() > pings, "the relay is asked at once");
+    let (kind, of, _, rollback) = *seat.jobs().last().unwrap();
+    assert_eq!(
+        (kind, of, rollback),
+        ("offer", link, false),
+        "and the link that was silent all the time looks for a path"
+    );
+    // The relay does not answer: another connection is opened after a second at the latest.
+    let connects =
+        |seat: &Seat| seat.outputs.iter().filter(|output| matches!(output, Output::Connect)).count();
+    let before = connects(&seat);
+    seat.now.at += Duration::from_millis(1100);
+    seat.call.handle_timeout(seat.now);
+    seat.drain();
+    assert_eq!(connects(&seat), before + 1);
+}
+
+#[test]
+fn of_two_fresh_offers_that_cross_the_polite_side_takes_theirs() {
+    let mut seat = Seat::joined(&[HIGH]);
+    let ours = seat.describe();
+    seat.their_offer(HIGH, "AAAAAAAAAAA", false);
+    let (kind, link, _, rollback) = *seat.jobs().last().unwrap();
+    assert_eq!(kind, "answer");
+    assert_ne!(link, ours, "their session has a connection of its own, so there is nothing to roll back");
+    assert!(!rollback);
+    let closed = |output: &Output| matches!(output, Output::CloseLink { link } if *link == ours);
+    assert!(seat.outputs.iter().any(closed));
+}
+
+#[test]
+fn of_two_fresh_offers_that_cross_the_impolite_side_goes_on_with_its_own() {
+    let mut seat = Seat::joined(&[LOW]);
+    let ours = seat.describe();
+    let session = seat.session();
+    let jobs = seat.jobs().len();
+    seat.their_offer(LOW, "AAAAAAAAAAA", false);
+    assert_eq!(seat.jobs().len(), jobs);
+    seat.their_answer(LOW, &session);
+    let accepted = |output: &Output| matches!(output, Output::AcceptAnswer { link, .. } if *link == ours);
+    assert!(seat.outputs.iter().any(accepted));
+}
+
+#[test]
+fn of_two_restarts_of_one_session_that_cross_the_polite_side_rolls_its_own_back() {
+    for (user, rolls_back) in [(HIGH, true), (LOW, false)] {
+        let (mut seat, link) = Seat::connected_to(user);
+        let session = seat.session();
+        seat.pass(Duration::from_millis(1200));
+        seat.input(Input::MediaSeen { link });
+        seat.input(Input::NetworkChanged);
+        seat.describe();
+        let jobs = seat.jobs().len();
+        seat.their_offer(user, &session, true);
+        if rolls_back {
+            let (kind, of, _, rollback) = *seat.jobs().last().unwrap();
+            assert_eq!((kind, of, rollback), ("answer", link, true));
+        } else {
+            assert_eq!(seat.jobs().len(), jobs, "it waits for the answer to its own");
+        }
+    }
+}
+
+#[test]
+fn an_unanswered_offer_of_a_dead_link_is_followed_by_one_of_another_session() {
+    let (mut seat, link) = Seat::connected_to(HIGH);
+    let first = seat.session();
+    seat.pass(Duration::from_millis(2500));
+    seat.describe();
+    assert_eq!(seat.session(), first, "the first try restarts what there is");
+    seat.pass(Duration::from_secs(6));
+    let (_, of, _, rollback) = *seat.jobs().last().unwrap();
+    assert!(of != link && !rollback);
+    seat.describe();
+    assert_ne!(seat.session(), first, "so that a late answer to the first try fits nothing");
+    let answers = |seat: &Seat| {
+        seat.outputs.iter().filter(|output| matches!(output, Output::AcceptAnswer { .. })).count()
+    };
+    let before = answers(&seat);
+    seat.their_answer(HIGH, &first);
+    assert_eq!(answers(&seat), before);
+}
+
+#[test]
+fn close_codes_of_a_removal_and_of_a_newer_connection_end_the_call() {
+    for (close_code, expected) in [(4001, EndCode::Kicked), (4002, EndCode::Replaced)] {
+        let (mut seat, link) = Seat::connected_to(HIGH);
+        seat.input(Input::Disconnected { close_code: Some(close_code), error: None });
+        assert!(matches!(seat.events().last(), Some(CallEvent::Ended { code, .. }) if *code == expected));
+        assert!(
+            seat.outputs.iter().any(|output| matches!(output, Output::CloseLink { link: of } if *of == link))
+        );
+        assert_eq!(seat.call.poll_timeout(), None, "it does not come back by itself");
+    }
+}
+
+#[test]
+fn a_relay_that_will_not_have_us_back_is_left_alone_while_links_live() {
+    let (mut seat, link) = Seat::connected_to(HIGH);
+    seat.input(Input::Disconnected { close_code: None, error: None });
+    seat.pass(Duration::from_millis(300));
+    seat.input(Input::Connected);
+    seat.says(&ServerMessage::error(ErrorCode::ResumeFailed, None));
+    seat.says(&ServerMessage::AuthRequired { hint: None });
+    assert_eq!(seat.call.snapshot().signaling, SignalingState::Closed);
+    let connects =
+        |seat: &Seat| seat.outputs.iter().filter(|output| matches!(output, Output::Connect)).count();
+    let before = connects(&seat);
+    seat.input(Input::MediaSeen { link });
+    seat.input(Input::NetworkChanged);
+    seat.input(Input::RetryNow);
+    assert_eq!(connects(&seat), before);
+    assert_eq!(seat.call.snapshot().participants.len(), 1);
+    seat.input(Input::LinkStateChanged { link, state: IceState::Failed });
+    seat.pass(Duration::from_secs(1));
+    assert!(matches!(seat.events().last(), Some(CallEvent::Ended { code: EndCode::Refused(_), .. })));
+}
+
+#[test]
+fn who_says_nothing_for_half_a_minute_is_gone_though_the_relay_believes_them_there() {
+    let (mut seat, _) = Seat::connected_to(HIGH);
+    seat.pass(Duration::from_millis(28_500));
+    assert_eq!(seat.call.snapshot().participants.len(), 1);
+    seat.pass(Duration::from_millis(1_500));
+    assert!(seat.call.snapshot().participants.is_empty());
+    // Whoever speaks is there again.
+    seat.their_offer(HIGH, "AAAAAAAAAAA", false);
+    assert_eq!(seat.call.snapshot().participants.len(), 1);
+    assert!(
+        seat.events()
+            .iter()
+            .any(|event| matches!(event, CallEvent::ParticipantJoined(user) if *user == HIGH))
+    );
+}

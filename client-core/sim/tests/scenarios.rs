@@ -1,0 +1,157 @@
+//! Calls that once broke a rule, or that show one: small, named, and each with its fault.
+
+#![expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
+
+use std::time::{Duration, Instant};
+
+use snug_sim::{Fault, NatKind, Person, Plan, Report, run};
+
+fn play(plan: &Plan) -> Report {
+    run(plan, Instant::now()).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+fn pair(one: NatKind, other: NatKind, turn: bool) -> Plan {
+    let mut plan = Plan::quiet(1, 2);
+    plan.people[0].nat = one;
+    plan.people[1].nat = other;
+    plan.turn = turn;
+    plan
+}
+
+#[test]
+fn ten_people_meet_with_one_connection_for_each_pair_and_nothing_is_renegotiated() {
+    let report = play(&Plan::quiet(1, 10));
+    assert_eq!((report.counts.links, report.counts.offers), (90, 45));
+}
+
+#[test]
+fn every_pair_of_nats_meets_through_the_relay() {
+    for one in NatKind::ALL {
+        for other in NatKind::ALL {
+            play(&pair(one, other, true));
+        }
+    }
+}
+
+#[test]
+fn without_turn_those_pairs_meet_that_can_and_the_others_do_not() {
+    for one in NatKind::ALL {
+        for other in NatKind::ALL {
+            play(&pair(one, other, false));
+        }
+    }
+}
+
+#[test]
+fn a_household_meets_in_its_own_network_even_without_udp_to_the_internet() {
+    let mut plan = pair(NatKind::UdpBlocked, NatKind::UdpBlocked, false);
+    plan.people[1].household = Some(0);
+    play(&plan);
+}
+
+#[test]
+fn a_killed_relay_costs_no_connection_and_no_media() {
+    let report = play(&Plan::quiet(2, 4).with(40, Fault::RelayKilled(seconds(20))));
+    assert_eq!((report.counts.links, report.counts.offers), (12, 6));
+}
+
+#[test]
+fn a_drained_relay_costs_no_connection() {
+    let report = play(&Plan::quiet(3, 4).with(40, Fault::RelayDrained(seconds(3))));
+    assert_eq!((report.counts.links, report.counts.offers), (12, 6));
+}
+
+#[test]
+fn a_relay_that_vanishes_is_missed_and_found_again() {
+    play(&Plan::quiet(4, 3).with(40, Fault::RelayVanishes(seconds(30))));
+}
+
+#[test]
+fn a_changed_address_is_got_over_whether_or_not_the_system_tells() {
+    for noticed in [true, false] {
+        for nat in NatKind::ALL {
+            play(&Plan::quiet(5, 3).with(20, Fault::Move { who: 1, nat, noticed }));
+        }
+    }
+}
+
+#[test]
+fn half_a_minute_without_a_line_is_got_over() {
+    play(&Plan::quiet(6, 3).with(20, Fault::Outage(1, seconds(30))));
+}
+
+#[test]
+fn a_machine_that_slept_comes_back() {
+    for length in [4, 20, 50, 90] {
+        play(&Plan::quiet(7, 3).with(20, Fault::Sleep(1, seconds(length))));
+    }
+}
+
+#[test]
+fn a_machine_that_lost_its_power_is_gone_after_half_a_minute_though_the_relay_misses_it_later() {
+    for quic in [true, false] {
+        let mut plan = Plan::quiet(8, 3).with(20, Fault::PowerOff(1));
+        plan.people[1].quic = quic;
+        play(&plan);
+    }
+}
+
+#[test]
+fn who_dies_in_the_moment_of_connecting_is_not_shown_for_longer_than_others() {
+    for tenth in 2..20 {
+        let mut plan = Plan::quiet(9, 2).with(0, Fault::PowerOff(1));
+        plan.faults[0].0 = Duration::from_millis(tenth * 100);
+        play(&plan);
+    }
+}
+
+#[test]
+fn of_two_offers_whose_answers_come_late_together_neither_is_taken_for_the_other() {
+    // Both offers wait for the one who is away, and both are answered at its return.
+    for length in 7..16 {
+        let mut plan = Plan::quiet(10, 3).with(20, Fault::Outage(0, seconds(length)));
+        plan.people[0].quic = true;
+        play(&plan);
+    }
+}
+
+#[test]
+fn who_comes_back_after_being_given_up_is_welcomed() {
+    for who in 0..3 {
+        play(&Plan::quiet(11, 3).with(20, Fault::Outage(who, seconds(40))));
+        play(&Plan::quiet(11, 3).with(20, Fault::Outage(who, seconds(44))));
+    }
+}
+
+#[test]
+fn who_does_not_know_the_new_password_keeps_the_call_and_stops_asking_the_relay() {
+    let plan = Plan::quiet(12, 3)
+        .with(10, Fault::SetPassword)
+        .with(15, Fault::RelayKilled(seconds(2)))
+        .with(25, Fault::Outage(1, seconds(6)));
+    play(&plan);
+}
+
+#[test]
+fn an_owner_removes_and_locks_and_the_rest_stays_together() {
+    play(&Plan::quiet(13, 4).with(10, Fault::Kick(2)).with(12, Fault::Lock(true)).with(20, Fault::Cut(1)));
+}
+
+#[test]
+fn people_on_bad_lines_stay_together_through_one_fault_after_the_other() {
+    let mut plan = Plan::quiet(14, 5)
+        .with(10, Fault::Outage(0, seconds(12)))
+        .with(14, Fault::RelayKilled(seconds(5)))
+        .with(16, Fault::Move { who: 3, nat: NatKind::Symmetric, noticed: true })
+        .with(18, Fault::Sleep(4, seconds(15)))
+        .with(30, Fault::NatForgets(2))
+        .with(31, Fault::Leave(1));
+    for person in &mut plan.people {
+        *person = Person { loss: 0.03, jitter: Duration::from_millis(40), ..person.clone() };
+    }
+    play(&plan);
+}
