@@ -118,6 +118,8 @@ scenario('a wrong password, a bad link, damaged files and devices that are not t
   await refused(cleanup, room.url, { audio: file('a.wav', short) }, 'AUDIO_FILE_DAMAGED', 2, /a\.wav/);
   await refused(cleanup, room.url, { audio: join(folder, 'missing.wav') }, 'AUDIO_FILE_UNREADABLE', 2, /missing\.wav/);
   await refused(cleanup, room.url, { record: file('a file', '') }, 'record_folder', 2, /folder/);
+  await refused(cleanup, room.url, { video: 'camera', args: ['--camera', 'nowhere'] }, 'unknown_device', 2, /no camera "nowhere"/);
+  await refused(cleanup, room.url, { audio: 'device', args: ['--microphone', 'nowhere'] }, 'unknown_device', 2, /no microphone "nowhere"/);
   await refused(cleanup, 'http://127.0.0.1:1/room/some-room', {}, 'unreachable', 4, /127\.0\.0\.1/);
 });
 

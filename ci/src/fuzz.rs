@@ -7,7 +7,8 @@ use anyhow::Result;
 
 use crate::run::{Outcome, command, passes, read, root, target_dir};
 
-const TARGETS: [&str; 5] = ["wire", "room_ops", "turn_codec", "turn_framing", "turn_ops"];
+const TARGETS: [&str; 8] =
+    ["wire", "room_ops", "turn_codec", "turn_framing", "turn_ops", "call_ops", "media_packets", "jitter_ops"];
 
 pub(crate) fn run(seconds: u32, only: Option<&str>) -> Result<Outcome> {
     let mut outcome = Outcome::default();

@@ -28,8 +28,9 @@ const COMMANDS: usize = 256;
 const EVENTS: usize = 1024;
 /// Speech at full quality.
 const AUDIO_BPS: u32 = 32_000;
-/// Threads that carry packets; encoding, decoding and sound have their own.
-const WORKERS: usize = 2;
+/// Threads that carry packets; encoding, decoding and sound have their own. Nine links are a tenth of a core, and waking another thread
+/// for a packet costs as much as the packet.
+const WORKERS: usize = 1;
 
 /// A screen, a window, or what stands for one.
 pub struct ScreenConfig {

@@ -11,6 +11,7 @@
 
 mod api;
 mod camera;
+mod candidates;
 mod devices;
 mod engine;
 mod fanout;

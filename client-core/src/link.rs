@@ -8,6 +8,7 @@ use snug_rtc::{Factory, Peer, PeerEvent, peer_channels};
 use snug_wire::IceServer;
 use tokio::sync::mpsc;
 
+use crate::candidates::Found;
 use crate::fanout::Fanout;
 use crate::receive::{self, SenderClock, Sinks};
 
@@ -92,7 +93,8 @@ async fn run(
     fanout.add(id, Arc::clone(&peer), sinks.remote.0.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let (reports, clocks) = mpsc::channel(REPORTS);
     let receiving = tokio::spawn(receive::run(media, clocks, Arc::clone(&peer), sinks));
-    let told = tell.clone();
+    let found = Arc::new(Found::default());
+    let (told, finding) = (tell.clone(), Arc::clone(&found));
     let reporting = tokio::spawn(async move {
         while let Some(event) = reported.next().await {
             if let PeerEvent::SenderReport { section, ntp, rtp } = event {
@@ -100,6 +102,7 @@ async fn run(
                 let _ = reports.try_send(SenderClock { section, ntp, rtp });
                 continue;
             }
+            let Some(event) = keep_candidate(&finding, event) else { continue };
             if told.send((id, LinkEvent::Peer(event))).await.is_err() {
                 return;
             }
@@ -116,7 +119,7 @@ async fn run(
             }
         };
         let Some(job) = job else { break };
-        if let Some(answer) = carry_out(&peer, job).await
+        if let Some(answer) = carry_out(&peer, &found, job).await
             && tell.send((id, answer)).await.is_err()
         {
             break;
@@ -128,7 +131,18 @@ async fn run(
     reporting.abort();
 }
 
-async fn carry_out(peer: &Peer, job: Job) -> Option<LinkEvent> {
+/// A candidate that goes into the description which is being made is not told by itself.
+fn keep_candidate(found: &Found, event: PeerEvent) -> Option<PeerEvent> {
+    let PeerEvent::Candidate { candidate, mid, mline } = event else { return Some(event) };
+    let Candidate { candidate, sdp_mid, sdp_mline_index } =
+        found.put(Candidate { candidate, sdp_mid: mid, sdp_mline_index: mline })?;
+    Some(PeerEvent::Candidate { candidate, mid: sdp_mid, mline: sdp_mline_index })
+}
+
+async fn carry_out(peer: &Peer, found: &Found, job: Job) -> Option<LinkEvent> {
+    if matches!(job, Job::CreateOffer { .. } | Job::AcceptOffer { .. }) {
+        found.begin();
+    }
     let (job, described) = match job {
         Job::CreateOffer { job, ice_restart, rollback } => {
             if rollback && let Err(error) = peer.rollback().await {
@@ -160,8 +174,10 @@ async fn carry_out(peer: &Peer, job: Job) -> Option<LinkEvent> {
         }
     };
     match described {
-        Ok(sdp) => sdp.map(|sdp| LinkEvent::Described { job, sdp }),
+        Ok(Some(sdp)) => Some(LinkEvent::Described { job, sdp: found.finish(sdp).await }),
+        Ok(None) => None,
         Err(error) => {
+            found.give_up();
             tracing::debug!(%error, "a description failed");
             Some(LinkEvent::Failed { job })
         }

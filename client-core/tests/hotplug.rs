@@ -29,8 +29,9 @@ impl Server {
             &script,
             format!(
                 "load-module module-native-protocol-unix socket={} auth-anonymous=1\n\
-                 load-module module-null-sink sink_name=desk\nset-default-sink desk\n\
-                 set-default-source desk.monitor\n",
+                 load-module module-null-sink sink_name=desk sink_properties=device.description=Desk\n\
+                 load-module module-sine-source source_name=voice\n\
+                 set-default-sink desk\nset-default-source voice\n",
                 socket.display()
             ),
         )
@@ -101,8 +102,8 @@ fn a_chosen_device_that_is_unplugged_is_replaced_until_it_is_back() {
     assert!(status.success(), "see above");
 }
 
-/// Waits until the devices were opened with this speaker; says which problems were told with it.
-fn opened_with(events: &Receiver<AudioEvent>, speaker: &str) -> Vec<String> {
+/// Waits until the devices were opened with this speaker; says whether a missing one was told with it.
+fn opened_with(events: &Receiver<AudioEvent>, speaker: &str) -> bool {
     let end = Instant::now() + PATIENCE;
     let mut seen = Vec::new();
     while let Ok(event) = events.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -110,7 +111,7 @@ fn opened_with(events: &Receiver<AudioEvent>, speaker: &str) -> Vec<String> {
         if let AudioEvent::Opened(opened) = event
             && opened.playout.as_ref().is_some_and(|name| name.to_lowercase().contains(speaker))
         {
-            return opened.problems.iter().map(|problem| problem.code().to_owned()).collect();
+            return opened.problems.iter().any(|problem| problem.code() == "AUDIO_DEVICE_GONE");
         }
     }
     panic!("{speaker} was never opened: {seen:?}");
@@ -154,22 +155,22 @@ fn with_the_server() {
         },
     )
     .unwrap();
-    assert_eq!(opened_with(&events, "headset"), Vec::<String>::new());
+    assert!(!opened_with(&events, "headset"));
 
     let start = Instant::now();
     pactl(&server, &["unload-module", &module]);
-    assert_eq!(opened_with(&events, "desk"), ["AUDIO_DEVICE_GONE"]);
+    assert!(opened_with(&events, "desk"), "the loss is told");
     println!("replaced after {} ms", start.elapsed().as_millis());
     assert_eq!(headset(), None);
 
     let start = Instant::now();
     let module = plug();
-    assert_eq!(opened_with(&events, "headset"), Vec::<String>::new());
+    assert!(!opened_with(&events, "headset"));
     println!("back after {} ms", start.elapsed().as_millis());
     assert_eq!(headset().unwrap().id, chosen.id, "the same device has the same id");
 
     // Another one is taken while the engine goes on, and the default one without a choice.
     engine.set_io(SystemDevices.sound(None, None)).unwrap();
-    assert_eq!(opened_with(&events, "desk"), Vec::<String>::new());
+    assert!(!opened_with(&events, "desk"));
     pactl(&server, &["unload-module", &module]);
 }

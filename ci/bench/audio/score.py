@@ -1,7 +1,8 @@
 """PESQ-wb and ESTOI of recordings against a reference: `score.py FOLDER REFERENCE PART FILE...`, one line each.
 
 PART is `whole`, or a part of the echo's recording: `near` (24-32 s) or `both` (32-40 s). PESQ is the mean over pieces of
-eight seconds and finds delays itself; for ESTOI every second is first moved to where it fits the reference best, since
+eight seconds and finds delays itself, but not those that change within a sentence: the two seconds in which a jitter buffer
+gets to know the network are left out. For ESTOI every second is first moved to where it fits the reference best, since
 a jitter buffer may change its delay.
 """
 import sys
@@ -15,6 +16,7 @@ from scipy.signal import correlate, resample_poly
 RATE = 16_000
 PIECE = 8 * RATE
 SEARCH = RATE // 10
+FIRST = {"whole": 2 * RATE, "near": 0, "both": 0}
 PARTS = {"whole": (0, None), "near": (24 * RATE, 32 * RATE), "both": (32 * RATE, 40 * RATE)}
 
 
@@ -49,7 +51,7 @@ def main():
         moved, lag = aligned(reference, heard)
         scores = [
             pesq(RATE, reference[at : at + PIECE], heard[at + lag : at + lag + PIECE], "wb")
-            for at in range(0, min(len(reference), len(heard)) - PIECE + 1, PIECE)
+            for at in range(FIRST[part], min(len(reference), len(heard)) - PIECE + 1, PIECE)
         ]
         print(file, round(float(np.mean(scores)), 3), round(float(stoi(reference, moved, RATE, extended=True)), 4))
 

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const SIZE = { width: 640, height: 360 };
-const RATE = 30;
+export const RATE = 30;
 const PICTURES = 150;
 const SAMPLES = 48_000;
 

@@ -353,6 +353,7 @@ impl Call {
             password: self.config.password.clone().filter(|_| with_password),
             link_proof: self.config.secret.as_ref().map(|secret| secret.link_proof(&self.config.room)),
             owner_token: self.config.owner_token.clone(),
+            resume_token: self.context.signaling.token_of_seat(),
             media: self.context.media,
         })
     }

@@ -269,6 +269,11 @@ impl Signaling {
         }
     }
 
+    /// What resumes the seat that we have or had.
+    pub(crate) fn token_of_seat(&self) -> Option<Token> {
+        self.resume.clone()
+    }
+
     /// Gives the seat up.
     pub(crate) fn leave(&mut self) {
         self.send(ClientMessage::LeaveRoom {});
@@ -547,7 +552,8 @@ impl Signaling {
         self.timers.answer = None;
         match code {
             ErrorCode::ResumeFailed if self.seated => {
-                self.resume = None;
+                // The token is shown again: should the answer to the join be lost, it resumes the seat that the join made.
+                self.last_seq = 0;
                 self.join(true, now);
             }
             // A relay that lost its store knows no password of ours: the room is made again without it.

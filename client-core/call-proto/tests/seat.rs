@@ -268,6 +268,27 @@ fn a_password_that_we_set_is_the_one_we_come_back_with() {
 }
 
 #[test]
+fn a_relay_that_forgot_us_is_shown_the_old_token_which_also_finds_the_seat_whose_answer_was_lost() {
+    let mut seat = Seat::joined(&[]);
+    let back = |seat: &mut Seat| {
+        seat.input(Input::Disconnected { close_code: None, error: None });
+        seat.pass(Duration::from_secs(1));
+        seat.input(Input::Connected);
+        seat.sent.last().map(|request| request.message.clone())
+    };
+    assert!(matches!(back(&mut seat), Some(ClientMessage::Resume { last_seq: 1, .. })));
+    seat.says(&ServerMessage::error(ErrorCode::ResumeFailed, None));
+    let Some(ClientMessage::JoinRoom(join)) = seat.sent.last().map(|request| &request.message) else {
+        panic!()
+    };
+    assert_eq!(join.resume_token.as_ref().map(Token::digest), Some(Token::from_bytes([9; 32]).digest()));
+    let Some(ClientMessage::Resume { last_seq, resume_token, .. }) = back(&mut seat) else { panic!() };
+    assert_eq!((last_seq, resume_token.digest()), (0, Token::from_bytes([9; 32]).digest()));
+    seat.join(&[HIGH]);
+    assert_eq!(seat.call.snapshot().signaling, SignalingState::Online);
+}
+
+#[test]
 fn new_credentials_reach_every_open_link_and_are_asked_for_after_a_long_absence() {
     let (mut seat, link) = Seat::connected_to(HIGH);
     let server = IceServer { urls: vec!["turn:relay:3478".into()], username: None, credential: None };

@@ -11,6 +11,7 @@ mod tiles;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 /// Video calls from the command line.
 #[derive(Parser)]
@@ -32,6 +33,9 @@ enum Command {
     Doctor(doctor::Options),
 }
 
+/// What is logged unless SNUG_LOG says otherwise. The sound server's client takes each goodbye of its own for an error.
+const LOGGED: &str = "error,pulseaudio=off";
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  the call was left as asked
@@ -44,7 +48,7 @@ Exit codes:
 fn main() -> ExitCode {
     // Logs go to standard error, since standard output belongs to events.
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_env("SNUG_LOG"))
+        .with_env_filter(EnvFilter::try_from_env("SNUG_LOG").unwrap_or_else(|_| EnvFilter::new(LOGGED)))
         .with_writer(std::io::stderr)
         .init();
     match Arguments::parse().command {

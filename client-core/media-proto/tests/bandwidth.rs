@@ -23,22 +23,60 @@ struct Wire {
     /// Packets that would wait for longer are lost, in ms.
     max_queue: f64,
     loss: f64,
+    /// Everything is lost for the first of these times in each of the second, in ms.
+    outages: Option<(u64, u64)>,
     jitter: u64,
     delay: f64,
     busy_until: f64,
     dice: Dice,
 }
 
+/// A transfer that sends what the path takes: its window grows by a packet each round trip and is halved by a loss.
+struct Transfer {
+    window: f64,
+    /// When each packet's fate is known, and whether it came.
+    flying: VecDeque<(f64, bool)>,
+    halved: f64,
+    bytes: usize,
+}
+
+impl Transfer {
+    fn tick(&mut self, now: f64, wire: &mut Wire) {
+        while self.flying.front().is_some_and(|(known, _)| *known <= now) {
+            let Some((_, came)) = self.flying.pop_front() else { break };
+            if came {
+                self.window += 1.0 / self.window;
+                self.bytes += 1_500;
+            } else if now - self.halved > 100.0 {
+                self.window = (self.window / 2.0).max(2.0);
+                self.halved = now;
+            }
+        }
+        while self.flying.len() < self.window as usize {
+            let known = match wire.carry(now, 1_500) {
+                Some((arrival, _)) => (arrival + 20.0, true),
+                // Three later packets show it.
+                None => (now + 60.0 + wire.max_queue, false),
+            };
+            let last = self.flying.back().map_or(0.0, |(known, _)| *known);
+            self.flying.push_back((known.0.max(last), known.1));
+        }
+    }
+}
+
 impl Wire {
     fn new(seed: u64, bps: f64) -> Self {
         eprintln!("seed {seed}");
         let dice = Dice(seed);
-        Self { bps, max_queue: 300.0, loss: 0.0, jitter: 2, delay: 20.0, busy_until: 0.0, dice }
+        let (max_queue, jitter, delay) = (300.0, 2, 20.0);
+        Self { bps, max_queue, loss: 0.0, outages: None, jitter, delay, busy_until: 0.0, dice }
     }
 
     /// When a packet sent at `now` ms arrives and how long it waited, unless it is lost.
     fn carry(&mut self, now: f64, bytes: usize) -> Option<(f64, f64)> {
-        if self.dice.chance(self.loss) {
+        if self.dice.chance(self.loss)
+            || self.outages.is_some_and(|(long, every)| (now as u64) % every < long)
+        {
             return None;
         }
         let wait = (self.busy_until - now).max(0.0);
@@ -348,6 +386,47 @@ fn four_links_share_one_uplink() {
     assert!((1_500_000..=3_000_000).contains(&mean), "{mean}");
     assert!(settled.iter().all(|(sum, _)| *sum <= 3_300_000), "{settled:?}");
     assert!(settled.iter().all(|(_, audio)| *audio <= 150.0), "{settled:?}");
+}
+
+#[test]
+fn bursts_of_loss_are_not_taken_for_a_narrow_path() {
+    for (seed, outages) in [(43, (30, 1_000)), (47, (100, 2_500)), (53, (400, 8_000))] {
+        eprintln!("nothing passes for {} ms in every {}", outages.0, outages.1);
+        let (mut link, mut wire) = (Link::new(common::start(), 1_500_000), Wire::new(seed, 5e6));
+        wire.outages = Some(outages);
+        let table = run(&mut link, &mut wire, 0..30);
+        let mean = table[10..].iter().map(|(estimate, _)| estimate).sum::<u64>() / 20;
+        assert!(mean > 900_000, "{mean} at {outages:?}");
+    }
+}
+
+#[test]
+fn a_transfer_beside_it_is_not_pushed_away_and_leaves_room_for_sound() {
+    let (mut link, mut wire) = (Link::new(common::start(), 1_500_000), Wire::new(59, 4e6));
+    wire.max_queue = 120.0;
+    let mut transfer = Transfer { window: 10.0, flying: VecDeque::new(), halved: 0.0, bytes: 0 };
+    let mut rates = Vec::new();
+    for tick in 0..40_000 {
+        link.tick(tick, &mut wire);
+        transfer.tick(tick as f64, &mut wire);
+        if tick % 1_000 == 999 {
+            let (audio, mean) = link.take_audio();
+            let estimate = link.estimator.estimate_bps();
+            let carried = std::mem::take(&mut transfer.bytes) * 8 / 1_000;
+            eprintln!(
+                "{:>3} s  estimate {:>5}  transfer {carried:>5} kbit/s  audio +{audio:>3.0} ms, mean {mean:>3.0}",
+                tick / 1_000,
+                estimate / 1_000
+            );
+            rates.push((estimate, carried));
+        }
+    }
+    let late = &rates[10..];
+    let mean = late.iter().map(|(estimate, _)| estimate).sum::<u64>() / late.len() as u64;
+    let carried = late.iter().map(|(_, carried)| carried).sum::<usize>() / late.len();
+    eprintln!("estimate {} kbit/s in the mean, transfer {carried}", mean / 1_000);
+    assert!(mean > 80_000, "{mean}");
+    assert!(carried > 1_000, "{carried}");
 }
 
 #[test]

@@ -34,8 +34,8 @@ const RELAY_WAIT: Duration = Duration::from_millis(300);
 /// As [`RELAY_WAIT`], where there is no other path: for a relayed path over UDP to come before one over TCP.
 const RELAY_ONLY_WAIT: Duration = Duration::from_millis(100);
 const REFLEXIVE_WAIT: Duration = Duration::from_millis(100);
-/// What looks like it may only be a candidate whose message is still on its way: it is as direct as a path can be.
-const PEER_REFLEXIVE_WAIT: Duration = Duration::ZERO;
+/// An address that nobody told us of may be that of a relay whose candidate is still on its way.
+const PEER_REFLEXIVE_WAIT: Duration = Duration::from_millis(200);
 const DISCONNECTED_AFTER: Duration = Duration::from_secs(5);
 const FAILED_AFTER: Duration = Duration::from_secs(25);
 const KEEP_ALIVE: Duration = Duration::from_secs(2);

@@ -7,6 +7,7 @@ mod early;
 mod error;
 mod event;
 mod factory;
+mod flights;
 mod interceptors;
 mod peer;
 mod sdp;

@@ -86,6 +86,12 @@ struct Generation {
     pairs: Vec<Pair>,
 }
 
+impl Generation {
+    fn needs_stream(&self, now: Duration) -> bool {
+        self.turns.len() == 1 && self.turns[0].relayed.is_none() && now >= self.born + STREAM_WAIT
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Path {
     generation: u64,
@@ -560,9 +566,14 @@ impl Agent {
 
     // Time.
 
-    /// `stream_port` is a free port, in case an allocation over a stream is needed.
-    pub(crate) fn wake(&mut self, place: &Place, now: Duration, effects: &mut Vec<Effect>) {
-        self.gather(place, now, effects);
+    /// Whether an allocation over a stream is to be tried.
+    pub(crate) fn needs_stream(&self, now: Duration) -> bool {
+        self.generations.iter().any(|generation| generation.needs_stream(now))
+    }
+
+    /// `place` is for the allocation over a stream, where [`Agent::needs_stream`] asks for one.
+    pub(crate) fn wake(&mut self, place: Option<Place>, now: Duration, effects: &mut Vec<Effect>) {
+        self.gather(place.as_ref(), now, effects);
         self.check(now, effects);
         if let (Some(to), Some(_)) = (self.remote_identity, self.path) {
             if (!self.secured || self.state != Some(IceState::Connected)) && self.next_hello <= now {
@@ -599,7 +610,7 @@ impl Agent {
         }
     }
 
-    fn gather(&mut self, place: &Place, now: Duration, effects: &mut Vec<Effect>) {
+    fn gather(&mut self, place: Option<&Place>, now: Duration, effects: &mut Vec<Effect>) {
         for generation in &mut self.generations {
             let (ip, port) = (generation.ip, generation.port);
             if let Some((transaction, tries, next)) = &mut generation.binding
@@ -613,9 +624,8 @@ impl Agent {
                     generation.binding = None;
                 }
             }
-            let udp_only = generation.turns.len() == 1 && generation.turns[0].relayed.is_none();
-            if udp_only
-                && now >= generation.born + STREAM_WAIT
+            if generation.needs_stream(now)
+                && let Some(place) = place
                 && let Some(credential) = &place.turn
             {
                 let serial = place.serial.wrapping_mul(1 << 20);

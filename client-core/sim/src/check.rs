@@ -97,11 +97,12 @@ impl World {
     }
 
     fn look_for_lost(&mut self, snapshots: &[Option<Vec<ParticipantSnapshot>>]) {
+        let all = 0..self.clients.len();
+        let able: Vec<bool> = all.map(|who| self.clients[who].is_well() && !self.is_shut_out(who)).collect();
         for who in 0..self.clients.len() {
             let Some(participants) = &snapshots[who] else { continue };
             for other in 0..self.clients.len() {
-                let able = |who: usize| self.clients[who].is_well() && !self.is_shut_out(who);
-                if other == who || !able(who) || !able(other) {
+                if other == who || !able[who] || !able[other] {
                     continue;
                 }
                 let since = self.calm_since(who).max(self.calm_since(other)).max(self.watch.relay_disturbed);

@@ -163,7 +163,9 @@ impl World {
             self.fail(format!("one input of participant {who} had {effects} effects"));
         }
         let client = &mut self.clients[who];
-        client.user = client.call.snapshot().self_id;
+        if effects > 0 {
+            client.user = client.call.snapshot().self_id;
+        }
         if client.gone {
             return;
         }
@@ -457,10 +459,11 @@ impl World {
         if self.clients[who].gone || !self.clients[who].awake || !self.clients[who].links.contains_key(&id) {
             return;
         }
-        let place = self.place_for_stream(who, id);
+        let needs_stream = self.clients[who].links.get(&id).is_some_and(|link| link.agent.needs_stream(now));
+        let place = needs_stream.then(|| self.place_for_stream(who, id));
         let mut effects = Vec::new();
         if let Some(link) = self.clients[who].links.get_mut(&id) {
-            link.agent.wake(&place, now, &mut effects);
+            link.agent.wake(place, now, &mut effects);
         }
         self.apply(who, id, effects);
         if let Some(link) = self.clients[who].links.get_mut(&id)

@@ -50,7 +50,7 @@ impl LayeredEncoder {
         self.slot(layer).set_target(bitrate);
     }
 
-    /// Somebody needs a key frame of `layer`. Requests are joined: at most one key frame a second.
+    /// Somebody needs a key frame of `layer`. Requests are joined: at most three key frames in three seconds.
     pub fn request_key(&mut self, layer: Layer) {
         self.slot(layer).request_key();
     }

@@ -6,7 +6,9 @@ use crate::codec::{CodecError, Content, EncodedPicture, EncoderSettings, VideoCo
 use crate::frame::I420Frame;
 
 /// Key frames on request come no closer than this; requests in between are answered by one together.
-const KEY_SPACING: Duration = Duration::from_secs(1);
+const KEY_SPACING: Duration = Duration::from_millis(250);
+/// And no more than three within this, so that a receiver that loses all of them does not make all pay for it.
+const THREE_KEYS: Duration = Duration::from_secs(3);
 /// How long an encoder that nobody wants is kept: a receiver that resizes its window comes back within it.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -33,9 +35,10 @@ pub(crate) struct Slot {
     target: Option<u32>,
     /// A key frame is owed to somebody who has just come, at once.
     key_at_once: bool,
-    /// A key frame is owed, within [`KEY_SPACING`].
+    /// A key frame is owed, as soon as the last three allow it.
     key_wanted: bool,
-    last_key: Option<Instant>,
+    /// The last three key frames, oldest first.
+    keys: [Option<Instant>; 3],
     unwanted_since: Option<Instant>,
     next_due: Option<Instant>,
     stats: EncodeStats,
@@ -109,8 +112,10 @@ impl Slot {
             }
         };
         running.encoder.set_bitrate(bitrate)?;
-        let spaced =
-            self.last_key.is_none_or(|last| frame.captured().saturating_duration_since(last) >= KEY_SPACING);
+        let longer = |since: Option<Instant>, than| {
+            since.is_none_or(|then| frame.captured().saturating_duration_since(then) >= than)
+        };
+        let spaced = longer(self.keys[2], KEY_SPACING) && longer(self.keys[0], THREE_KEYS);
         let key = self.key_at_once || (self.key_wanted && spaced);
         let picture = running.encoder.encode(frame, timestamp, key);
         self.stats.encodes += 1;
@@ -128,7 +133,7 @@ impl Slot {
                 self.stats.bytes += picture.data.len() as u64;
                 if picture.key {
                     self.stats.key_frames += 1;
-                    self.last_key = Some(frame.captured());
+                    self.keys = [self.keys[1], self.keys[2], Some(frame.captured())];
                     (self.key_at_once, self.key_wanted) = (false, false);
                 }
             }

@@ -88,7 +88,7 @@ fn an_unwanted_layer_costs_nothing_and_starts_again_with_a_key_frame() {
 }
 
 #[test]
-fn key_frame_requests_are_joined_to_one_a_second() {
+fn key_frame_requests_are_joined_to_three_in_three_seconds() {
     let mut camera = Camera::new(640, 360);
     camera.want(Layer::Medium);
     let mut frames = Vec::new();
@@ -98,9 +98,9 @@ fn key_frame_requests_are_joined_to_one_a_second() {
         }
         frames.extend(camera.run(1));
     }
-    assert_eq!(keys(&frames, Layer::Medium), 2);
-    // What was asked for within the second is answered after it.
-    assert_eq!(keys(&camera.run(30), Layer::Medium), 1);
+    assert_eq!(keys(&frames, Layer::Medium), 3);
+    // What was asked for within the three seconds is answered after them.
+    assert_eq!(keys(&camera.run(33), Layer::Medium), 1);
     assert_eq!(keys(&camera.run(60), Layer::Medium), 0);
 }
 

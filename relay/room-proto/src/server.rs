@@ -625,14 +625,17 @@ impl RoomServer {
         let token = self.new_token();
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let State::Joining(joining) = std::mem::replace(&mut connection.state, State::Ready) else { return };
-        let JoinRoom { room_id, user_id: user, display_name, owner_token, media, .. } = joining.join;
+        let JoinRoom { room_id, user_id: user, display_name, owner_token, resume_token, media, .. } =
+            joining.join;
         let Some(RoomEntry::Open(room)) = self.rooms.get_mut(&room_id) else { return };
         connection.state = State::Seated { room: room_id.clone(), user };
         self.outputs.push_back(Output::Seated { room: room_id.clone(), user });
 
         let owner = owner_token.as_ref().is_some_and(|token| room.is_owner_token(token));
         let media = Media { screen: media.screen && room.record.allow_screen_share, ..media };
-        let seat = Seat::new(user, display_name, media, owner, token);
+        let mut seat = Seat::new(user, display_name, media, owner, token);
+        // Who comes back to a relay that had forgotten it may lose this answer, and has only this to show.
+        seat.previous_token = resume_token;
         let joined = ServerMessage::UserJoined {
             participant: snug_wire::Participant { away: false, ..seat.participant() },
         };
@@ -714,7 +717,8 @@ impl RoomServer {
         // The one that was shown: answers may be lost more than once.
         seat.previous_token = Some(token.clone());
         seat.resume_token = new_token.clone();
-        let missed = seat.missed_since(last_seq);
+        // Who has nothing of this seat has not even its `room_joined`.
+        let missed = seat.missed_since(last_seq).filter(|_| last_seq > 0);
         if let Some(old) = replaced {
             self.send(old, &ServerMessage::error(ErrorCode::Replaced, None));
             self.connections.remove(&old);

@@ -92,6 +92,8 @@ pub struct JoinRoom {
     pub link_proof: Option<LinkProof>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner_token: Option<Token>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume_token: Option<Token>,
     #[serde(default)]
     pub media: Media,
 }

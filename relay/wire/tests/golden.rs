@@ -45,6 +45,7 @@ fn client_messages() -> Vec<ClientMessage> {
             password: Some(Password::new("correct horse".into())),
             link_proof: Some(secret().link_proof(&room())),
             owner_token: Some(Token::from_bytes([7; 32])),
+            resume_token: None,
             media: media(),
         }),
         ClientMessage::JoinRoom(JoinRoom {
@@ -54,6 +55,7 @@ fn client_messages() -> Vec<ClientMessage> {
             password: None,
             link_proof: None,
             owner_token: None,
+            resume_token: None,
             media: Media::default(),
         }),
         ClientMessage::Resume {

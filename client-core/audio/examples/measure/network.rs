@@ -37,15 +37,12 @@ const NETS: [Net; 6] = [
 /// allocator settles at; the second is the codec's own repair data alone.
 fn plan(loss: f64, red: bool) -> (u32, usize, u8) {
     let declared = (loss * 100.0) as u8;
-    if let Ok(plan) = std::env::var("SNUG_PLAN")
-        && red
-    {
-        let v: Vec<u32> = plan.split(',').map(|v| v.parse().unwrap()).collect();
-        return (v[0], v[1] as usize, v[2] as u8);
-    }
+    // A call declares no more: what is lost beyond is repeated whole.
+    let most = if red { 10 } else { 30 };
+    let declared = declared.min(most);
     match loss {
         _ if !red => (32_000, 0, declared),
-        0.08.. => (20_000, 2, declared),
+        0.08.. => (24_000, 2, declared),
         0.02.. => (32_000, 1, declared),
         _ => (32_000, 0, declared),
     }

@@ -74,6 +74,7 @@ pub(super) async fn enter(
         password: None,
         link_proof: None,
         owner_token: None,
+        resume_token: None,
         media: Media::default(),
     };
     let entered = limits.within(async {

@@ -49,7 +49,9 @@ const RETURN_TO: f64 = 0.85;
 const KNOWN_FOR: Duration = Duration::from_secs(20);
 /// The part of the arriving rate that a decrease leaves.
 const BACK_OFF: f64 = 0.85;
-/// The part of an estimate that a decrease leaves when it was hardly used.
+/// Below this part of the estimate it is hardly used at all.
+const HARDLY: f64 = 0.25;
+/// What a decrease leaves of an estimate that was hardly used.
 const BACK_OFF_UNUSED: f64 = 0.7;
 /// Draining begins at this queue, in ms.
 const DRAIN_FROM_MS: f64 = 15.0;
@@ -316,12 +318,9 @@ impl Estimator {
             Some(known) if (0.6..1.3).contains(&(recent / known)) => known + 0.3 * (recent - known),
             _ => recent,
         });
-        // Who sends little says little of what the path carries, and a busy machine delays packets, too.
-        let left = if self.is_app_limited() {
-            (self.rate * BACK_OFF_UNUSED).max(recent * BACK_OFF)
-        } else {
-            recent * BACK_OFF
-        };
+        // Who sends next to nothing learns next to nothing of the path, and a busy machine delays packets, too.
+        let left = if self.uses_less_than(HARDLY) { self.rate * BACK_OFF_UNUSED } else { 0.0 };
+        let left = left.max(recent * BACK_OFF);
         self.rate = self.bounded(self.rate.min(left));
         // Far below what arrives, delay is of somebody else's making: whether there is room stays worth a probe.
         if self.rate < before {
@@ -329,13 +328,13 @@ impl Estimator {
         }
     }
 
-    fn is_app_limited(&self) -> bool {
+    fn uses_less_than(&self, part: f64) -> bool {
         let used = self.media_bytes as f64 * 8.0 / USE_WINDOW.as_secs_f64();
-        used < self.total() * APP_LIMITED
+        used < self.total() * part
     }
 
     fn increase(&mut self, now: Instant, passed: f64, acked: f64) {
-        if self.is_app_limited() {
+        if self.uses_less_than(APP_LIMITED) {
             return;
         }
         let near = self.capacity.is_some_and(|known| (0.7..1.2).contains(&(self.rate / known)));

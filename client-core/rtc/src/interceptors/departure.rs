@@ -43,6 +43,9 @@ const FOR_PAYLOADS: f64 = 0.94;
 const REPAIR_PAUSE: Duration = Duration::from_millis(15);
 /// The estimate stays within these, in bit/s.
 const LEAST: u64 = 40_000;
+/// What is assumed of a path that has carried no picture yet, in bit/s: room for sound and the smallest picture. Sound alone fills too little
+/// of a path to show more, and nothing is there to probe with.
+const UNTRIED: u64 = 160_000;
 const MOST: u64 = 10_000_000;
 
 /// One of this side's streams.
@@ -226,9 +229,10 @@ impl Departure {
     fn publish(&mut self) {
         let Some(estimator) = &self.estimator else { return };
         let payloads = |bps: u64| (bps as f64 * FOR_PAYLOADS) as u64;
+        let least = if self.streams.values().any(Stream::can_pad) { 0 } else { UNTRIED };
         let mut state = self.shared.state();
         let estimate = &mut state.estimate;
-        estimate.bitrate_bps = payloads(estimator.estimate_bps());
+        estimate.bitrate_bps = payloads(estimator.estimate_bps()).max(least);
         estimate.arriving_bps = payloads(estimator.acked_bps());
         estimate.queue_delay = estimator.queue_delay();
         estimate.loss = estimator.loss() as f32;

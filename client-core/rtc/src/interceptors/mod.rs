@@ -11,6 +11,8 @@ use rtc::interceptor::{StreamInfo, TaggedPacket};
 
 mod arrivals;
 mod departure;
+#[cfg(test)]
+mod departure_tests;
 mod feedback;
 mod media_tap;
 mod nack;

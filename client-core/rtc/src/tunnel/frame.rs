@@ -33,7 +33,7 @@ pub(super) enum Kind {
 /// Which message of TURN this is; `None` for anything else. Looks at the first twenty bytes alone.
 pub(super) fn kind(message: &[u8]) -> Option<Kind> {
     match message.first_chunk::<2>().map(|&bytes| u16::from_be_bytes(bytes))? {
-        0x4000..=0x4fff => return Some(Kind::Data),
+        0x4000..=0x4fff => Some(Kind::Data),
         _ if message.len() < HEADER || message[4..8] != MAGIC_COOKIE => None,
         0x0003 => Some(Kind::Allocate),
         0x0004 | 0x0008 | 0x0009 => Some(Kind::Request),

@@ -41,6 +41,16 @@ struct Frames {
     /// Without an allocation a server takes nothing but the request for one.
     allocated: bool,
     closed: bool,
+    dropped: Dropped,
+}
+
+/// What a stream did not carry.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Dropped {
+    /// Too much waited.
+    pub(super) full: u64,
+    /// It waited too long.
+    pub(super) late: u64,
 }
 
 impl Frames {
@@ -56,6 +66,7 @@ impl Frames {
         self.waiting.push_back(Waiting { frame, since: now });
         while self.bytes > MOST_BYTES || self.waiting.len() > MOST_FRAMES {
             self.pop();
+            self.dropped.full += 1;
         }
         true
     }
@@ -75,6 +86,7 @@ impl Frames {
             }
             let Some(next) = self.pop() else { return };
             if !next.is_of_use(now) {
+                self.dropped.late += 1;
                 continue;
             }
             if let Some(id) = next.frame.request {
@@ -130,11 +142,16 @@ impl Queue {
         }
     }
 
+    pub(super) fn dropped(&self) -> Dropped {
+        self.frames().dropped
+    }
+
     /// A stream begins: it has carried nothing and has no allocation.
     pub(super) fn begin(&self) {
         let mut frames = self.frames();
         frames.sent.clear();
         frames.allocated = false;
+        frames.dropped = Dropped::default();
         frames.waiting.retain(|waiting| waiting.frame.kind == Kind::Allocate);
         frames.bytes = frames.waiting.iter().map(|waiting| waiting.frame.bytes.len()).sum();
     }
@@ -245,6 +262,7 @@ mod tests {
         frames.push(frame(Kind::Request, 2, 4), start);
         frames.push(frame(Kind::Data, 3, 4), start + DATA_AGE);
         assert_eq!(filled(&mut frames, start + DATA_AGE * 2), [2, 2, 2, 2, 3, 3, 3, 3]);
+        assert_eq!(frames.dropped, Dropped { full: 0, late: 1 });
     }
 
     #[test]

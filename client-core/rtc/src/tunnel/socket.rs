@@ -20,6 +20,7 @@ use super::inbox::Inbox;
 use super::servers::{StandIn, stand_in_number};
 use super::stream::Tunnel;
 use crate::early::{Opened, PausingSocket};
+use crate::flights::FlightSocket;
 use crate::stats::RelayProtocol;
 
 /// The library asks for names on the task that carries the packets: one without an answer must not hold them up for long.
@@ -46,7 +47,8 @@ impl Runtime for TunnelRuntime {
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let below = self.below.wrap_udp_socket(socket)?;
-        let socket = Arc::new(TunnelSocket::new(below, Arc::clone(&self.tunnels)));
+        let tunnel = Arc::new(TunnelSocket::new(below, Arc::clone(&self.tunnels)));
+        let socket = Arc::new(FlightSocket::new(tunnel));
         Ok(Arc::new(PausingSocket::new(socket, Arc::clone(&self.channel))))
     }
 

@@ -43,11 +43,14 @@ pub(super) struct Tunnel {
 }
 
 /// Why a stream ended.
+#[derive(Debug)]
 enum End {
     /// The socket has gone.
     Closed,
+    /// No data came or went for long.
     Idle,
-    Broken(io::Error),
+    /// The server's doing, or the network's.
+    Broken(#[expect(dead_code, reason = "it is written to the log")] io::Error),
 }
 
 impl Tunnel {
@@ -102,10 +105,10 @@ impl Tunnel {
             if self.queue.is_allocated() {
                 wait = Duration::ZERO;
             }
-            match end {
-                End::Closed => return,
-                End::Idle => tracing::debug!(server = %self.server, "a stream was of no use"),
-                End::Broken(error) => tracing::debug!(server = %self.server, %error, "a stream broke"),
+            let dropped = self.queue.dropped();
+            tracing::debug!(server = %self.server, ?end, ?dropped, "a stream ended");
+            if matches!(end, End::Closed) {
+                return;
             }
             self.queue.begin();
         }

@@ -205,6 +205,10 @@ fn relay_binary() -> PathBuf {
     let folder = test.parent().and_then(Path::parent).expect("a build folder");
     let binary = folder.join(format!("snug-relay{}", std::env::consts::EXE_SUFFIX));
     if !binary.exists() {
+        assert!(
+            folder.ends_with("debug"),
+            "there is no relay beside the tests: cargo build --release -p snug-relay"
+        );
         println!("building the relay");
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--locked", "-p", "snug-relay", "--target-dir"]);

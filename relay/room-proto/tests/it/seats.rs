@@ -168,3 +168,21 @@ fn the_seats_that_there_are_can_be_asked_for() {
     seats.sort();
     assert_eq!(seats, world.seated.iter().cloned().collect::<Vec<_>>());
 }
+
+#[test]
+fn a_token_shown_at_a_join_finds_the_seat_whose_answer_was_lost() {
+    let mut world = World::new();
+    world.join(1, ROOM);
+    let bo = world.connect(2);
+    // That of a relay which has forgotten its seats.
+    let old = "A".repeat(43);
+    assert_eq!(world.try_join(bo, ROOM, json!({"resumeToken": old}))["type"], "room_joined");
+    let resume = |token: &serde_json::Value, last_seq: u64| json!({"type": "resume", "roomId": ROOM, "userId": bo.user, "resumeToken": token, "lastSeq": last_seq});
+    let again = world.connect(2);
+    let afresh = world.request(again, resume(&json!(old), 0));
+    assert_eq!((&afresh["type"], &afresh["seq"]), (&json!("room_joined"), &json!(1)));
+    assert_eq!(afresh["participants"][0]["userId"], json!(user(1)));
+    world.drop_connection(again);
+    let third = world.connect(2);
+    assert_eq!(world.request(third, resume(&afresh["resumeToken"], 1))["type"], "resumed");
+}
