@@ -11,7 +11,7 @@ const { values } = parseArgs({ options: { joins: { type: 'string', default: '20'
 const JOINS = Number(values.joins);
 const CYCLES = Number(values.cycles);
 /** Cycles after which buffers, pools and the allocator's arenas have found their size. */
-const WARM = Math.min(10, Math.ceil(CYCLES / 5));
+const WARM = Math.ceil(CYCLES * 0.4);
 
 /** Nearest rank. */
 function percentile(list, fraction) {
@@ -48,8 +48,8 @@ async function churn(cleanup, relay) {
   const looks = [];
   for (let cycle = 0; cycle <= CYCLES; cycle += 1) {
     if (cycle === 0 || cycle === WARM || cycle === CYCLES) {
-      // What belongs to a link that was closed goes within a second or two.
-      await during(3_000);
+      // What belongs to a link that was closed goes within a second or two, an encoder that nobody wants after two.
+      await during(5_000);
       looks.push({ cycle, ...memory(host.pid), ...handles(host.pid) });
     }
     if (cycle === CYCLES) break;

@@ -20,7 +20,7 @@ pub(crate) fn run(seconds: u32, only: Option<&str>) -> Result<Outcome> {
         std::fs::create_dir_all(&corpus)?;
         match target {
             "wire" => seed_with_golden_messages(&corpus)?,
-            "turn_ops" => seed_with_long_sequences(&corpus)?,
+            "turn_ops" | "call_ops" | "media_packets" | "jitter_ops" => seed_with_long_sequences(&corpus)?,
             _ => {}
         }
         let limit = format!("-max_total_time={seconds}");
@@ -55,7 +55,7 @@ fn seed_with_golden_messages(corpus: &std::path::Path) -> Result<()> {
     Ok(())
 }
 
-/// Gives the server's fuzzer long sequences of any operations to start from: it would take an hour to grow the first one.
+/// Gives a fuzzer of operations long sequences of any of them to start from: it would take an hour to grow the first one.
 fn seed_with_long_sequences(corpus: &std::path::Path) -> Result<()> {
     for number in 0..32_u64 {
         let mut state = number;

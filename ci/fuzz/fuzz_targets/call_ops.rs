@@ -11,7 +11,8 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 use snug_call_proto::{
-    Call, CallConfig, CallEvent, IceState, Input, JobId, LinkId, Now, Output, OwnerRequest, SignalingState, Tile,
+    Call, CallConfig, CallEvent, IceState, Input, JobId, LinkId, Now, Output, OwnerRequest, SignalingState,
+    Tile,
 };
 use snug_wire::link::RoomSecret;
 use snug_wire::message::Received;
@@ -24,30 +25,69 @@ const SESSIONS: [&str; 3] = ["AAAAAAAAAAA", "BBBBBBBBBBB", "CCCCCCCCCCC"];
 #[derive(Arbitrary, Debug)]
 enum Op {
     Connected,
-    Disconnected { close_code: Option<u8> },
+    Disconnected {
+        close_code: Option<u8>,
+    },
     /// A message of the relay; with the next number, or with any.
-    Relay { message: Message, seq: Option<u8> },
-    Raw { text: String },
+    Relay {
+        message: Message,
+        seq: Option<u8>,
+    },
+    Raw {
+        text: String,
+    },
     /// A message on a data channel.
-    Channel { link: u8, message: ChannelMessage },
+    Channel {
+        link: u8,
+        message: ChannelMessage,
+    },
     /// The oldest description that was asked for is made, or not.
-    Describe { fails: bool },
+    Describe {
+        fails: bool,
+    },
     /// One that nobody asked for.
-    Stale { link: u8, job: u8 },
-    Candidate { link: u8, length: u16 },
-    State { link: u8, state: u8 },
-    ChannelOpened { link: u8 },
-    ChannelClosed { link: u8 },
-    Media { link: u8 },
-    SetMedia { bits: u8 },
-    Tiles { users: u8 },
-    Chat { text: String },
+    Stale {
+        link: u8,
+        job: u8,
+    },
+    Candidate {
+        link: u8,
+        length: u16,
+    },
+    State {
+        link: u8,
+        state: u8,
+    },
+    ChannelOpened {
+        link: u8,
+    },
+    ChannelClosed {
+        link: u8,
+    },
+    Media {
+        link: u8,
+    },
+    SetMedia {
+        bits: u8,
+    },
+    Tiles {
+        users: u8,
+    },
+    Chat {
+        text: String,
+    },
     Network,
     Retry,
     Password,
-    Owner { kind: u8 },
-    Pass { milliseconds: u16 },
-    Sleep { seconds: u8 },
+    Owner {
+        kind: u8,
+    },
+    Pass {
+        milliseconds: u16,
+    },
+    Sleep {
+        seconds: u8,
+    },
     Leave,
 }
 
@@ -188,7 +228,8 @@ impl World {
                 sdp_mline_index: Some(0),
             }),
             Op::State { link, state } => {
-                let states = [IceState::Connected, IceState::Connected, IceState::Disconnected, IceState::Failed];
+                let states =
+                    [IceState::Connected, IceState::Connected, IceState::Disconnected, IceState::Failed];
                 let state = states[usize::from(state) % states.len()];
                 self.input(Input::LinkStateChanged { link: self.link(link), state });
             }
@@ -368,10 +409,14 @@ impl World {
                     "iceServers": [], "iceTtlSeconds": ttl, "seatHoldSeconds": 30})
             }
             Message::Resumed => json!({"type": "resumed", "resumeToken": token, "replayed": 0}),
-            Message::UserJoined { user } => json!({"type": "user_joined", "participant": participant(*user, false)}),
+            Message::UserJoined { user } => {
+                json!({"type": "user_joined", "participant": participant(*user, false)})
+            }
             Message::Away { user } => json!({"type": "user_away", "userId": user_of(*user)}),
             Message::Back { user } => json!({"type": "user_back", "userId": user_of(*user)}),
-            Message::Left { user } => json!({"type": "user_left", "userId": user_of(*user), "reason": "left"}),
+            Message::Left { user } => {
+                json!({"type": "user_left", "userId": user_of(*user), "reason": "left"})
+            }
             Message::Negotiation { user, negotiation } => {
                 let (kind, payload) = self.negotiation(negotiation);
                 json!({"type": format!("{kind}_received"), "fromId": user_of(*user), "payload": payload})
@@ -410,7 +455,8 @@ impl World {
 
     fn negotiation(&self, negotiation: &Negotiation) -> (&'static str, Value) {
         let Negotiation { kind, session, restart, length } = *negotiation;
-        let session = session.map_or(self.session.as_str(), |one| SESSIONS[usize::from(one) % SESSIONS.len()]);
+        let session =
+            session.map_or(self.session.as_str(), |one| SESSIONS[usize::from(one) % SESSIONS.len()]);
         let text = "v".repeat(usize::from(length % 4000));
         let description = json!({"sdp": text, "session": session, "restart": restart}).to_string();
         match kind % 4 {
@@ -433,9 +479,12 @@ impl World {
                 let body = json!({"id": id.to_string(), "text": text, "sentAt": 1}).to_string();
                 json!({"type": "chat", "payload": {"plain": body}}).to_string()
             }
-            ChannelMessage::State { bits } => json!({"type": "media_state", "media": media(bits)}).to_string(),
+            ChannelMessage::State { bits } => {
+                json!({"type": "media_state", "media": media(bits)}).to_string()
+            }
             ChannelMessage::Tile { side } => {
-                json!({"type": "tile", "width": side, "height": side, "screenWidth": 0, "screenHeight": 0}).to_string()
+                json!({"type": "tile", "width": side, "height": side, "screenWidth": 0, "screenHeight": 0})
+                    .to_string()
             }
             ChannelMessage::Bye => json!({"type": "bye"}).to_string(),
             ChannelMessage::Raw { text } => text,
@@ -445,7 +494,8 @@ impl World {
     /// Answers that fit name the session of our last offer.
     fn remember_session(&mut self, text: &str) {
         let value: Value = serde_json::from_str(text).unwrap_or_default();
-        let body: Value = serde_json::from_str(value["payload"]["plain"].as_str().unwrap_or_default()).unwrap_or_default();
+        let body: Value =
+            serde_json::from_str(value["payload"]["plain"].as_str().unwrap_or_default()).unwrap_or_default();
         if let Some(session) = body["session"].as_str() {
             self.session = session.to_owned();
         }

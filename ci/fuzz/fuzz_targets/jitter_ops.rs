@@ -13,14 +13,30 @@ use snug_jitter::{AudioDecoder, JitterBuffer, JitterConfig, PULL_SAMPLES, Packet
 #[derive(Arbitrary, Debug)]
 enum Op {
     /// The next packet of a stream, or one that was sent so many packets before or after.
-    Packet { offset: i8, redundant: bool, payload: Vec<u8> },
+    Packet {
+        offset: i8,
+        redundant: bool,
+        payload: Vec<u8>,
+    },
     /// Anything at all.
-    Stray { sequence: Option<u16>, timestamp: u32, payload: Vec<u8> },
-    Pull { times: u8 },
-    Wait { milliseconds: u8 },
+    Stray {
+        sequence: Option<u16>,
+        timestamp: u32,
+        payload: Vec<u8>,
+    },
+    Pull {
+        times: u8,
+    },
+    Wait {
+        milliseconds: u8,
+    },
     /// The sender paused.
-    Pause { packets: u16 },
-    Minimum { milliseconds: u16 },
+    Pause {
+        packets: u16,
+    },
+    Minimum {
+        milliseconds: u16,
+    },
 }
 
 /// A payload says how long its sound is; some cannot be decoded.

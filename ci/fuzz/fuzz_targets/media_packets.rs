@@ -61,7 +61,8 @@ fn parse(payload: &[u8], timestamp: u32) {
         assert!(length <= payload.len());
         let mut written = Vec::new();
         descriptor.write(&mut written);
-        let (again, _) = Descriptor::parse(&[&written[..], &[0]].concat()).expect("what was written can be read");
+        let (again, _) =
+            Descriptor::parse(&[&written[..], &[0]].concat()).expect("what was written can be read");
         assert_eq!(again, descriptor);
     }
     is_key_frame(payload);

@@ -25,6 +25,9 @@ pub struct EncodedAudio {
     pub level_db: f32,
 }
 
+/// In a pause every so many frames one is sent: 400 ms, well below the time after which a silent link counts as broken.
+const SIGN_OF_LIFE: u32 = 19;
+
 pub(crate) struct Capture {
     pub(crate) apm: Apm,
     encoder: Encoder,
@@ -35,6 +38,8 @@ pub(crate) struct Capture {
     detector: VoiceDetector,
     voice: bool,
     paused: bool,
+    /// Frames of the pause that were not sent since the last one that was.
+    held_back: u32,
     encoded: u64,
     failed: u64,
 }
@@ -51,6 +56,7 @@ impl Capture {
             detector: VoiceDetector::default(),
             voice: false,
             paused: false,
+            held_back: 0,
             encoded: 0,
             failed: 0,
         })
@@ -114,10 +120,14 @@ impl Capture {
 
     fn encode(&mut self, timestamp: u32) -> Option<EncodedAudio> {
         match self.encoder.encode(&self.frame) {
-            // The first frame of a pause tells the receiver of it; the others say nothing.
-            Ok(encoded) if encoded.silent && self.paused => None,
+            // The first frame of a pause tells the receiver of it, and one now and then that we are still there; the others say nothing.
+            Ok(encoded) if encoded.silent && self.paused && self.held_back < SIGN_OF_LIFE => {
+                self.held_back += 1;
+                None
+            }
             Ok(encoded) => {
                 self.paused = encoded.silent;
+                self.held_back = 0;
                 self.encoded += 1;
                 let payload = Bytes::copy_from_slice(encoded.payload);
                 Some(EncodedAudio { payload, timestamp, voice: self.voice, level_db: level_db(&self.frame) })

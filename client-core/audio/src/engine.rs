@@ -373,6 +373,7 @@ impl Sound {
         match command {
             Command::Side(side) => {
                 self.side = Some(side);
+                self.capture.apm.path_changed();
                 self.starved = 0;
                 self.extra = 0;
             }

@@ -708,7 +708,8 @@ impl Call {
             (true, false) => Route::Live,
         };
         let before = link.state();
-        act(link, &mut At { context: &mut self.context, now, route });
+        let sends = member.media.audio || member.media.video || member.media.screen;
+        act(link, &mut At { context: &mut self.context, now, route, sends });
         let after = link.state();
         if before == after {
             return;

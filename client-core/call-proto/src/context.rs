@@ -69,4 +69,6 @@ pub(crate) struct At<'a> {
     pub(crate) context: &'a mut Context,
     pub(crate) now: Now,
     pub(crate) route: Route,
+    /// Whether they say that they send sound or pictures.
+    pub(crate) sends: bool,
 }

@@ -43,10 +43,14 @@ pub(crate) const HUSH: Duration = Duration::from_secs(1);
 pub(crate) const SILENT: Duration = Duration::from_millis(2000);
 /// How long nothing has come when ICE calls a path disconnected.
 pub(crate) const ICE_SILENCE: Duration = Duration::from_secs(5);
+/// The same for who sends neither sound nor pictures: from some browsers only a report every few seconds comes then.
+pub(crate) const SILENT_LISTENER: Duration = Duration::from_secs(8);
 /// How long a live link is watched before it is believed after a gap.
 pub(crate) const LIVENESS: Duration = Duration::from_secs(1);
 /// A restart asked for twice within this time is one restart.
 pub(crate) const SETTLE: Duration = Duration::from_secs(1);
+/// An offer without an answer is believed to be on its way for so long.
+pub(crate) const ON_ITS_WAY: Duration = Duration::from_secs(2);
 /// First wait between restarts that did not help; each further one is half as long again.
 pub(crate) const RETRY: Duration = Duration::from_secs(5);
 /// Longest wait between restarts.
@@ -62,8 +66,12 @@ pub(crate) const PONG: Duration = Duration::from_secs(5);
 pub(crate) const DOUBT: Duration = Duration::from_secs(1);
 /// As [`DOUBT`], when the connection is more likely dead than not.
 pub(crate) const SURE_DOUBT: Duration = Duration::from_millis(500);
-/// Longest wait for the answer to a join or resume.
+/// Longest wait for the answer to a join, which may have to wait for its password's turn.
 pub(crate) const ANSWER: Duration = Duration::from_secs(20);
+/// As [`ANSWER`] for who comes back: a lost answer costs time that a call has not.
+pub(crate) const REJOINED: Duration = Duration::from_secs(10);
+/// Longest wait for the answer to a resume, which waits for nothing.
+pub(crate) const RESUMED: Duration = Duration::from_secs(5);
 /// Longest wait for one connection to open.
 pub(crate) const OPENING: Duration = Duration::from_secs(15);
 /// The first join has failed after this.

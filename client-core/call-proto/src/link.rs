@@ -206,7 +206,7 @@ impl Link {
         let now = at.now.at;
         self.give_up_job(at);
         self.settle_doubt(at);
-        self.notice_silence(now);
+        self.notice_silence(at);
         if self.refusal.is_some() || !self.reachable(at) || self.next_try.is_some_and(|next| now < next) {
             return;
         }
@@ -247,8 +247,9 @@ impl Link {
         self.restart(at);
     }
 
-    fn notice_silence(&mut self, now: Instant) {
-        if self.hush(now).is_some_and(|hush| hush >= limits::SILENT) {
+    fn notice_silence(&mut self, at: &At<'_>) {
+        let limit = if at.sends { limits::SILENT } else { limits::SILENT_LISTENER };
+        if self.hush(at.now.at).is_some_and(|hush| hush >= limit) {
             self.dead_since = self.connection.as_ref().and_then(|connection| connection.last_media);
             self.silent = true;
         }
@@ -382,8 +383,11 @@ impl Link {
                 return;
             }
         } else if offer.restart {
-            // They revive what we no longer have. An offer of ours that is on its way tells them so.
-            if !offering || restarting {
+            // They revive what we no longer have. An offer of ours that is on its way tells them so, unless it was lost there.
+            let on_its_way = self
+                .negotiated_at
+                .is_some_and(|then| at.now.at.saturating_duration_since(then) < limits::ON_ITS_WAY);
+            if !offering || restarting || !on_its_way {
                 self.offer(true, at);
             }
             return;

@@ -409,7 +409,7 @@ impl Signaling {
     fn enter(&mut self, now: Instant) {
         match self.resume.clone() {
             Some(resume_token) => {
-                self.timers.answer = Some(now + limits::ANSWER);
+                self.timers.answer = Some(now + limits::RESUMED);
                 let (room_id, user_id, last_seq) = (self.room.clone(), self.user, self.last_seq);
                 self.write(ClientMessage::Resume { room_id, user_id, resume_token, last_seq });
             }
@@ -418,7 +418,7 @@ impl Signaling {
     }
 
     fn join(&mut self, with_password: bool, now: Instant) {
-        self.timers.answer = Some(now + limits::ANSWER);
+        self.timers.answer = Some(now + if self.seated { limits::REJOINED } else { limits::ANSWER });
         self.acts.push_back(Act::Join { with_password });
     }
 

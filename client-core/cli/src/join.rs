@@ -12,8 +12,8 @@ use clap::Args;
 use snug_core::audio::Processing;
 use snug_core::audio::io::{AudioIo, PacedIo, Sink, Source};
 use snug_core::signaling::{TlsRoots, parse_link};
-use snug_core::video::sources::{PatternSource, open_file};
-use snug_core::video::{VideoCodecs, VideoSource, Vp8Codecs};
+use snug_core::video::sources::{PatternSource, SizedSource, open_file};
+use snug_core::video::{VideoCodecs, Vp8Codecs};
 use snug_core::wire::Password;
 use snug_core::{
     CameraConfig, Command, Engine, EngineConfig, Event, FactoryConfig, OpenCamera, OpenScreen, RelayProtocol,
@@ -295,7 +295,7 @@ fn screen(video: &Video) -> Result<Option<ScreenConfig>, Refusal> {
     })
 }
 
-fn pictures(path: &Path) -> Result<(Box<dyn VideoSource>, (u32, u32)), Refusal> {
+fn pictures(path: &Path) -> Result<SizedSource, Refusal> {
     open_file(path, &codecs()).map_err(|error| usage(error.code(), error))
 }
 

@@ -186,11 +186,18 @@ impl Link {
         while let Some(event) = self.pacer.poll_event() {
             self.key_wanted |= matches!(event, snug_media_proto::pacer::PacerEvent::KeyFrameWanted(_));
         }
-        let awake = tick >= self.wakes;
-        if awake {
+        if tick >= self.wakes {
             self.wakes = tick + self.dice.below(self.lateness + 1);
+            self.release(tick, now, wire);
         }
-        while awake {
+        if tick.is_multiple_of(self.feedback_every) {
+            self.report(tick);
+        }
+    }
+
+    /// Lets go what may leave, filled up with padding while a probe runs.
+    fn release(&mut self, tick: u64, now: Instant, wire: &mut Wire) {
+        loop {
             while let Some(released) = self.pacer.poll(now) {
                 let carried = wire.carry(tick as f64, released.bytes);
                 if let (PacketKind::Audio, Some((_, wait))) = (released.packet, carried) {
@@ -203,12 +210,9 @@ impl Link {
                 self.next_id += 1;
             }
             if !self.pacer.padding_wanted(now) {
-                break;
+                return;
             }
             self.pacer.enqueue(PacketKind::Probe, PacketKind::Probe, VIDEO_BYTES, now);
-        }
-        if tick.is_multiple_of(self.feedback_every) {
-            self.report(tick);
         }
     }
 

@@ -1,9 +1,11 @@
 //! What links do on narrow and lossy paths: two or more real connections in this process, a wire between them, in real time.
 //! It makes no calls and needs no relay. `cargo run --release -p snug-rtc --example links` prints a Markdown table.
 
+#![allow(clippy::print_stdout)] // The table is what it is for.
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -93,7 +95,12 @@ async fn steps() -> Result<String, Failure> {
     back.set(narrow(0));
     there.set(narrow(3_000_000));
     let cpu = Cpu::start();
-    let traffic = Traffic::start(&link.from, link.media.take().ok_or("media was taken")?, 1_500_000);
+    let traffic = Traffic::start(
+        &link.from,
+        link.media.take().ok_or("media was taken")?,
+        1_500_000,
+        Arc::new(AtomicU64::new(u64::MAX)),
+    );
     let (cut, risen, end) = (8 * SECOND, 16 * SECOND, 28 * SECOND);
     tokio::time::sleep(cut).await;
     there.set(narrow(800_000));
@@ -142,9 +149,11 @@ async fn shared() -> Result<String, Failure> {
     }
     there.set(Conditions { bps: 3_000_000, delay: Duration::from_millis(10), ..Conditions::default() });
     let cpu = Cpu::start();
+    let share = Arc::new(AtomicU64::new(u64::MAX));
     let mut traffic = Vec::new();
     for link in &mut links {
-        traffic.push(Traffic::start(&link.from, link.media.take().ok_or("media was taken")?, 1_500_000));
+        let media = link.media.take().ok_or("media was taken")?;
+        traffic.push(Traffic::start(&link.from, media, 1_500_000, Arc::clone(&share)));
     }
     let mut joint = JointUplink::default();
     let begin = Instant::now();
@@ -166,11 +175,9 @@ async fn shared() -> Result<String, Failure> {
             })
             .collect();
         let limit = joint.update(Instant::now(), &samples);
-        for (link, traffic) in links.iter().zip(&traffic) {
-            let share = limit.map_or(u64::MAX, |limit| limit / 4);
-            traffic.share.store(share, Ordering::Relaxed);
-            link.from.set_useful_rate(share.min(1_950_000));
-        }
+        let part = limit.map_or(u64::MAX, |limit| limit / 4);
+        share.store(part, Ordering::Relaxed);
+        links.iter().for_each(|link| link.from.set_useful_rate(part.min(1_950_000)));
     }
     let pictures = (received(&traffic) - at_six) as f64 * 8.0 / (end - settled).as_secs_f64() / 1e6;
     let mut delays = Vec::new();

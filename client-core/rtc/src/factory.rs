@@ -68,12 +68,6 @@ impl Factory {
         Self { config, runtime: Arc::new(TokioRuntime) }
     }
 
-    /// With another network underneath.
-    #[cfg(test)]
-    pub(crate) fn with_runtime(config: FactoryConfig, runtime: Arc<dyn Runtime>) -> Self {
-        Self { config, runtime }
-    }
-
     /// The network of one connection.
     pub(crate) fn tunnel_runtime(&self, tunnels: &Arc<Tunnels>, shared: &Shared) -> Arc<dyn Runtime> {
         let (below, tunnels) = (Arc::clone(&self.runtime), Arc::clone(tunnels));

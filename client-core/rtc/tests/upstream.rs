@@ -241,7 +241,7 @@ async fn connected(happenings: &mut Happenings) {
 
 struct Pair {
     a: Arc<dyn PeerConnection>,
-    b: Arc<dyn PeerConnection>,
+    _b: Arc<dyn PeerConnection>,
     a_happenings: Happenings,
     b_happenings: Happenings,
     track: Arc<TrackLocalStaticRTP>,
@@ -262,7 +262,7 @@ async fn pair() -> Pair {
     let mut b_happenings = trickle(b_happenings, Arc::clone(&a));
     connected(&mut a_happenings).await;
     connected(&mut b_happenings).await;
-    Pair { a, b, a_happenings, b_happenings, track }
+    Pair { a, _b: b, a_happenings, b_happenings, track }
 }
 
 async fn send(track: &TrackLocalStaticRTP, packets: std::ops::Range<u16>) {

@@ -7,13 +7,13 @@
 //!    pair that answers, and says so with further checks, which also show whether the path still works (RFC 8445 §8, RFC 7675).
 //! 3. Five seconds without a packet are `Disconnected`, 25 are `Failed`, as in `snug-rtc`.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use snug_call_proto::IceState;
 use snug_turn_proto::Transport;
 
+use crate::channel::Channel;
 use crate::packet::Packet;
 use crate::stun::{BINDING, Builder, Message, Transaction};
 use crate::turn::{FromTurn, TurnClient};
@@ -31,8 +31,6 @@ const STREAM_WAIT: Duration = Duration::from_secs(1);
 const STUN_TRIES: u32 = 5;
 const RETRANSMIT: Duration = Duration::from_millis(500);
 const MEDIA: Duration = Duration::from_millis(250);
-/// Messages that the data channel may hold back; no call comes near it.
-const CHANNEL: usize = 512;
 const REMOTES: usize = 128;
 
 /// What an agent wants done.
@@ -135,14 +133,7 @@ pub(crate) struct Agent {
     next_consent: Duration,
     transaction: u64,
     relay: SocketAddrV4,
-    // The data channel.
-    opened: bool,
-    open: bool,
-    sent: VecDeque<(u64, String)>,
-    next_out: u64,
-    next_in: u64,
-    early: BTreeMap<u64, String>,
-    retransmit: Option<Duration>,
+    channel: Channel,
 }
 
 impl Agent {
@@ -165,13 +156,7 @@ impl Agent {
             next_consent: Duration::ZERO,
             transaction: identity,
             relay,
-            opened: false,
-            open: false,
-            sent: VecDeque::new(),
-            next_out: 0,
-            next_in: 0,
-            early: BTreeMap::new(),
-            retransmit: None,
+            channel: Channel::default(),
         }
     }
 
@@ -415,23 +400,21 @@ impl Agent {
             Packet::Data { to, from: theirs, serial, text } => {
                 if self.is_from(to, theirs) && self.secured {
                     self.on_heard((generation, via, from), now, effects);
-                    self.on_data(serial, text, effects);
-                    let answer = Packet::Received { to: theirs, from: self.identity, next: self.next_in };
+                    let ready = self.channel.receive(serial, text);
+                    effects.extend(ready.into_iter().map(Effect::ChannelMessage));
+                    let answer =
+                        Packet::Received { to: theirs, from: self.identity, next: self.channel.expected() };
                     self.send_by(generation, via, from, answer, effects);
                 }
             }
             Packet::Received { to, from: theirs, next } => {
                 if self.is_from(to, theirs) {
                     self.on_heard((generation, via, from), now, effects);
-                    self.sent.retain(|(serial, _)| *serial >= next);
-                    if self.sent.is_empty() {
-                        self.retransmit = None;
-                    }
+                    self.channel.acknowledged(next);
                 }
             }
             Packet::Closed { to, from: theirs } => {
-                if self.is_from(to, theirs) && self.open {
-                    self.open = false;
+                if self.is_from(to, theirs) && self.channel.close() {
                     effects.push(Effect::ChannelClosed);
                 }
             }
@@ -498,36 +481,19 @@ impl Agent {
             self.state = Some(IceState::Connected);
             self.next_media = now;
             effects.push(Effect::State(IceState::Connected));
-            if !std::mem::replace(&mut self.opened, true) {
-                self.open = true;
+            if self.channel.open() {
                 effects.push(Effect::ChannelOpened);
             }
         }
     }
 
-    fn on_data(&mut self, serial: u64, text: String, effects: &mut Vec<Effect>) {
-        if serial >= self.next_in && self.early.len() < CHANNEL {
-            self.early.insert(serial, text);
-        }
-        while let Some(text) = self.early.remove(&self.next_in) {
-            self.next_in += 1;
-            effects.push(Effect::ChannelMessage(text));
-        }
-    }
-
     // What goes out.
 
-    /// `false` when the channel is not open or holds too much.
-    pub(crate) fn send_channel(&mut self, text: String, now: Duration, effects: &mut Vec<Effect>) -> bool {
-        if !self.open || self.sent.len() >= CHANNEL {
-            return false;
+    /// Drops what the channel does not take.
+    pub(crate) fn send_channel(&mut self, text: String, now: Duration, effects: &mut Vec<Effect>) {
+        if let Some(serial) = self.channel.send(&text, now) {
+            self.send_data(serial, text, effects);
         }
-        let serial = self.next_out;
-        self.next_out += 1;
-        self.sent.push_back((serial, text.clone()));
-        self.retransmit.get_or_insert(now + RETRANSMIT);
-        self.send_data(serial, text, effects);
-        true
     }
 
     fn send_data(&mut self, serial: u64, text: String, effects: &mut Vec<Effect>) {
@@ -591,12 +557,8 @@ impl Agent {
             self.next_consent = now + if self.secured { CONSENT } else { CHECK };
             self.send(Packet::Check { to: theirs, from: generation, transaction, chosen: true }, effects);
         }
-        if self.retransmit.is_some_and(|at| at <= now) {
-            self.retransmit = Some(now + RETRANSMIT);
-            let again: Vec<_> = self.sent.iter().take(16).cloned().collect();
-            for (serial, text) in again {
-                self.send_data(serial, text, effects);
-            }
+        for (serial, text) in self.channel.due(now) {
+            self.send_data(serial, text, effects);
         }
         let silent = now.saturating_sub(self.heard);
         let next = match self.state {
@@ -723,7 +685,7 @@ impl Agent {
                 add(self.next_consent);
             }
         }
-        self.retransmit.into_iter().for_each(&mut add);
+        self.channel.timeout().into_iter().for_each(&mut add);
         match self.state {
             Some(IceState::Connected) => add(self.heard + DISCONNECTED_AFTER),
             Some(IceState::Disconnected) => add(self.heard + FAILED_AFTER),

@@ -5,7 +5,7 @@
 //! 3. Of somebody who died, the tile is gone within 6 s and the name within 30 s.
 //! 4. A relay that is away costs no media on direct links.
 //! 5. Nobody offers, speaks to the relay, or wakes up without end.
-//! 6. In the end all agree on who is there and what they send, and the relay has a seat for each.
+//! 6. In the end all are online, agree on who is there and what they send, and the relay has a seat for each.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -137,8 +137,8 @@ impl World {
 
     fn look_for_dead(&mut self, snapshots: &[Option<Vec<ParticipantSnapshot>>]) {
         for (user, died) in self.watch.deaths.clone() {
-            for who in 0..self.clients.len() {
-                let Some(participants) = &snapshots[who] else { continue };
+            for (who, participants) in snapshots.iter().enumerate() {
+                let Some(participants) = participants else { continue };
                 let undisturbed = self.clients[who].is_well()
                     && self.relay.up
                     && self.calm_since(who).max(self.watch.relay_disturbed) < died;
@@ -167,7 +167,7 @@ impl World {
         for (who, id) in self.watch.direct.clone() {
             let client = &self.clients[who];
             let Some(link) = client.links.get(&id) else {
-                if client.is_well() && self.calm_since(who) < gone && self.is_undisturbed_end(who, id, gone) {
+                if self.all_are_calm(gone) {
                     return self.fail(format!("participant {who} closed {id} because the relay is away"));
                 }
                 continue;
@@ -184,9 +184,10 @@ impl World {
     }
 
     /// A link that was closed says no more who was at its other end: only a call in which nobody was disturbed tells.
-    fn is_undisturbed_end(&self, _: usize, _: LinkId, gone: Duration) -> bool {
-        (0..self.clients.len())
-            .all(|who| self.clients[who].is_well() && self.calm_since(who) < gone.saturating_sub(LOST))
+    fn all_are_calm(&self, gone: Duration) -> bool {
+        let calm =
+            |who: usize| self.clients[who].is_well() && self.calm_since(who) < gone.saturating_sub(LOST);
+        (0..self.clients.len()).all(calm)
     }
 
     fn look_for_storms(&mut self) {
@@ -234,6 +235,9 @@ impl World {
         }
         for who in here {
             let snapshot = self.clients[who].call.snapshot();
+            if snapshot.signaling != SignalingState::Online {
+                return self.fail(format!("participant {who} is not back: {:?}", snapshot.signaling));
+            }
             let mut seen: Vec<UserId> = snapshot.participants.iter().map(|one| one.user).collect();
             seen.push(snapshot.self_id);
             seen.sort_unstable();

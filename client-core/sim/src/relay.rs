@@ -144,14 +144,20 @@ impl Relay {
     }
 
     /// A datagram, or a frame of a stream, from a client of the TURN server.
-    pub(crate) fn from_client(&mut self, from: &FiveTuple, bytes: &[u8], now: Duration) {
+    pub(crate) fn take_from_client(&mut self, from: &FiveTuple, bytes: &[u8], now: Duration) {
         let verdict = self.turn.handle_client(from, bytes, self.turn_now(now));
         self.forward(verdict, bytes);
         self.drain_turn(now);
     }
 
     /// A datagram to one of the relay's other ports.
-    pub(crate) fn from_peer(&mut self, to: SocketAddrV4, peer: SocketAddrV4, bytes: &[u8], now: Duration) {
+    pub(crate) fn take_from_peer(
+        &mut self,
+        to: SocketAddrV4,
+        peer: SocketAddrV4,
+        bytes: &[u8],
+        now: Duration,
+    ) {
         let Some(relay) = self.sockets.get(&to) else { return };
         let verdict = self.turn.handle_peer(*relay, peer.into(), bytes, self.turn_now(now));
         self.forward(verdict, bytes);

@@ -6,8 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use snug_call_proto::{
-    Call, CallConfig, CallEvent, Candidate, ConnectFailure, EndCode, IceState, Input, JobId, LinkId, Now,
-    Output, Tile,
+    Call, CallConfig, CallEvent, ConnectFailure, EndCode, IceState, Input, JobId, LinkId, Now, Output, Tile,
 };
 use snug_room_proto::{ConnectionId, Input as RoomInput};
 use snug_turn_proto::Transport;
@@ -499,8 +498,6 @@ impl World {
                 Effect::ToRelay { port, bytes, .. } => self.send_turn_stream(who, id, port, bytes),
                 Effect::Candidate(candidate) => {
                     let (sdp_mid, sdp_mline_index) = (Some("0".to_owned()), Some(0));
-                    let Candidate { candidate, sdp_mid, sdp_mline_index } =
-                        Candidate { candidate, sdp_mid, sdp_mline_index };
                     self.tell(who, Input::CandidateFound { link: id, candidate, sdp_mid, sdp_mline_index });
                 }
                 Effect::State(state) => {

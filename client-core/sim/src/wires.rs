@@ -180,9 +180,9 @@ impl World {
                 Body::Bytes(bytes) if to == relay::ADDRESS => {
                     let tuple =
                         FiveTuple { transport: Transport::Udp, client: from.into(), server: to.into() };
-                    self.relay.from_client(&tuple, &bytes, now);
+                    self.relay.take_from_client(&tuple, &bytes, now);
                 }
-                Body::Packet(packet) => self.relay.from_peer(to, from, &packet.encode(), now),
+                Body::Packet(packet) => self.relay.take_from_peer(to, from, &packet.encode(), now),
                 Body::Bytes(_) => {}
             }
             return self.drain_relay();
@@ -302,7 +302,7 @@ impl World {
         match (item, stream.purpose) {
             (_, Purpose::Signaling(_)) if stream.over => {}
             (Item::Text(text), _) => self.relay.frame(ConnectionId(id), &text, self.now),
-            (Item::Bytes(bytes), _) => self.relay.from_client(&tuple, &bytes, self.now),
+            (Item::Bytes(bytes), _) => self.relay.take_from_client(&tuple, &bytes, self.now),
             (Item::Close(code), Purpose::Signaling(_)) => {
                 let leaving = matches!(code, 1000 | 1001);
                 let input = RoomInput::Disconnected { connection: ConnectionId(id), leaving };

@@ -34,7 +34,7 @@ pub(crate) enum Event {
     /// A fault is over.
     Over(Fault),
     RelayStops,
-    Look4,
+    Rules,
     Outside {
         to: SocketAddrV4,
         from: SocketAddrV4,
@@ -168,7 +168,7 @@ impl World {
         for index in 0..world.plan.faults.len() {
             world.at(world.plan.faults[index].0, Event::Fault(index));
         }
-        world.at(LOOK, Event::Look4);
+        world.at(LOOK, Event::Rules);
         world
     }
 
@@ -223,9 +223,9 @@ impl World {
             }
             Event::Over(fault) => self.over(&fault),
             Event::RelayStops => self.stop_relay(false),
-            Event::Look4 => {
+            Event::Rules => {
                 self.look_at_rules();
-                self.after(LOOK, Event::Look4);
+                self.after(LOOK, Event::Rules);
             }
             Event::Outside { to, from, body } => self.on_outside(to, from, body),
             Event::Inside { to, from, body } => self.on_inside(to, from, body),
@@ -279,7 +279,7 @@ impl World {
                 match effect {
                     Effect::Frame { connection, text } => self.stream_down(connection.0, Item::Text(text)),
                     Effect::Close { connection, code } => self.stream_down(connection.0, Item::Close(code)),
-                    Effect::ToClient { to, bytes } => self.to_turn_client(to.transport, to.client, bytes),
+                    Effect::ToClient { to, bytes } => self.send_to_client(to.transport, to.client, bytes),
                     Effect::ToPeer { from, to, bytes } => self.send_to_peer(from, to, &bytes),
                     Effect::Later(input) => {
                         let wait = self.dice.between(Duration::ZERO, SLOW);
@@ -306,7 +306,7 @@ impl World {
         }
     }
 
-    fn to_turn_client(&mut self, transport: Transport, to: SocketAddr, bytes: Vec<u8>) {
+    fn send_to_client(&mut self, transport: Transport, to: SocketAddr, bytes: Vec<u8>) {
         let SocketAddr::V4(to) = to else { return };
         if transport == Transport::Udp {
             return self.send_from_relay(relay::ADDRESS, to, bytes);
@@ -455,11 +455,7 @@ impl World {
 
     fn strike_one(&mut self, who: usize, fault: Fault) {
         match fault {
-            Fault::Leave(_) => {
-                if self.clients[who].awake {
-                    self.tell(who, Input::Leave);
-                }
-            }
+            Fault::Leave(_) if self.clients[who].awake => self.tell(who, Input::Leave),
             Fault::Kill(_) => {
                 let told: Vec<u64> =
                     self.streams_of(who).into_iter().filter(|id| self.says_goodbye(*id)).collect();

@@ -14,14 +14,13 @@ pub(crate) async fn set_password(relay: &Relay, room: &str, password: &str, hint
     let mut connection = connector.connect(&link.target).await.expect("a connection");
     let user = UserId::from_bytes([7; 16]).to_string();
     let name = json!({"plain": "{\"name\":\"Owner\"}"});
-    for message in [
-        json!({"type": "hello", "versions": [1]}),
-        json!({"type": "join_room", "roomId": room, "userId": user, "displayName": name}),
-        json!({"type": "set_room_password", "password": password, "hint": hint, "requestId": 1}),
-    ] {
+    let hello = json!({"type": "hello", "versions": [1]});
+    let join = json!({"type": "join_room", "roomId": room, "userId": user, "displayName": name});
+    let set = json!({"type": "set_room_password", "password": password, "hint": hint, "requestId": 1});
+    for (message, answer) in [(hello, "welcome"), (join, "room_joined"), (set, "done")] {
         connection.send(&message.to_string()).await.expect("it is up");
+        hear(&mut connection, answer).await;
     }
-    hear(&mut connection, "done").await;
     connection.close(1000).await;
 }
 

@@ -3,10 +3,11 @@
 //! Its shell is `ci/src/bench/audio.rs`.
 //!
 //! ```text
-//! measure network SPEECH.wav FOLDER        what a listener hears over seeded networks
-//! measure echo FAR.wav NEAR.wav FOLDER     what is left of an echo in a made-up room
-//! measure cpu SPEECH.wav SECONDS           CPU time of the sound of a call of five
+//! measure network SPEECH.wav FOLDER full          what a listener hears over seeded networks
+//! measure echo FAR.wav NEAR.wav FOLDER full       what is left of an echo in a made-up room
+//! measure cpu SPEECH.wav SECONDS                  CPU time of the sound of a call of five
 //! ```
+//! With `quick` instead of `full` there is one seed, and no minute of clocks that drift apart.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench that cannot run says so by ending")]
 
 mod cpu;
@@ -21,11 +22,15 @@ const BLOCK: usize = 480;
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["network", speech, folder] => network::run(&read(speech), Path::new(folder)),
-        ["echo", far, near, folder] => echo::run(&read(far), &read(near), Path::new(folder)),
+        ["network", speech, folder, how @ ("full" | "quick")] => {
+            network::run(&read(speech), Path::new(folder), how == "quick");
+        }
+        ["echo", far, near, folder, how @ ("full" | "quick")] => {
+            echo::run(&read(far), &read(near), Path::new(folder), how == "quick");
+        }
         ["cpu", speech, seconds] => cpu::run(Path::new(speech), seconds.parse().unwrap()),
         _ => {
-            eprintln!("measure: network SPEECH FOLDER | echo FAR NEAR FOLDER | cpu SPEECH SECONDS");
+            eprintln!("measure: network SPEECH FOLDER full | echo FAR NEAR FOLDER full | cpu SPEECH SECONDS");
             std::process::exit(2);
         }
     }

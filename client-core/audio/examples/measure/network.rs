@@ -48,14 +48,14 @@ fn plan(loss: f64, red: bool) -> (u32, usize, u8) {
     }
 }
 
-pub fn run(speech: &[f32], folder: &Path) {
+pub fn run(speech: &[f32], folder: &Path, quick: bool) {
     write(&folder.join("reference.wav"), speech);
     write(&folder.join("codec.wav"), &codec(speech));
     println!("codec\twav=codec.wav");
     for (at, net) in NETS.iter().enumerate() {
         for seed in SEEDS {
             // A perfect network is the same with every seed.
-            if seed != SEEDS[0] && net.loss == 0.0 && net.jitter_ms == 0.0 {
+            if seed != SEEDS[0] && (quick || net.loss == 0.0 && net.jitter_ms == 0.0) {
                 continue;
             }
             let ours = arrivals(speech, net, seed, true);

@@ -51,8 +51,12 @@ const KNOWN_FOR: Duration = Duration::from_secs(20);
 const BACK_OFF: f64 = 0.85;
 /// Below this part of the estimate it is hardly used at all.
 const HARDLY: f64 = 0.25;
+/// Below this rate, in bit/s, sound alone is no small part of it.
+const NARROW: f64 = 500_000.0;
 /// What a decrease leaves of an estimate that was hardly used.
 const BACK_OFF_UNUSED: f64 = 0.7;
+/// The part of what arrived over a longer time that counts as arriving at least.
+const LEAST_LEFT: f64 = 0.45;
 /// Draining begins at this queue, in ms.
 const DRAIN_FROM_MS: f64 = 15.0;
 /// A queue longer by this would stop everything, in ms.
@@ -301,7 +305,9 @@ impl Estimator {
         if self.last_decrease.is_some_and(|last| now.saturating_duration_since(last) < pause) {
             return;
         }
-        let Some(recent) = self.path.recent_bps() else { return };
+        // A machine that stood still for a moment looks like a path that carries nothing.
+        let (Some(recent), Some(acked)) = (self.path.recent_bps(), self.path.acked_bps()) else { return };
+        let recent = recent.max(acked * LEAST_LEFT);
         // A queue that three decreases did not shorten is no queue: the route became longer.
         if floor > STANDING_MS {
             let (times, first) = self.standing;
@@ -319,7 +325,8 @@ impl Estimator {
             _ => recent,
         });
         // Who sends next to nothing learns next to nothing of the path, and a busy machine delays packets, too.
-        let left = if self.uses_less_than(HARDLY) { self.rate * BACK_OFF_UNUSED } else { 0.0 };
+        let part = if self.rate < NARROW { APP_LIMITED } else { HARDLY };
+        let left = if self.used() < self.rate * part { self.rate * BACK_OFF_UNUSED } else { 0.0 };
         let left = left.max(recent * BACK_OFF);
         self.rate = self.bounded(self.rate.min(left));
         // Far below what arrives, delay is of somebody else's making: whether there is room stays worth a probe.
@@ -328,13 +335,13 @@ impl Estimator {
         }
     }
 
-    fn uses_less_than(&self, part: f64) -> bool {
-        let used = self.media_bytes as f64 * 8.0 / USE_WINDOW.as_secs_f64();
-        used < self.total() * part
+    /// What is sent, without probes, in bit/s.
+    fn used(&self) -> f64 {
+        self.media_bytes as f64 * 8.0 / USE_WINDOW.as_secs_f64()
     }
 
     fn increase(&mut self, now: Instant, passed: f64, acked: f64) {
-        if self.uses_less_than(APP_LIMITED) {
+        if self.used() < self.total() * APP_LIMITED {
             return;
         }
         let near = self.capacity.is_some_and(|known| (0.7..1.2).contains(&(self.rate / known)));

@@ -34,8 +34,6 @@ pub struct Record {
 /// Traffic over one connection, until it is dropped.
 pub struct Traffic {
     pub record: Arc<Mutex<Record>>,
-    /// What this connection may use of a shared uplink, in bit/s.
-    pub share: Arc<AtomicU64>,
     tasks: [tokio::task::JoinHandle<()>; 3],
 }
 
@@ -46,18 +44,18 @@ impl Drop for Traffic {
 }
 
 impl Traffic {
-    /// Sends from `from`; `media` is what the other side receives. Pictures take `most` bit/s at most.
-    pub fn start(from: &Arc<Peer>, media: mpsc::Receiver<Rtp>, most: u64) -> Self {
+    /// Sends from `from`; `media` is what the other side receives. Pictures take `most` bit/s at most, and all together no
+    /// more than the `share` of an uplink.
+    pub fn start(from: &Arc<Peer>, media: mpsc::Receiver<Rtp>, most: u64, share: Arc<AtomicU64>) -> Self {
         let begin = Instant::now();
         let record = Arc::new(Mutex::new(Record::default()));
-        let share = Arc::new(AtomicU64::new(u64::MAX));
         from.set_useful_rate((most + SOUND_BPS) * 5 / 4);
         let tasks = [
             tokio::spawn(sound(Arc::clone(from), begin)),
-            tokio::spawn(pictures(Arc::clone(from), begin, most, Arc::clone(&share), Arc::clone(&record))),
+            tokio::spawn(pictures(Arc::clone(from), begin, most, share, Arc::clone(&record))),
             tokio::spawn(receive(media, begin, Arc::clone(&record))),
         ];
-        Self { record, share, tasks }
+        Self { record, tasks }
     }
 }
 

@@ -82,14 +82,11 @@ impl Line {
         }
         let now = Instant::now();
         let begins = state.busy_until.max(now);
-        if bps > 0 {
-            if begins - now > queue {
-                return;
-            }
-            let bits = (packet.len() as u64 + 28) * 8;
-            state.busy_until = begins + Duration::from_nanos(bits * 1_000_000_000 / bps);
-        } else {
-            state.busy_until = now;
+        let bits = (packet.len() as u64 + 28) * 8;
+        match (bits * 1_000_000_000).checked_div(bps) {
+            Some(_) if begins - now > queue => return,
+            Some(nanos) => state.busy_until = begins + Duration::from_nanos(nanos),
+            None => state.busy_until = now,
         }
         let _ = self.passing.send((state.busy_until + delay, packet.to_vec(), from, to));
     }

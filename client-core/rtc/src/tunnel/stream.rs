@@ -167,7 +167,10 @@ impl Tunnel {
             loop {
                 match frame::whole(&buffer[cut..]) {
                     Ok(Some(length)) => {
-                        self.deliver(&buffer[cut..cut + length], inbox, tunnels).await;
+                        let frame = &buffer[cut..cut + length];
+                        if let Err(error) = self.deliver(frame, inbox, tunnels).await {
+                            return End::Broken(error);
+                        }
                         cut += length;
                     }
                     Ok(None) => break,
@@ -178,9 +181,12 @@ impl Tunnel {
         }
     }
 
-    async fn deliver(&self, frame: &[u8], inbox: &Inbox, tunnels: &Tunnels) {
-        let Some((kind, datagram)) = frame::incoming(frame) else { return };
+    async fn deliver(&self, frame: &[u8], inbox: &Inbox, tunnels: &Tunnels) -> io::Result<()> {
+        let Some((kind, datagram)) = frame::incoming(frame) else { return Ok(()) };
         match kind {
+            Kind::Data if !self.queue.is_allocated() => {
+                return Err(io::Error::other("the server sends data that nobody can have sent"));
+            }
             Kind::Data => self.carried_data(Instant::now()),
             Kind::Allocated => {
                 tunnels.let_better_go_first(self.server.protocol).await;
@@ -190,5 +196,6 @@ impl Tunnel {
         }
         tunnels.heard(datagram, self.server.protocol);
         inbox.push(self.stand_in, datagram.to_vec());
+        Ok(())
     }
 }

@@ -181,7 +181,7 @@ async fn every_protocol(name: &str, tls: &Arc<rustls::ClientConfig>, a: &[IceSer
             assert_eq!((path.local, path.relay), (CandidateKind::Relay, Some(protocol)), "{path:?}");
             assert_shows_relays_alone(side);
         }
-        println!("{name} {protocol:?}: connected in {:?}, {delay:?} under way", pair.took);
+        eprintln!("{name} {protocol:?}: connected in {:?}, {delay:?} under way", pair.took);
         pair.a.peer.close().await;
         pair.b.peer.close().await;
     }
@@ -222,7 +222,7 @@ async fn udp_is_taken_where_it_works_and_streams_where_it_does_not() {
     for side in [&free.a, &free.b] {
         assert_eq!(path(&side.peer).await.relay, Some(RelayProtocol::Udp));
     }
-    println!("with UDP: connected in {:?}", free.took);
+    eprintln!("with UDP: connected in {:?}", free.took);
     // A port where nobody answers, as behind a firewall.
     let silent = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     for server in a.iter_mut().chain(&mut b) {
@@ -235,7 +235,7 @@ async fn udp_is_taken_where_it_works_and_streams_where_it_does_not() {
     for side in [&blocked.a, &blocked.b] {
         assert_eq!(path(&side.peer).await.relay, Some(RelayProtocol::Tcp));
     }
-    println!("without UDP: connected in {:?}", blocked.took);
+    eprintln!("without UDP: connected in {:?}", blocked.took);
 }
 
 #[tokio::test]
@@ -259,7 +259,7 @@ async fn a_server_that_is_killed_and_comes_back_carries_the_link_again() {
             ticks.tick().await;
             pair.a.peer.send(Section::Microphone, packet(7, 80));
         }
-        println!("{protocol:?}: {:?} after the server was back", back.elapsed());
+        eprintln!("{protocol:?}: {:?} after the server was back", back.elapsed());
         let path = path(&pair.b.peer).await;
         assert_eq!((path.local, path.relay), (CandidateKind::Relay, Some(protocol)));
     }
@@ -278,7 +278,7 @@ async fn a_server_that_comes_up_late_is_tried_again_until_then() {
     let config = relay_only(Some(RelayProtocol::Tcp), tls);
     let mut pair = pair((config.clone(), &servers), (config, &servers)).await;
     talk(&mut pair).await;
-    println!("a late server: connected in {:?}", pair.took);
+    eprintln!("a late server: connected in {:?}", pair.took);
     late.await.unwrap();
 }
 
@@ -361,5 +361,5 @@ async fn a_server_that_says_nonsense_hangs_up_or_floods_does_no_harm() {
     let path = path(&pair.a.peer).await;
     assert_ne!(path.local, CandidateKind::Relay);
     assert_eq!(path.relay, None);
-    println!("beside bad servers: connected in {:?}", pair.took);
+    eprintln!("beside bad servers: connected in {:?}", pair.took);
 }

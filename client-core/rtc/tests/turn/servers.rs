@@ -114,7 +114,7 @@ impl Coturn {
         match command.spawn() {
             Ok(child) => self.process = Some(Process(child)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                println!("skipped: coturn is not installed (apt-get install coturn)");
+                eprintln!("skipped: coturn is not installed (apt-get install coturn)");
                 return false;
             }
             Err(error) => panic!("coturn does not start: {error}"),
@@ -209,7 +209,7 @@ fn relay_binary() -> PathBuf {
             folder.ends_with("debug"),
             "there is no relay beside the tests: cargo build --release -p snug-relay"
         );
-        println!("building the relay");
+        eprintln!("building the relay");
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--locked", "-p", "snug-relay", "--target-dir"]);
         cargo.arg(folder.parent().expect("a target folder"));

@@ -116,14 +116,14 @@ impl SourceError {
     }
 }
 
+/// A source with the width and height of its pictures in pixels.
+pub type SizedSource = (Box<dyn VideoSource>, (u32, u32));
+
 /// Opens a file of either kind, known by its first bytes, and tells the size of its pictures.
 ///
 /// # Errors
 /// When there is none, or it cannot be played.
-pub fn open_file(
-    path: &Path,
-    codecs: &Arc<dyn VideoCodecs>,
-) -> Result<(Box<dyn VideoSource>, (u32, u32)), SourceError> {
+pub fn open_file(path: &Path, codecs: &Arc<dyn VideoCodecs>) -> Result<SizedSource, SourceError> {
     let mut start = Vec::new();
     File::open(path)
         .and_then(|file| file.take(4).read_to_end(&mut start))
