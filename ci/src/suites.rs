@@ -16,7 +16,7 @@ const SUITES: [Suite; 9] = [
     ("test", runners::cargo_test),
     ("web", web::run),
     ("licenses", check::licenses),
-    ("fuzz", || fuzz::run(60, None)),
+    ("fuzz", || fuzz::run(30, None)),
     ("e2e", || runners::e2e(&[])),
     ("bench", || bench::run(bench::What::All, true)),
 ];

@@ -305,7 +305,9 @@ export class PeerLink {
   }
 
   #mustRebuild() {
-    return !this.#pc || !this.#sessionConnected || this.#channelLost || this.#tries > RESTARTS;
+    // An answer names its session, not its offer: that to an earlier one, which may only be late, must not fit.
+    const unanswered = this.#pc?.signalingState === 'have-local-offer' && this.deadSince !== null;
+    return !this.#pc || unanswered || !this.#sessionConnected || this.#channelLost || this.#tries > RESTARTS;
   }
 
   /** @param {boolean} fresh a new session, not a restart of this one */

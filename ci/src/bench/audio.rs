@@ -248,7 +248,8 @@ fn drift_table(lines: &[(String, Line)]) -> String {
         let cells = ["4-16 s", "20-40 s", "40-60 s"].map(|span| shown(number(line, span), 1));
         table += &format!("| {name} | {} |\n", cells.join(" | "));
     }
-    table
+    let measured = lines.iter().any(|(name, _)| name.starts_with("drift: "));
+    if measured { table } else { String::new() }
 }
 
 fn cost_table(networks: &[(String, Line)], echoes: &[(String, Line)], costs: &[(String, Line)]) -> String {

@@ -57,7 +57,7 @@ impl Seat {
         let participants = others.iter().map(|user_id| Participant {
             user_id: *user_id,
             display_name: Payload::Plain(r#"{"name":"Ben"}"#.into()),
-            media: Media::default(),
+            media: Media { audio: true, ..Media::default() },
             away: false,
             owner: false,
         });

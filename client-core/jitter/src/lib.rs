@@ -5,10 +5,10 @@
 //! - Packets are told apart by their timestamps; repeated copies (RED) fill holes. Sequence numbers tell a pause from a loss.
 //! - *Delay* is what the buffer adds: how long after the fastest recent packet would have made it possible a sample is played. The
 //!   [target](JitterBuffer::target_delay) follows the 97th percentile of how much later than the fastest the packets come, plus the
-//!   distance that repair data needs while packets are being lost.
-//! - The delay is moved to the target by cutting or repeating single periods of the sound, first in silence, at most a tenth of the time;
-//!   in pauses of the speaker at once.
-//! - A hole is filled by a copy, by repair data of the packet behind it, or by the decoder's concealment, in this order.
+//!   distance of the copies that come, or of repair data while packets are being lost.
+//! - The delay is moved to the target by cutting or repeating single periods of the sound, at most a tenth of the time; in pauses of the
+//!   speaker at once. A delay that is a little too long waits for a pause, since it harms less than a cut; one that is too short does not.
+//! - A hole is filled by a copy, by repair data of the packet or copy behind it, or by the decoder's concealment, in this order.
 
 mod buffer;
 mod decoder;

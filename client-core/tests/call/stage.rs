@@ -72,7 +72,7 @@ fn binary() -> PathBuf {
     let folder = test.parent().and_then(Path::parent).expect("a build folder");
     let binary = folder.join(format!("snug-relay{}", std::env::consts::EXE_SUFFIX));
     if !binary.exists() {
-        println!("building the relay");
+        eprintln!("building the relay");
         let mut cargo = Process::new(env!("CARGO"));
         cargo.args(["build", "--locked", "-p", "snug-relay", "--target-dir"]);
         cargo.arg(folder.parent().expect("a target folder"));

@@ -133,7 +133,7 @@ impl Finding {
             self.message
         );
         if let Some(fix) = &self.fix {
-            line.push_str(&format!("\n{:29}{fix}", "→ "));
+            line.push_str(&format!("\n{:26}→ {fix}", ""));
         }
         line
     }

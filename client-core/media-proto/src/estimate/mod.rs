@@ -27,6 +27,10 @@ use trendline::{Trendline, Usage};
 const MAX_IN_FLIGHT: usize = 8_192;
 /// Growth a second far from the known capacity.
 const GROWTH: f64 = 1.08;
+/// The same when no queue was seen for some time: probes say nothing where machines are busy.
+const CALM_GROWTH: f64 = 1.25;
+/// How long that is.
+const CALM: Duration = Duration::from_secs(3);
 /// Below this part of the estimate the sender does not use it.
 const APP_LIMITED: f64 = 0.65;
 /// The span over which that is judged.
@@ -353,7 +357,8 @@ impl Estimator {
             let response = self.rtt.as_secs_f64() + 0.1;
             self.rate + (1_200.0 * 8.0 / response).max(4_000.0) * passed
         } else {
-            self.rate * GROWTH.powf(passed) + 1_000.0 * passed
+            let calm = self.last_decrease.is_none_or(|last| now.saturating_duration_since(last) > CALM);
+            self.rate * if calm { CALM_GROWTH } else { GROWTH }.powf(passed) + 1_000.0 * passed
         };
         // Growth beyond what arrives says nothing about the path.
         self.rate = self.bounded(grown.min((acked * 1.5 + 10_000.0).max(self.rate)));

@@ -12,7 +12,7 @@ const RECOVERY: Duration = Duration::from_secs(2);
 const USUAL: Duration = Duration::from_secs(5);
 /// The longest time between probes.
 const RARE: Duration = Duration::from_secs(20);
-/// Before a probe is repeated that was not sent at its rate, because this machine was busy.
+/// Before a probe is repeated that was not sent at its rate or not read as it came, because a machine was busy.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often in a row it is.
 const REPEATS: u32 = 5;
@@ -70,8 +70,8 @@ pub(super) struct Prober {
     further: Option<f64>,
     last: Option<Instant>,
     pause: Duration,
-    /// Probes in a row that were not sent at their rate.
-    unsent: u32,
+    /// Probes in a row that showed nothing because a machine was busy.
+    inconclusive: u32,
     /// The rate before it fell.
     recover_to: f64,
     quiet_until: Option<Instant>,
@@ -88,7 +88,7 @@ impl Prober {
             further: None,
             last: None,
             pause: USUAL,
-            unsent: 0,
+            inconclusive: 0,
             recover_to: 0.0,
             quiet_until: None,
             checked: None,
@@ -131,7 +131,7 @@ impl Prober {
         } else {
             let last = *self.last.get_or_insert(now);
             let recovering = view.estimate < self.recover_to * 0.9;
-            let pause = if (1..=REPEATS).contains(&self.unsent) {
+            let pause = if (1..=REPEATS).contains(&self.inconclusive) {
                 AGAIN
             } else if recovering {
                 self.pause.min(RECOVERY * 2)
@@ -199,9 +199,14 @@ impl Prober {
         let send_rate = rate(running.bytes - running.last_bytes, sent);
         let arrival_rate = rate(running.bytes - running.first_bytes, arrived);
         self.running = None;
-        self.unsent = if send_rate < cluster.rate_bps as f64 * SENT_ENOUGH { self.unsent + 1 } else { 0 };
-        if arrival_rate > send_rate * 2.0 {
-            self.failed();
+        let squeezed = arrival_rate > send_rate * 2.0;
+        let unsent = send_rate < cluster.rate_bps as f64 * SENT_ENOUGH;
+        self.inconclusive = if squeezed || unsent { self.inconclusive + 1 } else { 0 };
+        if squeezed {
+            // Read in one go, packets say nothing about the path between them.
+            if self.inconclusive > REPEATS {
+                self.failed();
+            }
             return None;
         }
         let saturated = arrival_rate < send_rate * 0.9;
