@@ -5,6 +5,7 @@ use std::sync::Arc;
 use snug_call_proto::ConnectFailure;
 use snug_signaling::{ConnectError, Connector, Incoming, Target};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// Frames that wait to be sent; the call itself bounds what it says.
 const QUEUE: usize = 512;
@@ -31,6 +32,7 @@ enum Order {
 /// The session's end. Dropping it breaks the connection off without giving the seat up.
 pub(crate) struct Relay {
     orders: mpsc::Sender<Order>,
+    task: JoinHandle<()>,
 }
 
 impl Relay {
@@ -41,8 +43,8 @@ impl Relay {
         tell: mpsc::Sender<(u64, RelayEvent)>,
     ) -> Self {
         let (orders, waiting) = mpsc::channel(QUEUE);
-        tokio::spawn(run(attempt, connector, target, waiting, tell));
-        Self { orders }
+        let task = tokio::spawn(run(attempt, connector, target, waiting, tell));
+        Self { orders, task }
     }
 
     /// Says whether there was room; without, the connection is as good as lost.
@@ -56,9 +58,10 @@ impl Relay {
         let _ = self.orders.try_send(Order::Rebind);
     }
 
-    /// Says goodbye behind what was sent.
-    pub(crate) fn close(self, code: u16) {
+    /// Says goodbye behind what was sent; that is done when the task has ended.
+    pub(crate) fn close(self, code: u16) -> JoinHandle<()> {
         let _ = self.orders.try_send(Order::Close(code));
+        self.task
     }
 }
 

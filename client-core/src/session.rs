@@ -15,6 +15,7 @@ use snug_video::VideoCodecs;
 use snug_wire::message::Received;
 use snug_wire::{Media, Password, UserId};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::api::{Command, Event, Snapshot, TileSize};
 use crate::devices::DeviceKind;
@@ -37,6 +38,9 @@ const EVENTS: usize = 256;
 
 /// Problems with TURN servers that are told.
 const RELAY_PROBLEMS: usize = 16;
+
+/// How long the end of a call waits for the goodbye to the relay.
+const GOODBYE: Duration = Duration::from_millis(500);
 
 /// What a session works with.
 pub(crate) struct Parts {
@@ -84,6 +88,8 @@ struct Session {
     link_events: mpsc::Sender<(LinkId, LinkEvent)>,
     first_pictures: mpsc::Sender<(UserId, Section)>,
     recording: Option<Recording>,
+    /// Ends when the relay has been told of our leaving.
+    goodbye: Option<JoinHandle<()>>,
     relay_problems: BTreeSet<String>,
     ended: bool,
     /// Kept free for the event that ends the call, however many wait before it.
@@ -112,6 +118,7 @@ pub(crate) async fn run(parts: Parts, shell: Shell) {
         link_events,
         first_pictures,
         recording: None,
+        goodbye: None,
         relay_problems: BTreeSet::new(),
         ended: false,
         last_word,
@@ -144,6 +151,10 @@ pub(crate) async fn run(parts: Parts, shell: Shell) {
         }
     }
     session.publish();
+    if let Some(goodbye) = session.goodbye.take() {
+        // A relay that is out of reach finds out by itself.
+        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    }
     if let Some(recording) = session.stop_recording() {
         recording.finish();
     }
@@ -182,7 +193,7 @@ impl Session {
                 // Whatever it still says is of an older attempt.
                 self.attempt += 1;
                 if let Some(relay) = self.relay.take() {
-                    relay.close(code);
+                    self.goodbye = Some(relay.close(code));
                 }
             }
             Output::Send(text) => {
