@@ -17,7 +17,7 @@ async fn two_hundred_links_leave_no_memory_and_no_descriptors_behind() {
     let (memory, descriptors) = settled().await;
     cycle::run(CYCLES).await.unwrap();
     let (after, descriptors_after) = settled().await;
-    println!(
+    eprintln!(
         "{memory:.1} MiB after {WARM} links, {after:.1} MiB after {CYCLES} more, {} at a time",
         cycle::AT_ONCE
     );

@@ -294,10 +294,22 @@ fn conversions(picture: &I420Frame) -> Result<()> {
         pixel::to_rgba(picture, &mut rgba);
         Ok(())
     })?;
-    timed("to 640×360", || Ok(drop(scaler.scale(picture, width / 2, height / 2)?)))?;
-    timed("from 640×360 to 320×180", || Ok(drop(scaler.scale(&half, width / 4, height / 4)?)))?;
-    timed("to 960×540, by area", || Ok(drop(scaler.scale(picture, width * 3 / 4, height * 3 / 4)?)))?;
-    timed("a copy", || Ok(drop(pool.copy(&picture.picture(), at)?)))
+    timed("to 640×360", || {
+        scaler.scale(picture, width / 2, height / 2)?;
+        Ok(())
+    })?;
+    timed("from 640×360 to 320×180", || {
+        scaler.scale(&half, width / 4, height / 4)?;
+        Ok(())
+    })?;
+    timed("to 960×540, by area", || {
+        scaler.scale(picture, width * 3 / 4, height * 3 / 4)?;
+        Ok(())
+    })?;
+    timed("a copy", || {
+        pool.copy(&picture.picture(), at)?;
+        Ok(())
+    })
 }
 
 fn timed(what: &str, mut step: impl FnMut() -> Result<()>) -> Result<()> {

@@ -170,7 +170,7 @@ fn a_source_that_stalls_does_not_exceed_its_rate() {
     }
     let bits = 8 * (camera.encoder.stats(Layer::Medium).bytes - before);
     let got = bits as f64 / (camera.clock - start).as_secs_f64();
-    println!("{got:.0} bit/s");
+    eprintln!("{got:.0} bit/s");
     assert!(got < 1.1 * f64::from(rate), "{got} bit/s");
 }
 

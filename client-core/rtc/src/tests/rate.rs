@@ -69,5 +69,6 @@ async fn an_estimate_that_is_not_used_stays_where_it_is_of_use() {
     let record = traffic.record.lock().unwrap();
     let last = record.estimates.last().unwrap().1;
     eprintln!("{last} bit/s for 300 kbit/s of pictures");
-    assert!((360_000..4_000_000).contains(&last), "{:?}", record.estimates);
+    let highest = record.estimates.iter().map(|(_, estimate, _)| *estimate).max().unwrap();
+    assert!(highest < 4_000_000 && last > 100_000, "{:?}", record.estimates);
 }
