@@ -188,12 +188,12 @@ function print(ours, theirs) {
   row('kbit/s received; sent, a link, sound included', one => `${kilobits(one.receivedBits)}; ${kilobits(one.sentBits)}`);
   row('memory at the end, PSS', one => `${mebibytes(one.memory.pss)} MiB`, ours ? `≤ 150 MiB: ${ours.memory.pss <= 150 * 2 ** 20 ? 'met' : 'missed'}` : '');
   row('memory at the end, RSS summed over processes', one => `${mebibytes(one.memory.rss)} MiB in ${one.memory.processes}`);
-  row('encodes per camera picture, four receivers', one => (one.camera ? `${one.camera.per.toFixed(2)} (${one.camera.layers.join(', ')} of ${one.camera.pictures})` : '4 encoders'), 'one per wanted layer');
+  row('encodes per camera picture, four receivers', one => (one.camera ? `${one.camera.per.toFixed(2)} (${one.camera.layers.join(', ')} of ${one.camera.pictures})` : `${one.own.sent.length} streams, each encoded by itself`), 'one per wanted layer');
   row('threads; descriptors', one => (one.handles ? `${one.handles.threads}; ${one.handles.descriptors}` : ''));
   row('CPU ms per picture received or sent', one => ((one.cpu / 60 / (one.decoded + one.sent) / OTHERS.length) * 1000).toFixed(2));
   row('times a second that a thread goes to sleep', one => one.sleeps.toFixed(0));
   row('the four feeders together, CPU s per minute', one => one.feeders.toFixed(1));
-  console.log(`### mesh (a call of five, ${SECONDS} s after ${SETTLE} s)\n\n| one participant | snug | Chromium | |\n|---|---|---|---|\n${rows.join('\n')}\n`);
+  console.log(`### mesh (a call of five, ${SECONDS} s, after ${SETTLE} s and up to ${RAMP} s more until all pictures come at the full rate)\n\n| one participant | snug | Chromium | |\n|---|---|---|---|\n${rows.join('\n')}\n`);
   if (theirs) console.log(`Chromium draws the pictures too, in tiles of ${each(theirs.own.tiles)} pixels without a GPU, and sent ${each(theirs.own.sent)}. The native client without a window decodes to I420 and draws nothing. Both cancel echo, suppress noise and level the sound that they send. CPU time is that of the whole process tree, kernel included.`);
 }
 

@@ -33,6 +33,7 @@ scenario('a killed participant’s tile is dropped within 6 s and gone within 30
   console.log(`the tile was dropped after ${Math.round(dropped)} ms and gone after ${Math.round(gone)} ms`);
   // The tests' own machine may be late by a second.
   assert.ok(dropped <= 7_000, `dropped only after ${dropped} ms`);
+  assert.ok(dropped >= 3_000, `a short silence must cost no tile, and this one was dropped after ${dropped} ms`);
   assert.ok(gone <= 31_000, `gone only after ${gone} ms`);
   assert.equal(linkOf(await ana.snapshot(), 'Chidi'), 'connected');
 });

@@ -137,7 +137,8 @@ scenario('somebody whose client is killed leaves their tile within 6 s and the r
   const { at } = await people[1].saw('participant_left', () => true, { timeout: 60_000 });
   const removed = Math.round(at - killed);
   console.log(`client killed: tile dropped after ${dropped} ms, removed after ${removed} ms (bars 6000 and 30000 ms)`);
-  assert.ok(dropped <= 9_000 && removed <= 35_000, `${dropped} and ${removed} ms`);
+  // The tests' own machine may be late by a second.
+  assert.ok(dropped <= 7_000 && removed <= 31_000, `${dropped} and ${removed} ms`);
 });
 
 scenario('a client that was stopped for 40 s is back in the call when it goes on', { skip }, async cleanup => {
@@ -151,7 +152,7 @@ scenario('a client that was stopped for 40 s is back in the call when it goes on
   await stillTwo(people);
 });
 
-scenario('where UDP is blocked the relay is reached by WebSocket without a wait, and media by TURN over TCP', { skip }, async cleanup => {
+scenario('where UDP is blocked the relay is reached by WebSocket, and media flow by TURN over TCP', { skip }, async cleanup => {
   const lab = new Lab(cleanup);
   lab.dropUdp('a');
   const there = await relayIn(cleanup, lab);
@@ -161,9 +162,10 @@ scenario('where UDP is blocked the relay is reached by WebSocket without a wait,
   const { at } = await ana.saw('joined');
   console.log(`UDP blocked: in the room ${Math.round(at - ana.started)} ms after the command`);
   for (const someone of [ana, bo]) await someone.seesAndHears(1);
-  const { participants: [one] } = await ana.snapshot();
+  // How a link runs is read once a second.
+  const { participants: [one] } = await ana.shows('how they are connected', shown => shown.participants[0]?.quality.relayed);
   console.log('over', JSON.stringify(one.quality));
-  assert.ok(one.quality.relayed);
+  assert.equal(one.quality.relayProtocol, 'tcp');
 });
 
 for (const symmetric of [false, true]) {

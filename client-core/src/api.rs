@@ -63,6 +63,7 @@ pub enum Command {
         password: String,
     },
     /// Records what each participant sends into `NAME-ID.ivf` and `NAME-ID.wav` of a folder, which is made where there is none.
+    /// Files of an earlier recording are left alone: names are counted up (`NAME-ID-2.ivf`).
     SetRecording {
         /// The folder; nothing ends the recording.
         folder: Option<PathBuf>,
@@ -205,9 +206,9 @@ pub enum LinkState {
     Connecting,
     /// Media flows.
     Connected,
-    /// It was up and does not work at the moment; its tile is still shown.
+    /// It was up, nothing has come over it for two seconds or more, and its tile is still shown.
     Interrupted,
-    /// It has not worked for six seconds: its tile is dropped.
+    /// Nothing has come over it for five seconds: its tile is dropped.
     Lost,
     /// What came over it is not to be trusted; it stays closed.
     Refused,
@@ -243,7 +244,7 @@ pub struct Snapshot {
     pub locked: bool,
     /// What we send.
     pub sources: Sources,
-    /// Loudness of our microphone in dB below full scale.
+    /// Loudness of our microphone in dBFS: 0 is full scale, silence is far below.
     pub level_db: f32,
     /// What our camera's encoders have done.
     pub camera: Encoded,
@@ -293,7 +294,7 @@ pub struct Participant {
     pub owner: bool,
     /// The link to it.
     pub link: LinkState,
-    /// Loudness in dB below full scale.
+    /// Loudness in dBFS.
     pub level_db: f32,
     /// Whether it sounds like speech.
     pub speaking: bool,

@@ -21,6 +21,7 @@ use crate::screen::{OpenScreen, Screen, ScreenFailure};
 use crate::session::{self, Parts, Shell, problem};
 use crate::sound_news::SoundNews;
 use crate::switchboard::{CameraConfig, DevicesConfig, Switchboard, Wiring};
+use crate::teller::Teller;
 
 /// Commands that wait; a shell that sends more at once is told [`CommandRefused`].
 const COMMANDS: usize = 256;
@@ -129,9 +130,10 @@ impl Engine {
         let (commands, waiting) = mpsc::channel(COMMANDS);
         let (events, read) = mpsc::channel(EVENTS);
         let (shown, snapshot) = watch::channel(Arc::new(Snapshot::default()));
-        let missed = Arc::new(AtomicU64::new(0));
+        let teller = Teller::new(events);
+        let missed = teller.missed();
         let pictures = Pictures::default();
-        let shell = Shell { commands: waiting, events, snapshot: shown, missed: Arc::clone(&missed) };
+        let shell = Shell { commands: waiting, teller, snapshot: shown };
         let seen = pictures.clone();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKERS)
@@ -142,11 +144,10 @@ impl Engine {
         let thread = std::thread::Builder::new()
             .name("snug-call".into())
             .spawn(move || {
-                let events = shell.events.clone();
+                let teller = shell.teller.clone();
                 if let Err(error) = run(&runtime, config, seed, shell, seen) {
-                    // The shell may have gone already.
                     let ended = Event::Ended { code: error.code().to_owned(), message: error.to_string() };
-                    let _ = events.blocking_send(ended);
+                    teller.tell_surely(ended);
                 }
             })
             .map_err(StartError::Threads)?;
@@ -216,15 +217,14 @@ fn run(
     let network = FactoryConfig { tls: network.tls.or_else(|| Some(connector.tls())), ..network };
     let fanout = Fanout::default();
     let sound = fanout.clone();
-    let heard = shell.events.clone();
+    let heard = shell.teller.clone();
     let mut sound_news = SoundNews::default();
     let audio = AudioEngine::start(
         AudioConfig { io: audio, processing, bitrate: AUDIO_BPS, muted },
         move |encoded| sound.send_sound(&encoded),
         move |event| {
             for event in sound_news.events(&event) {
-                // A shell that does not read must not stop the sound.
-                let _ = heard.try_send(event);
+                heard.tell(event);
             }
         },
     )?;
@@ -235,7 +235,7 @@ fn run(
         ..Media::default()
     };
     let audio = Arc::new(audio);
-    let seen = shell.events.clone();
+    let seen = shell.teller.clone();
     let switchboard = Switchboard::start(Wiring {
         camera,
         devices,
@@ -243,16 +243,12 @@ fn run(
         codecs: Arc::clone(&codecs),
         epoch,
         fanout: fanout.clone(),
-        tell: Arc::new(move |event| {
-            let _ = seen.try_send(event);
-        }),
+        tell: Arc::new(move |event| seen.tell(event)),
     })
     .map_err(StartError::Threads)?;
-    let seen = shell.events.clone();
+    let seen = shell.teller.clone();
     let screen = screen.map(|ScreenConfig { open, size }| {
-        let tell = Arc::new(move |failure| {
-            let _ = seen.try_send(screen_problem(&failure));
-        });
+        let tell = Arc::new(move |failure| seen.tell(screen_problem(&failure)));
         Screen::new(open, size, Arc::clone(&codecs), epoch, fanout.clone(), tell)
     });
     let call = Call::new(

@@ -26,6 +26,7 @@ mod sending;
 mod session;
 mod sound_news;
 mod switchboard;
+mod teller;
 mod view;
 
 pub use api::{

@@ -7,7 +7,6 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
@@ -15,14 +14,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use snug_audio::create_beside;
 use snug_media_proto::assemble::AssembledFrame;
 use snug_media_proto::section::Section;
 use snug_video::{IvfRecorder, RecordError};
 use snug_wire::UserId;
-use tokio::sync::mpsc;
 
-use crate::api::Event;
 use crate::session::problem;
+use crate::teller::Teller;
 
 /// Frames that wait for a slow disk at most: about four seconds. What does not fit is left out up to the next key frame.
 const WAITING: usize = 120;
@@ -32,6 +31,10 @@ const CHECKPOINT: Duration = Duration::from_secs(1);
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Frames without a key frame after which one is asked for again.
 const KEY_ASKED: u32 = 60;
+/// What the names of a link's files end with.
+const ENDS: [&str; 3] = [".ivf", "-screen.ivf", ".wav"];
+/// Recordings of one participant in one folder that are counted; behind these each file finds a name of its own.
+const MOST_FILES: u32 = 1000;
 /// Characters of a participant's name in the name of a file.
 const NAME: usize = 32;
 
@@ -40,7 +43,7 @@ pub(crate) struct Recording {
     folder: PathBuf,
     /// Links of each participant that were recorded so far: a second one gets files of its own.
     links: BTreeMap<UserId, u32>,
-    events: mpsc::Sender<Event>,
+    teller: Teller,
     /// Held by every writer; when the last one is gone, everything is on disk.
     writing: Sender<()>,
     written: Receiver<()>,
@@ -48,25 +51,32 @@ pub(crate) struct Recording {
 
 impl Recording {
     /// Makes the folder where there is none.
-    pub(crate) fn new(folder: PathBuf, events: mpsc::Sender<Event>) -> std::io::Result<Self> {
+    pub(crate) fn new(folder: PathBuf, teller: Teller) -> std::io::Result<Self> {
         std::fs::create_dir_all(&folder)?;
         let (writing, written) = channel();
-        Ok(Self { folder, links: BTreeMap::new(), events, writing, written })
+        Ok(Self { folder, links: BTreeMap::new(), teller, writing, written })
     }
 
     /// Starts to record a link's pictures, and says where its sound is to go.
     pub(crate) fn start(&mut self, user: UserId, name: &str, taps: &Taps) -> PathBuf {
         let number = self.links.entry(user).or_default();
-        *number += 1;
-        let again = if *number > 1 { format!("-{number}") } else { String::new() };
-        let stem = format!("{}-{user}{again}", file_name(name));
+        let stem = loop {
+            *number += 1;
+            let again = if *number > 1 { format!("-{number}") } else { String::new() };
+            let stem = format!("{}-{user}{again}", file_name(name));
+            // The files of one link have one name, and none of an earlier recording.
+            let is_free = |end: &&str| !self.folder.join(format!("{stem}{end}")).exists();
+            if *number >= MOST_FILES || ENDS.iter().all(is_free) {
+                break stem;
+            }
+        };
         for (tap, kind) in [(&taps.camera, ""), (&taps.screen, "-screen")] {
             let track = Track {
                 path: self.folder.join(format!("{stem}{kind}.ivf")),
                 file: Output::NotYet,
                 skipped: 0,
                 broken: true,
-                events: self.events.clone(),
+                teller: self.teller.clone(),
                 writing: self.writing.clone(),
             };
             *tap.lock() = Some(track);
@@ -127,7 +137,7 @@ struct Track {
     skipped: u32,
     /// Whether only a key frame can follow.
     broken: bool,
-    events: mpsc::Sender<Event>,
+    teller: Teller,
     writing: Sender<()>,
 }
 
@@ -163,11 +173,10 @@ impl Track {
 
     fn open(&self) -> Output {
         let (queue, frames) = sync_channel(WAITING);
-        let (path, events, writing) = (self.path.clone(), self.events.clone(), self.writing.clone());
+        let (path, teller, writing) = (self.path.clone(), self.teller.clone(), self.writing.clone());
         let body = move || {
             if let Err(error) = write_all(&path, &frames) {
-                // A shell that does not read finds the file short.
-                let _ = events.try_send(problem("recording", &format!("{}: {error}", path.display())));
+                teller.tell(problem("recording", &format!("{}: {error}", path.display())));
             }
             drop(writing);
         };
@@ -175,7 +184,7 @@ impl Track {
             Ok(_) => Output::Open(queue),
             Err(error) => {
                 let what = format!("no thread for a recording: {error}; close other programs");
-                let _ = self.events.try_send(problem("no_threads", &what));
+                self.teller.tell(problem("no_threads", &what));
                 Output::Failed
             }
         }
@@ -184,7 +193,7 @@ impl Track {
 
 /// Ends with the queue, or with the disk.
 fn write_all(path: &Path, frames: &Receiver<(Bytes, u32)>) -> Result<(), RecordError> {
-    let mut recorder = IvfRecorder::new(BufWriter::new(File::create(path)?));
+    let mut recorder = IvfRecorder::new(BufWriter::new(create_beside(path)?));
     let mut safe = Instant::now();
     for (data, timestamp) in frames {
         recorder.write(&data, timestamp)?;
@@ -207,7 +216,10 @@ fn file_name(name: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may stop anywhere")]
 mod tests {
+    use tokio::sync::mpsc;
+
     use super::*;
+    use crate::api::Event;
 
     const KEY: [u8; 11] = [0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xb4, 0, 7];
 
@@ -225,7 +237,7 @@ mod tests {
         let (events, mut told) = mpsc::channel(4);
         let folder = folder("begins");
         let user: UserId = "AAAAAAAAAAAAAAAAAAAAAA".parse().unwrap();
-        let mut recording = Recording::new(folder.clone(), events).unwrap();
+        let mut recording = Recording::new(folder.clone(), Teller::new(events)).unwrap();
         let taps = Taps::default();
         assert!(!taps.camera.take(&frame(false, 0)), "nobody records");
         let sound = recording.start(user, "A/na", &taps);
@@ -248,11 +260,35 @@ mod tests {
     }
 
     #[test]
+    fn recording_again_into_the_same_folder_leaves_the_first_recording_alone() {
+        let folder = folder("again");
+        let user: UserId = "AAAAAAAAAAAAAAAAAAAAAA".parse().unwrap();
+        for (frames, sound) in
+            [(3, "Ana-AAAAAAAAAAAAAAAAAAAAAA.wav"), (1, "Ana-AAAAAAAAAAAAAAAAAAAAAA-2.wav")]
+        {
+            let (events, _told) = mpsc::channel(4);
+            let mut recording = Recording::new(folder.clone(), Teller::new(events)).unwrap();
+            let taps = Taps::default();
+            assert!(recording.start(user, "Ana", &taps).ends_with(sound));
+            for number in 0..frames {
+                taps.camera.take(&frame(number == 0, number * 3000));
+            }
+            taps.close();
+            recording.finish();
+        }
+        for (name, frames) in [("Ana-AAAAAAAAAAAAAAAAAAAAAA.ivf", 3), ("Ana-AAAAAAAAAAAAAAAAAAAAAA-2.ivf", 1)]
+        {
+            assert_eq!(std::fs::read(folder.join(name)).unwrap()[28], frames, "{name}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
     fn a_file_that_cannot_be_written_is_told_once_and_the_call_goes_on() {
         let (events, mut told) = mpsc::channel(4);
         let folder = folder("gone");
         let user: UserId = "AAAAAAAAAAAAAAAAAAAAAA".parse().unwrap();
-        let mut recording = Recording::new(folder.clone(), events).unwrap();
+        let mut recording = Recording::new(folder.clone(), Teller::new(events)).unwrap();
         let taps = Taps::default();
         recording.start(user, "", &taps);
         std::fs::remove_dir_all(folder).unwrap();

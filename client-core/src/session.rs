@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use snug_audio::{AudioEngine, RemoteId};
@@ -29,6 +28,7 @@ use crate::relay::{Relay, RelayEvent};
 use crate::screen::Screen;
 use crate::sending::Sending;
 use crate::switchboard::{Order, Switchboard};
+use crate::teller::Teller;
 use crate::view;
 
 /// How often levels and link quality are read.
@@ -64,9 +64,8 @@ pub(crate) struct Parts {
 /// The shell's ends.
 pub(crate) struct Shell {
     pub(crate) commands: mpsc::Receiver<Command>,
-    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) teller: Teller,
     pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
-    pub(crate) missed: Arc<AtomicU64>,
 }
 
 struct Open {
@@ -105,7 +104,7 @@ pub(crate) async fn run(parts: Parts, shell: Shell) {
     if parts.watch_network {
         tokio::spawn(network::watch(changes));
     }
-    let last_word = shell.events.clone().try_reserve_owned().ok();
+    let last_word = shell.teller.reserve();
     let mut session = Session {
         parts,
         shell,
@@ -411,7 +410,7 @@ impl Session {
         drop(self.stop_recording());
         let Some(folder) = folder else { return };
         let what = folder.display().to_string();
-        match Recording::new(folder, self.shell.events.clone()) {
+        match Recording::new(folder, self.shell.teller.clone()) {
             Ok(recording) => self.recording = Some(recording),
             Err(error) => {
                 return self
@@ -541,10 +540,7 @@ impl Session {
     }
 
     fn tell(&self, event: Event) {
-        // A shell that does not read must not stop the call; the snapshot still tells it how things are.
-        if self.shell.events.try_send(event).is_err() {
-            self.shell.missed.fetch_add(1, Ordering::Relaxed);
-        }
+        self.shell.teller.tell(event);
     }
 }
 

@@ -1,10 +1,10 @@
 //! Turns the call's own terms into those of the shell.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use snug_audio::{AudioSnapshot, RemoteId, SILENCE_DB};
 use snug_call_proto::{
-    self as call, CallEvent, CallSnapshot, EndCode, LinkId, ParticipantSnapshot, SignalingState,
+    self as call, CallEvent, CallSnapshot, EndCode, LinkId, ParticipantSnapshot, SignalingState, TILE_KEPT,
 };
 use snug_media_proto::section::Section;
 use snug_rtc::{CandidateKind, RelayProtocol};
@@ -14,9 +14,6 @@ use crate::api::{Event, LinkState, Participant, Quality, Snapshot};
 use crate::fanout::Fanout;
 use crate::pictures::Pictures;
 
-/// A link that does not work keeps its tile for so long: ICE has waited for up to five seconds before it says so.
-const TILE_KEPT: Duration = Duration::from_secs(1);
-
 pub(crate) fn snapshot(
     call: &CallSnapshot,
     audio: &AudioSnapshot,
@@ -24,6 +21,7 @@ pub(crate) fn snapshot(
     fanout: &Fanout,
     link_of: &dyn Fn(UserId) -> Option<LinkId>,
 ) -> Snapshot {
+    let now = Instant::now();
     let participant = |of: &ParticipantSnapshot| {
         let link = link_of(of.user);
         let newest = pictures.newest(of.user, Section::Camera);
@@ -34,7 +32,7 @@ pub(crate) fn snapshot(
             sources: of.media.into(),
             away: of.away,
             owner: of.owner,
-            link: link_state(of.link),
+            link: link_state(of.link, now),
             level_db: heard.map_or(SILENCE_DB, |heard| heard.level_db.round()),
             speaking: heard.is_some_and(|heard| heard.speaking),
             pictures: newest.as_ref().map_or(0, |(_, number)| *number),
@@ -79,11 +77,11 @@ fn relay_protocol(protocol: RelayProtocol) -> &'static str {
     }
 }
 
-fn link_state(state: call::LinkState) -> LinkState {
+fn link_state(state: call::LinkState, now: Instant) -> LinkState {
     match state {
         call::LinkState::Connecting => LinkState::Connecting,
         call::LinkState::Connected => LinkState::Connected,
-        call::LinkState::Interrupted { since } if since + TILE_KEPT <= Instant::now() => LinkState::Lost,
+        call::LinkState::Interrupted { since } if since + TILE_KEPT <= now => LinkState::Lost,
         call::LinkState::Interrupted { .. } => LinkState::Interrupted,
         call::LinkState::Refused(_) => LinkState::Refused,
     }
@@ -155,4 +153,21 @@ fn word(code: ErrorCode) -> String {
         .ok()
         .and_then(|code| code.as_str().map(str::to_ascii_lowercase))
         .unwrap_or_else(|| "refused".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_tile_of_a_link_that_fell_silent_is_kept_for_five_seconds_after_its_last_packet() {
+        let since = Instant::now();
+        let shown = |millis| {
+            link_state(call::LinkState::Interrupted { since }, since + Duration::from_millis(millis))
+        };
+        assert_eq!([2_000, 3_000, 4_999].map(shown), [LinkState::Interrupted; 3]);
+        assert_eq!([5_000, 60_000].map(shown), [LinkState::Lost; 2]);
+    }
 }

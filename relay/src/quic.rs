@@ -308,9 +308,10 @@ impl Stream {
                         Err(ReadError::ConnectionLost(error)) => return by_client(&error),
                         Err(_) => return End::ByClient { leaving: false },
                     }
+                    let mut rest = self.buffer.as_slice();
                     loop {
-                        match take_message(&mut self.buffer) {
-                            Ok(Some(text)) => seat.received(&text).await,
+                        match take_message(&mut rest) {
+                            Ok(Some(text)) => seat.received(text).await,
                             Ok(None) => break,
                             Err(code) => {
                                 seat.closed(code);
@@ -318,6 +319,9 @@ impl Stream {
                             }
                         }
                     }
+                    // Once a chunk: what is left of it must not move with each of its messages.
+                    let taken = self.buffer.len() - rest.len();
+                    self.buffer.drain(..taken);
                 }
                 () = outbox.changed() => {
                     if let Some(end) = self.write(outbox).await {
@@ -378,19 +382,22 @@ fn by_client(error: &ConnectionError) -> End {
     End::ByClient { leaving }
 }
 
-/// Takes the first whole message.
+/// Takes the first whole message off the front.
 ///
 /// # Errors
-/// The code to close with: over the limit, or no text.
-fn take_message(buffer: &mut Vec<u8>) -> Result<Option<String>, CloseCode> {
-    let Some(head) = buffer.first_chunk::<HEAD>() else { return Ok(None) };
+/// The code to close with: over the limit, empty, or no text.
+fn take_message<'a>(buffer: &mut &'a [u8]) -> Result<Option<&'a str>, CloseCode> {
+    let Some((head, rest)) = buffer.split_first_chunk::<HEAD>() else { return Ok(None) };
     let length = u32::from_be_bytes(*head) as usize;
     if length > limits::FRAME {
         return Err(CloseCode::FrameTooLarge);
     }
-    let Some(text) = buffer.get(HEAD..HEAD + length) else { return Ok(None) };
-    let text = std::str::from_utf8(text).map_err(|_| CloseCode::Protocol)?.to_owned();
-    buffer.drain(..HEAD + length);
+    if length == 0 {
+        return Err(CloseCode::Protocol);
+    }
+    let Some((text, rest)) = rest.split_at_checked(length) else { return Ok(None) };
+    let text = std::str::from_utf8(text).map_err(|_| CloseCode::Protocol)?;
+    *buffer = rest;
     Ok(Some(text))
 }
 
@@ -402,12 +409,18 @@ mod tests {
 
     #[test]
     fn messages_are_taken_whole_and_what_is_none_has_its_code() {
-        let mut buffer = vec![0, 0, 0, 2, b'{'];
-        assert_eq!(take_message(&mut buffer), Ok(None));
-        buffer.extend([b'}', 0, 0]);
-        assert_eq!(take_message(&mut buffer), Ok(Some("{}".into())));
+        let mut part = &[0, 0, 0, 2, b'{'][..];
+        assert_eq!((take_message(&mut part), part.len()), (Ok(None), 5));
+        let mut buffer = &[0, 0, 0, 2, b'{', b'}', 0, 0, 0, 1, b'1', 0, 0][..];
+        assert_eq!(take_message(&mut buffer), Ok(Some("{}")));
+        assert_eq!(take_message(&mut buffer), Ok(Some("1")));
         assert_eq!((take_message(&mut buffer), buffer.len()), (Ok(None), 2));
-        assert_eq!(take_message(&mut vec![0, 1, 0, 1]), Err(CloseCode::FrameTooLarge));
-        assert_eq!(take_message(&mut vec![0, 0, 0, 1, 0xff]), Err(CloseCode::Protocol));
+        assert_eq!(take_message(&mut &[0, 1, 0, 1][..]), Err(CloseCode::FrameTooLarge));
+        assert_eq!(take_message(&mut &[0, 0, 0, 1, 0xff][..]), Err(CloseCode::Protocol));
+    }
+
+    #[test]
+    fn an_empty_message_is_a_protocol_error() {
+        assert_eq!(take_message(&mut &[0; 8][..]), Err(CloseCode::Protocol));
     }
 }

@@ -14,6 +14,7 @@ use crate::io::{AudioIo, EngineSide, IoError, Opened, RestartReason};
 use crate::keeper::{KeeperCommand, open_first, run_keeper};
 use crate::playout::{IncomingAudio, Playout, RemoteId, RemoteState};
 use crate::priority::raise_priority;
+use crate::wav::WavRecorder;
 use crate::{BLOCK, BLOCK_TIME, Processing};
 
 /// Commands that wait at most: two seconds of packets of ten remotes.
@@ -51,7 +52,7 @@ pub enum AudioEvent {
     Failed(IoError),
     /// Devices are being opened again.
     Restarting(RestartReason),
-    /// A recording could not be started.
+    /// A recording could not be started, or ended early.
     RecordingFailed(RemoteId, IoError),
     /// A fault inside was survived; up to a second of sound is lost.
     Recovered,
@@ -110,7 +111,7 @@ pub(crate) enum Command {
     Insert(RemoteId, IncomingAudio),
     Volume(RemoteId, f32),
     MinimumDelay(RemoteId, Duration),
-    Record(RemoteId, Option<PathBuf>),
+    Record(RemoteId, Option<WavRecorder>),
     Stop,
 }
 
@@ -128,7 +129,10 @@ pub struct AudioEngine {
     commands: SyncSender<Command>,
     keeper: SyncSender<KeeperCommand>,
     snapshot: Arc<Mutex<AudioSnapshot>>,
+    events: Events,
     threads: Vec<JoinHandle<()>>,
+    /// Threads that write recordings.
+    writers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl AudioEngine {
@@ -155,6 +159,7 @@ impl AudioEngine {
         let (keeper, orders) = sync_channel(16);
         let started = open_first(io.as_mut(), &sound_thread, &commands, &events);
         let side = commands.clone();
+        let told = events.clone();
         let keeping = match started {
             Ok(open) => {
                 spawn("snug-devices", move || run_keeper(io, open, &sound_thread, &side, &orders, &events))
@@ -171,7 +176,7 @@ impl AudioEngine {
                 return Err(error);
             }
         }
-        Ok(Self { commands, keeper, snapshot, threads })
+        Ok(Self { commands, keeper, snapshot, events: told, threads, writers: Mutex::default() })
     }
 
     /// Mutes or unmutes the microphone; time runs on while muted.
@@ -254,12 +259,31 @@ impl AudioEngine {
         self.send(Command::MinimumDelay(remote, delay))
     }
 
-    /// Records a remote into a WAV file, or stops.
+    /// Records a remote into a WAV file, or stops. The file is made with the first sound, beside one of the same name, and finished by
+    /// a thread of its own; dropping the engine waits for it.
     ///
     /// # Errors
     /// As [`set_muted`](Self::set_muted). A file that cannot be written is told by an event.
     pub fn record(&self, remote: RemoteId, path: Option<PathBuf>) -> Result<(), CommandError> {
-        self.send(Command::Record(remote, path))
+        let recorder = path.and_then(|path| self.recorder(remote, path));
+        self.send(Command::Record(remote, recorder))
+    }
+
+    fn recorder(&self, remote: RemoteId, path: PathBuf) -> Option<WavRecorder> {
+        let events = self.events.clone();
+        let failed = move |error| tell(&events, AudioEvent::RecordingFailed(remote, error));
+        match WavRecorder::later(path, failed) {
+            Ok((recorder, thread)) => {
+                let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+                writers.retain(|writer| !writer.is_finished());
+                writers.push(thread);
+                Some(recorder)
+            }
+            Err(error) => {
+                tell(&self.events, AudioEvent::RecordingFailed(remote, error));
+                None
+            }
+        }
     }
 
     /// How everything does, at most 50 ms old.
@@ -276,7 +300,9 @@ impl Drop for AudioEngine {
     fn drop(&mut self) {
         let _ = self.keeper.send(KeeperCommand::Stop);
         let _ = self.commands.send(Command::Stop);
-        for thread in self.threads.drain(..) {
+        // The sound thread lets go of every file, then their writers end.
+        let writers = self.writers.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for thread in self.threads.drain(..).chain(writers.drain(..)) {
             let _ = thread.join();
         }
     }
@@ -390,11 +416,7 @@ impl Sound {
             Command::Insert(remote, packet) => self.playout.insert(remote, packet),
             Command::Volume(remote, volume) => self.playout.set_volume(remote, volume),
             Command::MinimumDelay(remote, delay) => self.playout.set_minimum_delay(remote, delay),
-            Command::Record(remote, path) => {
-                if let Err(error) = self.playout.record(remote, path.as_deref()) {
-                    tell(&self.events, AudioEvent::RecordingFailed(remote, error));
-                }
-            }
+            Command::Record(remote, recorder) => self.playout.record(remote, recorder),
             Command::Stop => {}
         }
     }

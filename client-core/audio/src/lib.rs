@@ -21,6 +21,7 @@ pub use capture::{CaptureState, EncodedAudio};
 pub use engine::{AudioConfig, AudioEngine, AudioError, AudioEvent, AudioSnapshot, CommandError};
 pub use level::SILENCE_DB;
 pub use playout::{IncomingAudio, PayloadKind, RemoteId, RemoteState};
+pub use wav::create_beside;
 
 /// Samples a second everywhere inside.
 pub const SAMPLE_RATE: u32 = 48_000;

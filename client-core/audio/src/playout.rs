@@ -1,7 +1,6 @@
 //! What is heard: a jitter buffer and a decoder per remote, volumes, one mix, recordings.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,7 +9,6 @@ use snug_media_proto::red::RedPayload;
 
 use crate::BLOCK;
 use crate::decoder::Decoder;
-use crate::io::IoError;
 use crate::level::{Limiter, SILENCE_DB, VoiceDetector, level_db};
 use crate::wav::WavRecorder;
 
@@ -125,12 +123,10 @@ impl Playout {
     }
 
     /// Records a remote as it is heard, before its volume.
-    pub(crate) fn record(&mut self, id: RemoteId, path: Option<&Path>) -> Result<(), IoError> {
+    pub(crate) fn record(&mut self, id: RemoteId, recorder: Option<WavRecorder>) {
         if let Some(remote) = self.remotes.get_mut(&id) {
-            remote.recorder = None;
-            remote.recorder = path.map(WavRecorder::create).transpose()?;
+            remote.recorder = recorder;
         }
-        Ok(())
     }
 
     /// The next 10 ms of everybody.

@@ -1,9 +1,9 @@
 //! WAV files in and out. Reading takes PCM of 8 to 32 bits and floats, any rate and channels; writing is 16-bit, 48 kHz mono.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter};
+use std::io::{BufReader, BufWriter, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
@@ -103,78 +103,183 @@ fn open(path: &Path) -> Result<WavReader<BufReader<File>>, IoError> {
         .map_err(|error| IoError::Damaged { path: name(), cause: error.to_string() })
 }
 
-/// Writes blocks to a file from a thread of its own, so that a slow disk delays nobody.
+/// Makes a file and never touches one that is there: `name.wav` becomes `name-2.wav`, and so on.
+///
+/// # Errors
+/// When the file cannot be made, or ten thousand of them are there.
+pub fn create_beside(path: &Path) -> std::io::Result<File> {
+    let (stem, extension) = (path.file_stem().unwrap_or_default(), path.extension().unwrap_or_default());
+    let mut place = path.to_owned();
+    for number in 2..=10_000 {
+        match File::create_new(&place) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let mut name = stem.to_owned();
+                name.push(format!("-{number}."));
+                name.push(extension);
+                place = path.with_file_name(name);
+            }
+            done => return done,
+        }
+    }
+    File::create_new(place)
+}
+
+const SPEC: WavSpec =
+    WavSpec { channels: 1, sample_rate: SAMPLE_RATE, bits_per_sample: 16, sample_format: SampleFormat::Int };
+
+/// A block, and how many silent ones go before it.
+struct Piece {
+    silence: u64,
+    block: [i16; BLOCK],
+}
+
+/// Writes blocks to a file from a thread of its own, so that a slow disk delays nobody. Dropping it lets the thread finish the file;
+/// whoever has to know that the file is whole joins the thread.
 pub(crate) struct WavRecorder {
-    blocks: Option<SyncSender<[i16; BLOCK]>>,
-    missed: usize,
-    thread: Option<JoinHandle<()>>,
+    pieces: Option<SyncSender<Piece>>,
+    silence: u64,
+    begun: bool,
 }
 
 impl WavRecorder {
-    pub(crate) fn create(path: &Path) -> Result<Self, IoError> {
-        let failed = |cause: String| IoError::File { path: path.display().to_string(), cause };
-        let spec = WavSpec {
-            channels: 1,
-            sample_rate: SAMPLE_RATE,
-            bits_per_sample: 16,
-            sample_format: SampleFormat::Int,
-        };
-        let writer = WavWriter::create(path, spec).map_err(|error| failed(error.to_string()))?;
-        let (blocks, waiting) = sync_channel(WAITING);
-        let name = path.display().to_string();
+    /// Makes the file at once.
+    pub(crate) fn create(path: &Path) -> Result<(Self, JoinHandle<()>), IoError> {
+        let file = create_beside(path).map_err(|error| unusable(path, &error))?;
+        let warn = |error| tracing::warn!(%error, "a recording stopped");
+        Self::start(path.to_owned(), Some(file), warn)
+    }
+
+    /// Makes the file with the first sound: who never says anything leaves none. A fault is told from the thread.
+    pub(crate) fn later(
+        path: PathBuf,
+        failed: impl FnOnce(IoError) + Send + 'static,
+    ) -> Result<(Self, JoinHandle<()>), IoError> {
+        Self::start(path, None, failed)
+    }
+
+    fn start(
+        path: PathBuf,
+        file: Option<File>,
+        failed: impl FnOnce(IoError) + Send + 'static,
+    ) -> Result<(Self, JoinHandle<()>), IoError> {
+        let (pieces, waiting) = sync_channel(WAITING);
+        let begun = file.is_some();
+        let name = path.clone();
         let thread = std::thread::Builder::new()
             .name("snug-wav".to_owned())
             .spawn(move || {
-                if let Err(error) = write_all(writer, &waiting) {
-                    tracing::warn!(path = name, %error, "a recording stopped");
+                if let Err(error) = write_all(&path, file, &waiting) {
+                    failed(unusable(&path, &error));
                 }
             })
-            .map_err(|error| failed(error.to_string()))?;
-        Ok(Self { blocks: Some(blocks), missed: 0, thread: Some(thread) })
+            .map_err(|error| unusable(&name, &error))?;
+        Ok((Self { pieces: Some(pieces), silence: 0, begun }, thread))
     }
 
     /// Appends a block. What a slow disk makes miss is made up by silence, so that the file keeps its time.
     pub(crate) fn write(&mut self, block: &[f32; BLOCK]) {
-        let Some(blocks) = &self.blocks else { return };
-        while self.missed > 0 && blocks.try_send([0; BLOCK]).is_ok() {
-            self.missed -= 1;
+        let Some(pieces) = &self.pieces else { return };
+        self.begun |= block.iter().any(|value| *value != 0.0);
+        if !self.begun {
+            self.silence += 1;
+            return;
         }
-        let samples = block.map(|value| (value.clamp(-1.0, 1.0) * f32::from(i16::MAX)) as i16);
-        match blocks.try_send(samples) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => self.missed += 1,
-            Err(TrySendError::Disconnected(_)) => self.blocks = None,
-        }
-    }
-}
-
-impl Drop for WavRecorder {
-    /// Waits until what was recorded is on disk.
-    fn drop(&mut self) {
-        self.blocks = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        let block = block.map(|value| (value.clamp(-1.0, 1.0) * f32::from(i16::MAX)) as i16);
+        match pieces.try_send(Piece { silence: self.silence, block }) {
+            Ok(()) => self.silence = 0,
+            Err(TrySendError::Full(_)) => self.silence += 1,
+            Err(TrySendError::Disconnected(_)) => self.pieces = None,
         }
     }
 }
 
-fn write_all(
-    mut writer: WavWriter<BufWriter<File>>,
-    blocks: &std::sync::mpsc::Receiver<[i16; BLOCK]>,
-) -> Result<(), hound::Error> {
-    let mut left = LONGEST;
-    for (number, block) in blocks.iter().enumerate() {
-        if left < BLOCK as u64 {
+fn unusable(path: &Path, cause: &dyn std::fmt::Display) -> IoError {
+    IoError::File { path: path.display().to_string(), cause: cause.to_string() }
+}
+
+fn write_all(path: &Path, file: Option<File>, pieces: &Receiver<Piece>) -> Result<(), hound::Error> {
+    let mut pieces = pieces.iter().peekable();
+    let file = match file {
+        Some(file) => file,
+        None if pieces.peek().is_none() => return Ok(()),
+        None => create_beside(path)?,
+    };
+    let mut writer = WavWriter::new(BufWriter::new(file), SPEC)?;
+    let mut left = LONGEST / BLOCK as u64;
+    for (number, Piece { silence, block }) in pieces.enumerate() {
+        if left <= silence {
             break;
         }
+        left -= silence + 1;
         if number % WHOLE_EVERY == 0 {
             // The header says how long the file is, whatever happens afterwards.
             writer.flush()?;
         }
-        left -= BLOCK as u64;
+        for _ in 0..silence * BLOCK as u64 {
+            writer.write_sample(0i16)?;
+        }
         for sample in block {
             writer.write_sample(sample)?;
         }
     }
     writer.finalize()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop anywhere")]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("snug-wav-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_second_recording_leaves_the_first_one_alone() {
+        let folder = folder("second");
+        let path = folder.join("ana.wav");
+        for _ in 0..3 {
+            let (mut recorder, thread) = WavRecorder::create(&path).unwrap();
+            recorder.write(&[0.5; BLOCK]);
+            drop(recorder);
+            thread.join().unwrap();
+        }
+        for name in ["ana.wav", "ana-2.wav", "ana-3.wav"] {
+            assert_eq!(WavReader::open(folder.join(name)).unwrap().duration(), BLOCK as u32, "{name}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_made_with_the_first_sound_and_keeps_the_silence_before_it() {
+        let folder = folder("first");
+        let path = folder.join("ana.wav");
+        for (sounds, length) in [(false, None), (true, Some(6 * BLOCK as u32))] {
+            let (mut recorder, thread) = WavRecorder::later(path.clone(), |error| panic!("{error}")).unwrap();
+            for _ in 0..5 {
+                recorder.write(&[0.0; BLOCK]);
+            }
+            if sounds {
+                recorder.write(&[0.5; BLOCK]);
+            }
+            drop(recorder);
+            thread.join().unwrap();
+            assert_eq!(WavReader::open(&path).ok().map(|file| file.duration()), length);
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_made_is_told_by_its_thread() {
+        let path = folder("gone").join("missing").join("ana.wav");
+        let (told, heard) = sync_channel(1);
+        let (mut recorder, thread) =
+            WavRecorder::later(path, move |error| told.send(error).unwrap()).unwrap();
+        recorder.write(&[0.5; BLOCK]);
+        assert_eq!(heard.recv().unwrap().code(), "AUDIO_FILE_UNREADABLE");
+        drop(recorder);
+        thread.join().unwrap();
+    }
 }

@@ -79,6 +79,8 @@ fn share(samples: &[f32], hz: f32) -> f32 {
 
 fn folder(test: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(test);
+    // Recordings of an earlier run would be left alone.
+    let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }

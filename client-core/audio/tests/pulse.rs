@@ -190,6 +190,7 @@ fn through_the_server(
     let mut best = (0.0, 0.0);
     for _ in 0..12 {
         let before = received();
+        let _ = std::fs::remove_file(&back);
         listener.record(REMOTE, Some(back.clone())).unwrap();
         until("a second more", || received() > before + 50);
         listener.record(REMOTE, None).unwrap();

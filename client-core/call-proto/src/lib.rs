@@ -23,4 +23,4 @@ pub use channel::Tile;
 pub use chat::ChatMessage;
 pub use input::{ConnectFailure, IceState, Input, JobId, LinkId, Now, OwnerRequest};
 pub use output::{CallEvent, Candidate, EndCode, Output, RequestKind, RoomStats};
-pub use snapshot::{CallSnapshot, LinkState, ParticipantSnapshot, SignalingState};
+pub use snapshot::{CallSnapshot, LinkState, ParticipantSnapshot, SignalingState, TILE_KEPT};

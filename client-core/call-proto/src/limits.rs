@@ -22,7 +22,7 @@ pub(crate) const CHANNEL_MESSAGE: usize = 16 * 1024;
 pub(crate) const SDP: usize = 32 * 1024;
 /// Longest candidate line, in bytes.
 pub(crate) const CANDIDATE: usize = 1024;
-/// Candidates for one description, sent as well as kept until the description is there.
+/// Candidates for one description, sent as well as taken.
 pub(crate) const CANDIDATES: usize = snug_wire::limits::CANDIDATES as usize;
 /// Owner's requests under way.
 pub(crate) const REQUESTS: usize = 32;
@@ -57,6 +57,10 @@ pub(crate) const RETRY: Duration = Duration::from_secs(5);
 pub(crate) const MOST_RETRY: Duration = Duration::from_secs(20);
 /// Restarts that did not help before the connection is replaced.
 pub(crate) const RESTARTS: u32 = 2;
+/// Connections that one participant may have us make at once.
+pub(crate) const REPLACEMENTS: u32 = 3;
+/// After those, one for each such time.
+pub(crate) const REPLACED: Duration = Duration::from_secs(2);
 /// A description that the shell has not made after this is given up.
 pub(crate) const JOB: Duration = Duration::from_secs(10);
 

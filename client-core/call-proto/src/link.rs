@@ -74,6 +74,8 @@ struct Connection {
     described: bool,
     /// Their candidates before their description.
     early: VecDeque<Candidate>,
+    /// Their candidates since their description, the early ones included.
+    candidates_taken: usize,
     /// Our candidates before our description; `None` once it is sent.
     held: Option<Vec<Candidate>>,
     candidates_sent: usize,
@@ -109,6 +111,8 @@ pub(crate) struct Link {
     negotiated_at: Option<Instant>,
     tries: u32,
     next_try: Option<Instant>,
+    /// Until when the connections that they had us make are paid for.
+    replaced_until: Option<Instant>,
     /// Since when the link must show media to be believed.
     doubted_since: Option<Instant>,
     our_tile: Option<Tile>,
@@ -131,6 +135,7 @@ impl Link {
             negotiated_at: None,
             tries: 0,
             next_try: None,
+            replaced_until: None,
             doubted_since: None,
             our_tile: None,
             refusal: None,
@@ -387,7 +392,7 @@ impl Link {
             let on_its_way = self
                 .negotiated_at
                 .is_some_and(|then| at.now.at.saturating_duration_since(then) < limits::ON_ITS_WAY);
-            if !offering || restarting || !on_its_way {
+            if (!offering || restarting || !on_its_way) && self.may_replace(at.now.at) {
                 self.offer(true, at);
             }
             return;
@@ -395,6 +400,9 @@ impl Link {
             return;
         }
         if !known {
+            if !self.may_replace(at.now.at) {
+                return;
+            }
             self.build(offer.session, false, at);
         }
         self.negotiated_at = Some(at.now.at);
@@ -409,6 +417,16 @@ impl Link {
         connection.job = Some(Job { id: job, kind: Kind::Answer, restart: offer.restart, since: at.now.at });
         at.context.push(Output::AcceptOffer { link: connection.id, job, sdp: offer.sdp, rollback });
         connection.add_early(at);
+    }
+
+    /// Each connection costs sockets and allocations at the relay: somebody who keeps making sessions is not followed in all of them.
+    fn may_replace(&mut self, now: Instant) -> bool {
+        let until = self.replaced_until.map_or(now, |until| until.max(now));
+        let free = until - now <= limits::REPLACED * (limits::REPLACEMENTS - 1);
+        if free {
+            self.replaced_until = Some(until + limits::REPLACED);
+        }
+        free
     }
 
     fn on_answer(&mut self, answer: Description, at: &mut At<'_>) {
@@ -434,9 +452,13 @@ impl Link {
         }
         let CandidateBody { candidate, sdp_mid, sdp_mline_index, .. } = body;
         let candidate = Candidate { candidate, sdp_mid, sdp_mline_index };
+        if connection.candidates_taken >= limits::CANDIDATES {
+            return;
+        }
+        connection.candidates_taken += 1;
         if connection.described {
             at.context.push(Output::AddCandidate { link: connection.id, candidate });
-        } else if connection.early.len() < limits::CANDIDATES {
+        } else {
             connection.early.push_back(candidate);
         }
     }
@@ -455,6 +477,7 @@ impl Link {
             ignoring: false,
             described: false,
             early: VecDeque::new(),
+            candidates_taken: 0,
             held: Some(Vec::new()),
             candidates_sent: 0,
             connected: false,
@@ -661,6 +684,7 @@ impl Link {
 
 impl Connection {
     fn add_early(&mut self, at: &mut At<'_>) {
+        self.candidates_taken = self.early.len();
         for candidate in self.early.drain(..) {
             at.context.push(Output::AddCandidate { link: self.id, candidate });
         }

@@ -86,6 +86,8 @@ pub(crate) struct Signaling {
     connection: Connection,
     timers: Timers,
     drain: Option<Instant>,
+    /// Whether there was a seat since a relay last sent us away: one that gives none and drains again is not hurried.
+    seated_since_drain: bool,
     first_join: Option<Instant>,
     /// We have had a seat: from then on every loss is followed by a return.
     seated: bool,
@@ -117,6 +119,7 @@ impl Signaling {
             connection: Connection::Opening { deadline: now + limits::OPENING },
             timers: Timers::default(),
             drain: None,
+            seated_since_drain: false,
             first_join: Some(now + limits::FIRST_JOIN),
             seated: false,
             resume: None,
@@ -161,7 +164,7 @@ impl Signaling {
             return self.first_join_failed();
         }
         if due(&mut self.drain, now) {
-            self.reconnect(now);
+            self.drained(now);
         }
         match self.connection {
             Connection::Waiting { until } if until <= now => self.connect(now),
@@ -330,6 +333,16 @@ impl Signaling {
         self.abandon(ABANDONED);
         self.note_loss();
         self.connect(now);
+    }
+
+    /// The time that a draining relay asked for is over.
+    fn drained(&mut self, now: Instant) {
+        if std::mem::take(&mut self.seated_since_drain) {
+            return self.reconnect(now);
+        }
+        self.abandon(ABANDONED);
+        self.note_loss();
+        self.back_off(now);
     }
 
     fn lost(&mut self, now: Instant) {
@@ -520,6 +533,7 @@ impl Signaling {
 
     fn seat(&mut self, resume: Token) {
         self.seated = true;
+        self.seated_since_drain = true;
         self.resume = Some(resume);
         self.first_join = None;
         self.timers.answer = None;

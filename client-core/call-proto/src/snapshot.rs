@@ -1,7 +1,7 @@
 //! A call as a view sees it: plain data.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use snug_wire::{Media, RoomInfo, UserId, seal::SealError};
 
@@ -22,6 +22,9 @@ pub enum SignalingState {
     Closed,
 }
 
+/// For how long after the last packet a view keeps the tile of an interrupted link.
+pub const TILE_KEPT: Duration = Duration::from_secs(5);
+
 /// Where the link to a participant stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkState {
@@ -29,9 +32,9 @@ pub enum LinkState {
     Connecting,
     /// Media flows.
     Connected,
-    /// It was up and does not work at the moment. A view drops the tile some 5 s after `since`.
+    /// It was up and does not work at the moment. A view drops the tile [`TILE_KEPT`] after `since`.
     Interrupted {
-        /// Since when.
+        /// When something last came, as far as is known: before the moment at which it was noticed.
         since: Instant,
     },
     /// What came over it is not to be trusted; it stays closed.

@@ -445,3 +445,25 @@ fn who_says_nothing_for_half_a_minute_is_gone_though_the_relay_believes_them_the
             .any(|event| matches!(event, CallEvent::ParticipantJoined(user) if *user == HIGH))
     );
 }
+
+#[test]
+fn a_relay_that_sends_everybody_away_at_once_is_asked_more_and_more_seldom() {
+    let mut seat = Seat::joined(&[]);
+    let connects =
+        |seat: &Seat| seat.outputs.iter().filter(|output| matches!(output, Output::Connect)).count();
+    let before = connects(&seat);
+    for _ in 0..600 {
+        if connects(&seat) > before {
+            // Every connection opens at once, and ends with the next drain.
+            seat.input(Input::Connected);
+        }
+        seat.says(&ServerMessage::Drain { reconnect_after_ms: 0 });
+        seat.pass(Duration::from_millis(100));
+    }
+    let made = connects(&seat) - before;
+    assert!((12..=36).contains(&made), "{made} connections in a minute");
+    seat.pass(Duration::from_secs(4));
+    seat.input(Input::Connected);
+    seat.says(&ServerMessage::Resumed { resume_token: Token::from_bytes([8; 32]), replayed: 0 });
+    assert_eq!(seat.call.snapshot().signaling, SignalingState::Online);
+}

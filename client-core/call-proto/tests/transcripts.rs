@@ -645,3 +645,45 @@ fn a_relay_that_never_answers_ends_the_first_join_after_fifteen_seconds() {
     world.pass(Duration::from_secs(16));
     assert!(matches!(world.clients[0].events[..], [CallEvent::Ended { code: EndCode::Unreachable, .. }]));
 }
+
+#[test]
+fn who_keeps_making_sessions_is_followed_in_three_and_then_in_one_every_two_seconds() {
+    let mut world = joined(2, false);
+    world.pass(Duration::from_secs(10));
+    let before = world.clients[0].opened;
+    let from_id = world.clients[1].user.unwrap();
+    let mut drawn = 10..99;
+    let mut flood = |world: &mut World| {
+        for number in drawn.by_ref().take(10) {
+            let session = format!("AAAAAAAA{number}A");
+            let offer = serde_json::json!({"sdp": "v=0", "session": session, "restart": number % 2 == 1});
+            let payload = Payload::Plain(offer.to_string());
+            world.number(0, &ServerMessage::OfferReceived(Forwarded { from_id, payload }));
+            world.settle();
+        }
+        world.clients[0].opened - before
+    };
+    assert_eq!(flood(&mut world), 3);
+    world.pass(Duration::from_secs(2));
+    assert_eq!(flood(&mut world), 4);
+}
+
+#[test]
+fn of_one_description_no_more_candidates_are_taken_than_the_protocol_has() {
+    let mut world = joined(2, false);
+    let from_id = world.clients[1].user.unwrap();
+    let payload = Payload::Plain(r#"{"sdp":"v=0","session":"AAAAAAAAAAA","restart":false}"#.to_owned());
+    world.number(0, &ServerMessage::OfferReceived(Forwarded { from_id, payload }));
+    world.settle();
+    for number in 0..100 {
+        let candidate =
+            serde_json::json!({"candidate": format!("candidate:{number}"), "session": "AAAAAAAAAAA"});
+        let payload = Payload::Plain(candidate.to_string());
+        world.number(0, &ServerMessage::IceCandidateReceived(Forwarded { from_id, payload }));
+    }
+    let mut taken = 0;
+    while let Some(output) = world.clients[0].call.poll_output() {
+        taken += usize::from(matches!(output, Output::AddCandidate { .. }));
+    }
+    assert_eq!(taken, 64);
+}

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 use snug_core::{Device, DeviceKind, Devices as _, SystemDevices};
 
+use crate::printable;
+
 /// How to list devices.
 #[derive(Args)]
 pub(crate) struct Options {
@@ -40,8 +42,8 @@ fn table(list: &[Device]) -> String {
         }
         for device in devices {
             let mark = if device.default { '*' } else { ' ' };
-            lines.push(format!("{mark} {}", device.name));
-            lines.push(format!("    {}", device.id));
+            lines.push(format!("{mark} {}", printable::line(&device.name)));
+            lines.push(format!("    {}", printable::line(&device.id)));
         }
     }
     lines.join("\n")

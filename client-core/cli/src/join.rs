@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 
 use crate::choice::{self, Choice, NoDevice, camera_or};
 use crate::lines::{self, Line};
-
+use crate::printable;
 use crate::tiles::{Size, Tiles};
 
 /// Commands read from standard input that wait.
@@ -408,7 +408,7 @@ fn print(json: bool, event: &Event) {
         serde_json::to_string(event)
             .unwrap_or_else(|error| format!("{{\"event\":\"problem\",\"message\":\"{error}\"}}"))
     } else {
-        words(event)
+        printable::lines(&words(event))
     };
     // Whoever closed our output does not want to know.
     let _ = writeln!(std::io::stdout().lock(), "{line}");
@@ -424,12 +424,12 @@ fn words(event: &Event) -> String {
             let start = if *wrong { "The password is wrong." } else { "The room has a password." };
             hint.as_ref().map_or_else(|| start.to_owned(), |hint| format!("{start} Hint: {hint}"))
         }
-        Event::ParticipantJoined { name, .. } => format!("{name} came."),
+        Event::ParticipantJoined { name, .. } => format!("{} came.", printable::line(name)),
         Event::ParticipantLeft { user, .. } => format!("{user} left."),
         Event::Link { user, state } => format!("{user}: {state:?}"),
         Event::FirstPicture { user, source } => format!("{user}: first picture of the {source}"),
         Event::MediaChanged { user, media } => format!("{user}: {media:?}"),
-        Event::Chat { name, text, .. } => format!("{name}: {text}"),
+        Event::Chat { name, text, .. } => format!("{}: {text}", printable::line(name)),
         Event::DevicesChanged { devices } => {
             format!("{} cameras, microphones and speakers are plugged in.", devices.len())
         }

@@ -7,6 +7,8 @@ use serde::Serialize;
 use snug_core::{Command, LinkState, Participant, Snapshot};
 use tokio::sync::mpsc;
 
+use crate::printable;
+
 /// What `snug join --help` ends with.
 pub(crate) const COMMANDS: &str = r#"With --json, standard input takes one command a line, and standard output says one event a line:
   {"command":"snapshot"}
@@ -72,7 +74,8 @@ pub(crate) fn print(json: bool, event: &'static str, snapshot: &Snapshot) {
         serde_json::to_string(&Told { event, snapshot })
             .unwrap_or_else(|error| format!("{{\"event\":\"problem\",\"message\":\"{error}\"}}"))
     } else {
-        let lines: Vec<String> = snapshot.participants.iter().map(words).collect();
+        let lines: Vec<String> =
+            snapshot.participants.iter().map(|one| printable::line(&words(one))).collect();
         if lines.is_empty() { "Nobody else is here.".to_owned() } else { lines.join("\n") }
     };
     // Whoever closed our output does not want to know.

@@ -6,6 +6,7 @@ mod devices;
 mod doctor;
 mod join;
 mod lines;
+mod printable;
 mod tiles;
 
 use std::process::ExitCode;

@@ -24,6 +24,8 @@ const STALE_LIMIT: u32 = 100;
 const MIN_REQUEST_GAP: Duration = Duration::from_millis(300);
 /// The longest time between two key frame requests.
 const MAX_REQUEST_GAP: Duration = Duration::from_secs(2);
+/// What has waited for a key frame for longer is of no use: no repair takes so long.
+const MAX_KEY_WAIT: Duration = Duration::from_secs(3);
 /// How long the first key frame may take to come by itself.
 const START_PATIENCE: Duration = Duration::from_millis(100);
 
@@ -109,7 +111,7 @@ enum Head {
     Pending,
     /// The packet of this number is missing although later ones are there.
     Hole(i64),
-    /// The packet of this number cannot belong to a frame that begins at the head.
+    /// The packets up to and including this number are no frame.
     Damaged(i64),
 }
 
@@ -125,6 +127,8 @@ pub struct FrameAssembler {
     /// The highest temporal layer whose references are whole.
     intact: u8,
     waiting_for_key: bool,
+    /// Something came since a key frame was looked for last.
+    unsearched: bool,
     blocked_since: Option<Instant>,
     rtt: Duration,
     request_at: Option<Instant>,
@@ -145,6 +149,7 @@ impl Default for FrameAssembler {
             last_tl0: None,
             intact: u8::MAX,
             waiting_for_key: true,
+            unsearched: true,
             blocked_since: None,
             rtt: Duration::from_millis(100),
             request_at: None,
@@ -203,15 +208,15 @@ impl FrameAssembler {
         }
         let data = packet.payload.slice(length..);
         self.bytes += data.len();
+        self.unsearched = true;
         self.packets.insert(
             sequence,
             Stored { timestamp: packet.timestamp, marker: packet.marker, arrival: now, descriptor, data },
         );
         while self.packets.len() > MAX_PACKETS || self.bytes > MAX_BYTES {
-            let Some((oldest, stored)) = self.packets.pop_first() else { break };
-            self.bytes -= stored.data.len();
-            self.stats.dropped += u64::from(stored.begins_picture());
-            self.next = Some(self.next.map_or(oldest + 1, |next| next.max(oldest + 1)));
+            if !self.drop_first() {
+                break;
+            }
             self.await_key(now);
         }
     }
@@ -219,7 +224,7 @@ impl FrameAssembler {
     /// The next frame for the decoder, if there is one.
     pub fn next_frame(&mut self, now: Instant) -> Option<AssembledFrame> {
         loop {
-            if self.waiting_for_key && !self.jump_to_key() {
+            if self.waiting_for_key && !self.jump_to_key(now) {
                 return None;
             }
             let next = self.next?;
@@ -296,6 +301,7 @@ impl FrameAssembler {
         self.blocked_since = None;
         if !self.waiting_for_key {
             self.waiting_for_key = true;
+            self.unsearched = true;
             // A request just made may still be under way.
             self.request_at = Some(self.request_at.map_or(now, |at| at.max(now)));
         }
@@ -303,15 +309,26 @@ impl FrameAssembler {
     }
 
     /// Moves the head to the first whole key frame, if there is one.
-    fn jump_to_key(&mut self) -> bool {
+    fn jump_to_key(&mut self, now: Instant) -> bool {
+        if !std::mem::take(&mut self.unsearched) {
+            return false;
+        }
         let starts = self.packets.iter().filter(|(_, stored)| stored.is_key_start());
         let whole = starts.map(|(&start, _)| start).find(|&start| matches!(self.head(start), Head::Whole(_)));
-        let Some(start) = whole else { return false };
+        let Some(start) = whole else {
+            while let Some((_, first)) = self.packets.first_key_value()
+                && now.saturating_duration_since(first.arrival) > MAX_KEY_WAIT
+                && self.drop_first()
+            {}
+            return false;
+        };
         self.discard_until(start);
         self.waiting_for_key = false;
         true
     }
 
+    /// What begins at `next`. It looks no further than the next beginning, so that looking at all of them costs no
+    /// more than going through the buffer once.
     fn head(&self, next: i64) -> Head {
         let mut timestamp = None;
         for (expected, (&sequence, stored)) in (next..).zip(self.packets.range(next..)) {
@@ -326,6 +343,8 @@ impl FrameAssembler {
                 None => timestamp = Some(stored.timestamp),
                 // A sender that sets no marker.
                 Some(first) if first != stored.timestamp => return Head::Whole(sequence - 1),
+                // Nothing says where the first one ended.
+                Some(_) if stored.begins_picture() => return Head::Damaged(sequence - 1),
                 Some(_) => {}
             }
             if stored.marker {
@@ -430,6 +449,15 @@ impl FrameAssembler {
             }
         }
         None
+    }
+
+    /// Gives the oldest packet up. Says whether there was one.
+    fn drop_first(&mut self) -> bool {
+        let Some((oldest, stored)) = self.packets.pop_first() else { return false };
+        self.bytes -= stored.data.len();
+        self.stats.dropped += u64::from(stored.begins_picture());
+        self.next = Some(self.next.map_or(oldest + 1, |next| next.max(oldest + 1)));
+        true
     }
 
     fn discard_until(&mut self, start: i64) {

@@ -112,15 +112,6 @@ impl NackGenerator {
         self.asked.contains(&sequence)
     }
 
-    /// Forgets everything before this packet: a key frame made it needless.
-    pub fn forget_before(&mut self, sequence: u16) {
-        let Some(highest) = self.highest else { return };
-        let start = highest + i64::from(sequence.wrapping_sub(highest as u16) as i16);
-        let kept = self.missing.split_off(&start);
-        self.stats.abandoned += self.missing.len() as u64;
-        self.missing = kept;
-    }
-
     /// The sequence numbers to ask for, in order; empty when none is due.
     pub fn poll(&mut self, now: Instant) -> Vec<u16> {
         if self.missing.is_empty() || self.next_tick.is_some_and(|tick| tick > now) {

@@ -210,6 +210,46 @@ fn a_stream_without_descriptor_extension_is_assembled() {
     assert_eq!(numbers, [0, 1, 2, 3, 4]);
 }
 
+/// A packet that says that it begins a key frame and not that it ends one.
+fn beginning(sequence: u16, timestamp: u32, mark: u8, marker: bool) -> VideoPacket {
+    VideoPacket { sequence, timestamp, marker, payload: Bytes::copy_from_slice(&[0x10, 0, mark]) }
+}
+
+#[test]
+fn a_search_for_a_frame_ends_where_another_begins() {
+    let (now, mut assembler) = (common::start(), FrameAssembler::default());
+    // Each of them looks like a key frame that goes on to the end of the buffer.
+    for sequence in 0..2_047 {
+        assembler.push(now, beginning(sequence, 9, 1, false));
+        assert!(assembler.next_frame(now).is_none());
+    }
+    assembler.push(now, beginning(2_047, 9, 2, true));
+    let frames = drain(&mut assembler, now);
+    assert_eq!(frames.iter().map(|frame| &frame.data[..]).collect::<Vec<_>>(), [&[0, 2][..]]);
+    assert_eq!(assembler.stats().dropped, 2_047);
+    // The same while no key frame is waited for: the broken one is given up, the next one is taken.
+    assembler.push(now, beginning(2_048, 10, 3, false));
+    assert!(assembler.next_frame(now).is_none());
+    assembler.push(now, beginning(2_049, 10, 4, true));
+    let frames = drain(&mut assembler, now);
+    assert_eq!(frames.iter().map(|frame| &frame.data[..]).collect::<Vec<_>>(), [&[0, 4][..]]);
+}
+
+#[test]
+fn what_waits_for_a_key_frame_in_vain_is_dropped_after_three_seconds() {
+    let (start, mut assembler) = (common::start(), FrameAssembler::default());
+    for sequence in 0..50 {
+        assembler.push(start, beginning(sequence, 9, 1, false));
+    }
+    assert!(assembler.next_frame(start).is_none());
+    let later = start + 3_001 * MS;
+    assembler.push(later, beginning(50, 9, 2, false));
+    assert!(drain(&mut assembler, later).is_empty());
+    assert_eq!(assembler.stats().dropped, 50);
+    assembler.push(later, VideoPacket { payload: Bytes::from_static(&[0, 7]), ..beginning(51, 9, 0, true) });
+    assert_eq!(drain(&mut assembler, later)[0].data[..], [0, 2, 7]);
+}
+
 #[test]
 fn a_layer_switch_is_one_unbroken_stream_for_the_receiver() {
     let mut now = common::start();
@@ -271,16 +311,4 @@ fn a_reordered_packet_is_not_asked_for_and_a_lost_one_once_a_round_trip() {
     assert_eq!(nack.stats().abandoned, 2);
     assert!(!nack.on_packet(now, 1));
     assert_eq!(nack.stats().duplicates, 1);
-}
-
-#[test]
-fn what_a_key_frame_made_needless_is_not_asked_for() {
-    let now = common::start();
-    let mut nack = NackGenerator::default();
-    for sequence in [10, 14, 16] {
-        nack.on_packet(now, sequence);
-    }
-    nack.forget_before(14);
-    assert_eq!(nack.poll(now + 20 * MS), [15]);
-    assert_eq!(nack.stats().abandoned, 3);
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rtc::ice::network_type::NetworkType;
 use rtc::interceptor::{ReceiverReportBuilder, Registry, SenderReportBuilder, Slot};
 use rtc::rtp_transceiver::rtp_sender::{
     RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpHeaderExtensionCapability, RtpCodecKind,
@@ -12,7 +13,7 @@ use webrtc::peer_connection::{
     MediaEngine, RTCConfiguration, RTCConfigurationBuilder, RTCIceServer, RTCIceTransportPolicy,
     SettingEngine, SettingEngineBuilder,
 };
-use webrtc::runtime::{Runtime, TokioRuntime};
+use webrtc::runtime::Runtime;
 
 use crate::event::PeerEvent;
 use crate::interceptors::{Departure, Feedback, MID, MediaTap, Nack, RtxUnwrap, TWCC, WireTap};
@@ -59,19 +60,17 @@ pub struct FactoryConfig {
 #[derive(Debug, Clone)]
 pub struct Factory {
     config: FactoryConfig,
-    runtime: Arc<dyn Runtime>,
 }
 
 impl Factory {
     /// Takes effect for the connections made from it.
     pub fn new(config: FactoryConfig) -> Self {
-        Self { config, runtime: Arc::new(TokioRuntime) }
+        Self { config }
     }
 
     /// The network of one connection.
-    pub(crate) fn tunnel_runtime(&self, tunnels: &Arc<Tunnels>, shared: &Shared) -> Arc<dyn Runtime> {
-        let (below, tunnels) = (Arc::clone(&self.runtime), Arc::clone(tunnels));
-        Arc::new(TunnelRuntime { below, tunnels, channel: Arc::clone(&shared.channel) })
+    pub(crate) fn runtime(tunnels: &Arc<Tunnels>, shared: &Shared) -> Arc<dyn Runtime> {
+        Arc::new(TunnelRuntime { tunnels: Arc::clone(tunnels), channel: Arc::clone(&shared.channel) })
     }
 
     /// The TURN servers of one connection that are reached over streams.
@@ -108,6 +107,8 @@ impl Factory {
             .with_srflx_acceptance_min_wait(Some(REFLEXIVE_WAIT))
             .with_prflx_acceptance_min_wait(Some(PEER_REFLEXIVE_WAIT))
             .with_relay_acceptance_min_wait(Some(relay_wait))
+            // TCP between participants would go around the tunnels; servers reached over TCP look like UDP here.
+            .with_network_types(vec![NetworkType::Udp4, NetworkType::Udp6])
             .with_include_loopback_candidate(self.config.include_loopback)
             // Without it a restart keeps the sockets of an address that is gone.
             .with_discard_local_candidates_during_ice_restart(true)

@@ -3,6 +3,7 @@
 //! Its shell is the engine (`snug-core`), which owns one [`Peer`] per link.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod candidates;
 mod early;
 mod error;
 mod event;

@@ -25,6 +25,7 @@ use webrtc::peer_connection::{
     RTCSessionDescription,
 };
 
+use crate::candidates::{Candidates, MOST, Verdict};
 use crate::error::RtcError;
 use crate::event::{PayloadKind, PeerEvent, PeerEvents, PeerState};
 use crate::factory::{self, Factory};
@@ -62,6 +63,8 @@ pub struct Peer {
     reader: JoinHandle<()>,
     /// Whether the four sections are there already.
     sections: tokio::sync::Mutex<bool>,
+    /// Those of the other side; held while a description of its is taken.
+    candidates: tokio::sync::Mutex<Candidates>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -87,7 +90,7 @@ impl Peer {
             .with_media_engine(media_engine)
             .with_interceptor_registry(factory::interceptors(&shared))
             .with_handler(Arc::new(Handler { shared: Arc::clone(&shared), tunnels: Arc::clone(&tunnels) }))
-            .with_runtime(factory.tunnel_runtime(&tunnels, &shared))
+            .with_runtime(Factory::runtime(&tunnels, &shared))
             .with_udp_addrs(factory.binds())
             .with_data_channel_send_buffer_limit(CHANNEL_BUFFER)
             .build()
@@ -107,6 +110,7 @@ impl Peer {
             factory: factory.clone(),
             reader,
             sections: tokio::sync::Mutex::new(false),
+            candidates: tokio::sync::Mutex::default(),
             runtime: tokio::runtime::Handle::current(),
         })
     }
@@ -143,9 +147,7 @@ impl Peer {
             self.rollback().await?;
         }
         self.add_sections().await?;
-        let offer = RTCSessionDescription::offer(sdp.to_owned()).map_err(description_error)?;
-        self.connection.set_remote_description(offer).await.map_err(description_error)?;
-        self.remember_remote(sdp);
+        self.take_description(sdp, RTCSessionDescription::offer).await?;
         let answer = self.connection.create_answer(None).await.map_err(description_error)?;
         self.describe(answer).await
     }
@@ -155,22 +157,24 @@ impl Peer {
     /// # Errors
     /// The answer does not parse, or no offer waits for it.
     pub async fn accept_answer(&self, sdp: &str) -> Result<(), RtcError> {
-        let answer = RTCSessionDescription::answer(sdp.to_owned()).map_err(description_error)?;
-        self.connection.set_remote_description(answer).await.map_err(description_error)?;
-        self.remember_remote(sdp);
-        Ok(())
+        self.take_description(sdp, RTCSessionDescription::answer).await
     }
 
-    /// Adds a candidate of the other side; its description must be there already.
+    /// Adds a candidate of the other side; its description must be there already. One that is not for UDP is left out.
     ///
     /// # Errors
-    /// The candidate does not parse or belongs to another generation.
+    /// The candidate does not parse, belongs to another generation, or is beyond the 64 of one generation.
     pub async fn add_candidate(
         &self,
         candidate: &str,
         mid: Option<String>,
         mline: Option<u16>,
     ) -> Result<(), RtcError> {
+        match self.candidates.lock().await.take(candidate) {
+            Verdict::Take => {}
+            Verdict::Skip => return Ok(()),
+            Verdict::Surplus => return Err(RtcError::Candidate(format!("no more than {MOST} are taken"))),
+        }
         let init = RTCIceCandidateInit {
             candidate: candidate.to_owned(),
             sdp_mid: mid,
@@ -300,6 +304,26 @@ impl Peer {
         self.shared.state().local = Described::read(&sdp);
         self.connection.set_local_description(description).await.map_err(description_error)?;
         Ok(with_trickle(&self.tunnels.published_description(&sdp)))
+    }
+
+    async fn take_description(
+        &self,
+        sdp: &str,
+        read: fn(String) -> Result<RTCSessionDescription, rtc::shared::error::Error>,
+    ) -> Result<(), RtcError> {
+        let mut description = read(sdp.to_owned()).map_err(description_error)?;
+        let mut parsed = description.unmarshal().map_err(description_error)?;
+        let mut candidates = self.candidates.lock().await;
+        let (next, changed) = candidates.described(&mut parsed);
+        if changed {
+            description = read(parsed.marshal()).map_err(description_error)?;
+        }
+        let taken = self.connection.set_remote_description(description).await;
+        *candidates = if taken.is_ok() { next } else { Candidates::closed() };
+        drop(candidates);
+        taken.map_err(description_error)?;
+        self.remember_remote(sdp);
+        Ok(())
     }
 
     fn remember_remote(&self, sdp: &str) {

@@ -9,6 +9,7 @@ use snug_media_proto::section::Section;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::shared::{LocalStream, Shared};
 use crate::{
     CandidateKind, EventReceiver, Factory, FactoryConfig, Flow, OutgoingRtp, PayloadKind, Peer, PeerEvent,
     PeerState, Rtp, peer_channels,
@@ -274,6 +275,39 @@ async fn a_closed_connection_says_so() {
     let mut pair = pair().await;
     pair.a.close().await;
     wait_for(&mut pair.a_events, &PeerEvent::State(PeerState::Closed)).await;
+}
+
+#[tokio::test]
+async fn the_other_side_cannot_make_this_one_dial() {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let pair = pair().await;
+    let door = format!("candidate:1 1 tcp 1 127.0.0.1 {} typ host tcptype passive", address.port());
+    pair.a.add_candidate(&door, Some("0".into()), Some(0)).await.unwrap();
+    assert!(timeout(Duration::from_millis(300), listener.accept()).await.is_err(), "it was dialed");
+    let (events, ..) = peer_channels();
+    let shared = Shared::new(events, [LocalStream::new(0, 0); 4]);
+    let tunnels = Factory::new(FactoryConfig::default()).tunnels(&shared);
+    let dialed = Factory::runtime(&tunnels, &shared).connect_tcp(address).await;
+    assert_eq!(dialed.err().map(|error| error.kind()), Some(std::io::ErrorKind::Unsupported));
+}
+
+#[tokio::test]
+async fn a_description_full_of_candidates_connects_with_those_that_have_room() {
+    let (a, b) = (side().await, side().await);
+    let offer = a.peer.create_offer(false).await.unwrap();
+    let many: String = (0..200)
+        .map(|n| format!("a=candidate:{n} 1 udp 1 127.0.0.1 {} typ host\r\n", 1 + n))
+        .chain(["a=candidate:1 1 tcp 1 127.0.0.1 22 typ host tcptype passive\r\n".to_owned()])
+        .collect();
+    let answer = b.peer.accept_offer(&offer.replacen("a=mid:", &format!("{many}a=mid:"), 1), false).await;
+    a.peer.accept_answer(&answer.unwrap()).await.unwrap();
+    let one_more = "candidate:999 1 udp 1 127.0.0.1 999 typ host";
+    let refused = b.peer.add_candidate(one_more, Some("0".into()), Some(0)).await;
+    assert!(refused.is_err(), "64 of one generation were taken");
+    // Checks come to it from where it was not told of.
+    let mut events = trickle(b.events, Arc::clone(&a.peer), None);
+    wait_for(&mut events, &PeerEvent::ChannelOpen).await;
 }
 
 #[tokio::test]

@@ -49,6 +49,8 @@ pub(crate) struct Receiver {
     stream: RecvStream,
     /// What has come of messages that are not whole yet.
     buffer: Vec<u8>,
+    /// Bytes of it that were handed on: they leave once a chunk, so that what follows does not move with each message.
+    taken: usize,
     end: Option<Option<u16>>,
 }
 
@@ -90,8 +92,13 @@ pub(crate) async fn connect(
                 endpoint.connect_with(config, address, &target.host).map_err(|error| error.to_string())?;
             let connection = connecting.await.map_err(|error| error.to_string())?;
             let (stream, incoming) = connection.open_bi().await.map_err(|error| error.to_string())?;
-            let receiver =
-                Receiver { connection: connection.clone(), stream: incoming, buffer: Vec::new(), end: None };
+            let receiver = Receiver {
+                connection: connection.clone(),
+                stream: incoming,
+                buffer: Vec::new(),
+                taken: 0,
+                end: None,
+            };
             Ok((Sender { endpoint, connection, stream }, receiver))
         }
     };
@@ -132,9 +139,9 @@ impl Receiver {
             if let Some(code) = self.end {
                 return Incoming::Closed { code };
             }
-            match take_message(&mut self.buffer) {
-                Ok(Some(text)) => return Incoming::Message(text),
-                Ok(None) => {}
+            match message_at(&self.buffer, &mut self.taken) {
+                Ok(Some(text)) => return Incoming::Message(text.to_owned()),
+                Ok(None) => drop(self.buffer.drain(..std::mem::take(&mut self.taken))),
                 Err(Garbled) => {
                     self.connection.close(VarInt::from(CloseCode::Protocol as u16), b"");
                     self.end = Some(None);
@@ -157,16 +164,18 @@ impl Receiver {
 #[derive(Debug, PartialEq, Eq)]
 struct Garbled;
 
-/// Takes the first whole message.
-fn take_message(buffer: &mut Vec<u8>) -> Result<Option<String>, Garbled> {
-    let Some(head) = buffer.first_chunk::<HEAD>() else { return Ok(None) };
+/// The whole message that begins at `taken`, which then moves behind it.
+fn message_at<'a>(buffer: &'a [u8], taken: &mut usize) -> Result<Option<&'a str>, Garbled> {
+    let Some((head, rest)) = buffer.get(*taken..).and_then(<[u8]>::split_first_chunk::<HEAD>) else {
+        return Ok(None);
+    };
     let length = u32::from_be_bytes(*head) as usize;
-    if length > limits::QUEUE_BYTES {
+    if !(1..=limits::QUEUE_BYTES).contains(&length) {
         return Err(Garbled);
     }
-    let Some(text) = buffer.get(HEAD..HEAD + length) else { return Ok(None) };
-    let text = std::str::from_utf8(text).map_err(|_| Garbled)?.to_owned();
-    buffer.drain(..HEAD + length);
+    let Some(text) = rest.get(..length) else { return Ok(None) };
+    let text = std::str::from_utf8(text).map_err(|_| Garbled)?;
+    *taken += HEAD + length;
     Ok(Some(text))
 }
 
@@ -179,30 +188,30 @@ fn code_of(error: &ConnectionError) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Garbled, take_message};
+    use super::{Garbled, message_at};
 
     #[test]
     fn messages_are_taken_whole_however_they_arrive() {
-        let wire: Vec<u8> = ["{}", "", "häh"]
+        let wire: Vec<u8> = ["{}", "1", "häh"]
             .iter()
             .flat_map(|text| [&(text.len() as u32).to_be_bytes()[..], text.as_bytes()].concat())
             .collect();
         for step in 1..wire.len() {
-            let (mut buffer, mut found) = (Vec::new(), Vec::new());
+            let (mut buffer, mut taken, mut found) = (Vec::new(), 0, Vec::new());
             for piece in wire.chunks(step) {
                 buffer.extend_from_slice(piece);
-                while let Some(text) = take_message(&mut buffer).expect("sound") {
-                    found.push(text);
+                while let Some(text) = message_at(&buffer, &mut taken).expect("sound") {
+                    found.push(text.to_owned());
                 }
             }
-            assert_eq!((found.join("|").as_str(), buffer.len()), ("{}||häh", 0), "in pieces of {step}");
+            assert_eq!((found.join("|").as_str(), taken), ("{}|1|häh", wire.len()), "in pieces of {step}");
         }
     }
 
     #[test]
-    fn a_length_past_the_limit_and_broken_text_are_refused() {
-        assert_eq!(take_message(&mut vec![0, 4, 0, 1]), Err(Garbled));
-        assert_eq!(take_message(&mut vec![255; 8]), Err(Garbled));
-        assert_eq!(take_message(&mut vec![0, 0, 0, 1, 0xff]), Err(Garbled));
+    fn a_length_past_the_limit_an_empty_message_and_broken_text_are_refused() {
+        for wire in [&[0, 4, 0, 1][..], &[255; 8], &[0; 4], &[0, 0, 0, 1, 0xff]] {
+            assert_eq!(message_at(wire, &mut 0), Err(Garbled), "{wire:?}");
+        }
     }
 }

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use snug_call_proto::{LinkId, LinkState, ParticipantSnapshot, SignalingState};
+use snug_call_proto::{LinkId, LinkState, ParticipantSnapshot, SignalingState, TILE_KEPT};
 use snug_wire::UserId;
 
 use crate::shell::Client;
@@ -21,8 +21,6 @@ const LOST: Duration = Duration::from_secs(30);
 /// Rule 3, with what the network and the rule's own clock take.
 const TILE: Duration = Duration::from_millis(6_750);
 const NAME: Duration = Duration::from_millis(31_000);
-/// A view drops the tile of an interrupted link after this.
-const TILE_KEPT: Duration = Duration::from_secs(5);
 /// Rule 4: what a lossy line may lose at most.
 const GAP: Duration = Duration::from_millis(1_500);
 /// Rule 5: offers of one side to one participant in a minute.

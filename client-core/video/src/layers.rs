@@ -4,7 +4,7 @@
 //! source that fits the box of [`Layer::Medium`] has no [`Layer::High`].
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use snug_media_proto::layer::{EncodedFrame, Layer};
 
@@ -17,8 +17,6 @@ use crate::slot::{EncodeStats, Slot};
 const SCREEN_RATE: u32 = 15;
 /// Largest shared screen; larger ones are scaled down to it.
 const SCREEN_BOX: (u32, u32) = (1920, 1080);
-/// Encoding is overloaded above this part of the time between two pictures, in percent, and recovered below the second.
-const OVERLOADED: (u128, u128) = (85, 60);
 
 /// `captured` on the 90 kHz clock that starts at `epoch` (RFC 7741 §4.1). Wraps every 13 hours.
 pub fn rtp_timestamp(epoch: Instant, captured: Instant) -> u32 {
@@ -34,14 +32,12 @@ pub struct LayeredEncoder {
     /// As [`Layer::ALL`].
     slots: [Slot; 3],
     top: Option<Layer>,
-    load: Load,
 }
 
 impl LayeredEncoder {
     /// Encodes nothing until a layer has a target. `epoch` is where timestamps start: the same for all of a participant's sources.
     pub fn new(codecs: Arc<dyn VideoCodecs>, epoch: Instant) -> Self {
-        let load = Load::default();
-        Self { codecs, epoch, scaler: Scaler::default(), slots: Default::default(), top: None, load }
+        Self { codecs, epoch, scaler: Scaler::default(), slots: Default::default(), top: None }
     }
 
     /// Wants `layer` at this rate, in bit/s, or not at all. A layer that is switched on starts with a key frame at once; an encoder that
@@ -60,11 +56,6 @@ impl LayeredEncoder {
         self.top
     }
 
-    /// Encoding takes nearly all the time between two pictures: fewer or smaller layers are due.
-    pub fn is_overloaded(&self) -> bool {
-        self.load.is_over
-    }
-
     /// What a layer has cost and given so far.
     pub fn stats(&self, layer: Layer) -> EncodeStats {
         self.slots[layer as usize].stats()
@@ -75,7 +66,6 @@ impl LayeredEncoder {
     /// # Errors
     /// The first codec's failure; the other layers are encoded all the same.
     pub fn encode(&mut self, frame: &SharedFrame, out: &mut Vec<EncodedFrame>) -> Result<(), CodecError> {
-        let started = Instant::now();
         let timestamp = rtp_timestamp(self.epoch, frame.captured());
         let size = (frame.width(), frame.height());
         let top = top_layer(size);
@@ -93,7 +83,6 @@ impl LayeredEncoder {
                 Err(error) => result = result.and(Err(error)),
             }
         }
-        self.load.record(frame.captured(), started.elapsed());
         result
     }
 
@@ -189,27 +178,4 @@ fn shrink(
         *frame = Arc::new(scaler.scale(current, width, height)?);
     }
     Ok(())
-}
-
-/// How much of the time between pictures encoding takes, smoothed over about a second.
-#[derive(Default)]
-struct Load {
-    last: Option<Instant>,
-    between: Duration,
-    spent: Duration,
-    is_over: bool,
-}
-
-impl Load {
-    fn record(&mut self, captured: Instant, spent: Duration) {
-        let Some(last) = self.last.replace(captured) else { return };
-        let smooth = |old: Duration, sample: Duration| (old * 29 + sample) / 30;
-        // A pause of the source says nothing about load.
-        let between = captured.saturating_duration_since(last).min(Duration::from_millis(200));
-        self.between = smooth(self.between, between);
-        self.spent = smooth(self.spent, spent);
-        let (over, under) = OVERLOADED;
-        let limit = if self.is_over { under } else { over };
-        self.is_over = self.spent.as_micros() * 100 > self.between.as_micros() * limit;
-    }
 }

@@ -54,7 +54,8 @@ pub enum Sink {
 pub struct PacedIo {
     source: Source,
     sink: Sink,
-    running: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
+    /// What ends the first thread; the second one writes the sink's file and ends with it.
+    running: Option<(Arc<AtomicBool>, Vec<JoinHandle<()>>)>,
 }
 
 impl PacedIo {
@@ -68,10 +69,11 @@ impl AudioIo for PacedIo {
     fn start(&mut self, mut capture: CaptureSink, mut playout: PlayoutSource) -> Result<Opened, IoError> {
         self.stop();
         let mut reader = Reader::open(&self.source)?;
-        let mut recorder = match &self.sink {
+        let (mut recorder, writer) = match &self.sink {
             Sink::Discard => None,
             Sink::Wav(path) => Some(WavRecorder::create(path)?),
-        };
+        }
+        .unzip();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let body = move || {
@@ -100,7 +102,7 @@ impl AudioIo for PacedIo {
             .name("snug-paced-sound".to_owned())
             .spawn(body)
             .map_err(|error| IoError::Open { direction: "microphone", cause: error.to_string() })?;
-        self.running = Some((stop, thread));
+        self.running = Some((stop, std::iter::once(thread).chain(writer).collect()));
         Ok(Opened {
             capture: Some(format!("{:?}", self.source)),
             playout: Some(format!("{:?}", self.sink)),
@@ -109,9 +111,11 @@ impl AudioIo for PacedIo {
     }
 
     fn stop(&mut self) {
-        if let Some((stop, thread)) = self.running.take() {
+        if let Some((stop, threads)) = self.running.take() {
             stop.store(true, Ordering::Relaxed);
-            let _ = thread.join();
+            for thread in threads {
+                let _ = thread.join();
+            }
         }
     }
 

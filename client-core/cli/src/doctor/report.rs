@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::printable;
+
 /// What was looked at, in the order in which it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -130,10 +132,10 @@ impl Finding {
             self.state.word(),
             self.check.title(),
             self.ms,
-            self.message
+            printable::line(&self.message)
         );
         if let Some(fix) = &self.fix {
-            line.push_str(&format!("\n{:26}→ {fix}", ""));
+            line.push_str(&format!("\n{:26}→ {}", "", printable::line(fix)));
         }
         line
     }
@@ -208,6 +210,12 @@ mod tests {
             Finding::fail(Check::TurnTls, "silent", "open it"),
         ]);
         assert_eq!(report.finish(), 16);
+    }
+
+    #[test]
+    fn a_relay_cannot_add_to_the_report() {
+        let words = Finding::ok(Check::Stun, "turn.example\u{1b}[1A\nok    quic").words();
+        assert!(words.ends_with("turn.example[1Aok    quic"), "{words}");
     }
 
     #[test]

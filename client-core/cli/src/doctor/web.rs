@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 
 use super::Limits;
 use super::report::{Check, Finding};
+use crate::printable;
 
 /// Addresses that are tried.
 const MOST_ADDRESSES: usize = 8;
@@ -161,7 +162,7 @@ fn valid_certificate(connection: &rustls::ClientConnection) -> Finding {
     let days = left.as_secs() / 86_400;
     let message = format!(
         "valid for {days} more days, by {}, a chain of {}, TLS {version}",
-        printable(issuer),
+        short(issuer),
         chain.len()
     );
     if left < RENEW {
@@ -185,7 +186,7 @@ fn refused_certificate(host: &str, error: &io::Error) -> Finding {
     };
     let rustls::Error::InvalidCertificate(problem) = cause else {
         return fail(
-            format!("no TLS there ({})", printable(&cause.to_string())),
+            format!("no TLS there ({})", short(&cause.to_string())),
             "start the relay with --tls-cert and --tls-key, or give the address with its port of HTTPS",
         );
     };
@@ -208,7 +209,7 @@ fn refused_certificate(host: &str, error: &io::Error) -> Finding {
             "get a certificate for this name, or use a name that it is for",
         ),
         CertificateError::NotValidForNameContext { presented, .. } => {
-            let names: Vec<String> = presented.iter().take(5).map(|name| printable(name)).collect();
+            let names: Vec<String> = presented.iter().take(5).map(|name| short(name)).collect();
             fail(
                 format!("it is for {}, not for {host}", names.join(", ")),
                 "get a certificate for this name, or use a name that it is for",
@@ -219,14 +220,14 @@ fn refused_certificate(host: &str, error: &io::Error) -> Finding {
             "use a public certificate together with its intermediate ones (often fullchain.pem), or give your own authority with --ca",
         ),
         other => {
-            fail(format!("it cannot be used ({})", printable(&other.to_string())), "get another certificate")
+            fail(format!("it cannot be used ({})", short(&other.to_string())), "get another certificate")
         }
     }
 }
 
-/// What a stranger sent, fit for a terminal.
-fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(100).collect()
+/// What a stranger sent, fit for a terminal and short.
+fn short(text: &str) -> String {
+    printable::line(text).chars().take(100).collect()
 }
 
 /// An answer over HTTP.
@@ -339,9 +340,9 @@ fn health_finding(answer: Option<io::Result<Answer>>) -> Finding {
             "a proxy in front of the relay has to pass /health on",
         );
     };
-    let word = |value: &serde_json::Value| printable(value["status"].as_str().unwrap_or("unknown"));
+    let word = |value: &serde_json::Value| short(value["status"].as_str().unwrap_or("unknown"));
     let (status, store, turn) = (word(&health), word(&health["store"]), word(&health["turn"]));
-    let version = printable(health["version"].as_str().unwrap_or("unknown"));
+    let version = short(health["version"].as_str().unwrap_or("unknown"));
     let message = format!("relay {version} is {status}, its store {store}, its TURN server {turn}");
     match (status.as_str(), turn.as_str()) {
         ("ok", "ok") => Finding::ok(Check::Health, message),

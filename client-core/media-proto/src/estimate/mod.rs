@@ -13,6 +13,7 @@ mod trendline;
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 pub use probing::ProbeCluster;
@@ -185,6 +186,11 @@ impl Estimator {
             self.media.pop_front();
             self.media_bytes -= bytes;
         }
+    }
+
+    /// Which of these packets' fates are awaited, in order: feedback about any other changes nothing.
+    pub fn awaited(&self, ids: Range<u64>) -> impl Iterator<Item = u64> {
+        self.in_flight.range(ids).map(|(&id, _)| id)
     }
 
     /// Takes feedback; reports in the order of sending.

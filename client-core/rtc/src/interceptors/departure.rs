@@ -184,9 +184,10 @@ impl Departure {
     fn read_rtcp(&mut self, now: Instant, packet: &dyn rtcp::Packet) {
         let packet = packet.as_any();
         if let Some(feedback) = packet.downcast_ref::<TransportLayerCc>() {
-            let reports = self.arrivals.read(feedback, self.next);
             let rtt = self.shared.state().stats.rtt;
-            let estimator = self.estimator(now);
+            // Nothing was sent that it could be about.
+            let Some(estimator) = &mut self.estimator else { return };
+            let reports = self.arrivals.read(feedback, self.next, |ids| estimator.awaited(ids));
             if !rtt.is_zero() {
                 estimator.on_rtt(rtt);
             }

@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 use rtc::interceptor::{Interceptor, Packet, RTPHeaderExtension, StreamInfo, TaggedPacket};
 use rtc::rtcp::receiver_report::ReceiverReport;
 use rtc::rtcp::reception_report::ReceptionReport;
+use rtc::rtcp::transport_feedbacks::transport_layer_cc::{
+    PacketStatusChunk, RunLengthChunk, SymbolTypeTcc, TransportLayerCc,
+};
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::{NackPair, TransportLayerNack};
-use rtc::rtp;
 use rtc::sansio::Protocol;
+use rtc::{rtcp, rtp};
 use snug_media_proto::section::Section;
 
 use super::testing::{rtp as packet, tagged, vp8};
@@ -172,4 +175,31 @@ fn a_probe_is_filled_with_packets_that_were_sent_and_nothing_wakes_up_where_none
     let packets = pass(&mut departure, start + 500 * MS, 100 * MS);
     let padding = packets.iter().filter(|packet| packet.header.ssrc == REPAIRS).count();
     assert!((2..=20).contains(&padding), "{padding} packets of padding");
+}
+
+#[test]
+fn a_loss_that_is_told_fifty_times_counts_once() {
+    let (mut departure, shared) = departure();
+    let start = Instant::now();
+    let run = RunLengthChunk {
+        packet_status_symbol: SymbolTypeTcc::PacketNotReceived,
+        run_length: 8_191,
+        ..Default::default()
+    };
+    let mut sent = 0;
+    // A measurement needs two feedbacks and 20 packets.
+    for (at, packets) in [(start, 25), (start + 600 * MS, 5)] {
+        frame(&mut departure, at, packets, true);
+        sent += pass(&mut departure, at, 500 * MS).len() as u16;
+        let lost = TransportLayerCc {
+            base_sequence_number: sent.wrapping_sub(8_191 * 2),
+            packet_status_count: 8_191 * 2,
+            packet_chunks: vec![PacketStatusChunk::RunLengthChunk(run.clone()); 2],
+            ..Default::default()
+        };
+        let told: Vec<Box<dyn rtcp::Packet>> = (0..50).map(|_| Box::new(lost.clone()) as _).collect();
+        departure.handle_read(tagged(at + 550 * MS, Packet::Rtcp(told))).unwrap();
+    }
+    // One measurement at which all was lost, smoothed over two.
+    assert_eq!(shared.state().estimate.loss, 0.5);
 }

@@ -11,7 +11,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use webrtc::runtime::{
-    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime, Transmit,
+    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime,
+    TokioRuntime, Transmit,
 };
 
 use super::Tunnels;
@@ -31,33 +32,34 @@ type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// The runtime of one connection.
 #[derive(Debug)]
 pub(crate) struct TunnelRuntime {
-    pub(crate) below: Arc<dyn Runtime>,
     pub(crate) tunnels: Arc<Tunnels>,
     pub(crate) channel: Arc<Opened>,
 }
 
 impl Runtime for TunnelRuntime {
     fn spawn(&self, future: Later<'static, ()>) -> Box<dyn JoinHandle> {
-        self.below.spawn(future)
+        TokioRuntime.spawn(future)
     }
 
     fn spawn_reactor(&self, pool: usize, future: Later<'static, ()>) -> Box<dyn JoinHandle> {
-        self.below.spawn_reactor(pool, future)
+        TokioRuntime.spawn_reactor(pool, future)
     }
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        let below = self.below.wrap_udp_socket(socket)?;
+        let below = TokioRuntime.wrap_udp_socket(socket)?;
         let tunnel = Arc::new(TunnelSocket::new(below, Arc::clone(&self.tunnels)));
         let socket = Arc::new(FlightSocket::new(tunnel));
         Ok(Arc::new(PausingSocket::new(socket, Arc::clone(&self.channel))))
     }
 
     fn wrap_tcp_listener(&self, listener: TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
-        self.below.wrap_tcp_listener(listener)
+        TokioRuntime.wrap_tcp_listener(listener)
     }
 
-    fn connect_tcp<'a>(&'a self, address: SocketAddr) -> Later<'a, io::Result<Arc<dyn AsyncTcpStream>>> {
-        self.below.connect_tcp(address)
+    /// The library dials what the other side names: that would show it this machine's address, and make this machine
+    /// knock at any door in reach. Streams to TURN servers dial for themselves.
+    fn connect_tcp<'a>(&'a self, _: SocketAddr) -> Later<'a, io::Result<Arc<dyn AsyncTcpStream>>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
     }
 
     fn resolve_host<'a>(&'a self, host: &'a str) -> Later<'a, io::Result<Vec<SocketAddr>>> {
@@ -71,18 +73,18 @@ impl Runtime for TunnelRuntime {
             return Box::pin(async move { Ok(vec![SocketAddr::new(ip, port)]) });
         }
         Box::pin(async move {
-            let found = tokio::time::timeout(NAME_TIMEOUT, self.below.resolve_host(host)).await;
+            let found = tokio::time::timeout(NAME_TIMEOUT, TokioRuntime.resolve_host(host)).await;
             found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         })
     }
 
     fn now(&self) -> Instant {
-        self.below.now()
+        TokioRuntime.now()
     }
 
     fn sleep(&self, duration: Duration) -> Later<'static, ()> {
-        let Some((cut, woke)) = self.tunnels.cut_short(duration) else { return self.below.sleep(duration) };
-        let sleep = (!cut.is_zero()).then(|| self.below.sleep(cut));
+        let Some((cut, woke)) = self.tunnels.cut_short(duration) else { return TokioRuntime.sleep(duration) };
+        let sleep = (!cut.is_zero()).then(|| TokioRuntime.sleep(cut));
         Box::pin(async move {
             if let Some(sleep) = sleep {
                 sleep.await;
@@ -92,19 +94,19 @@ impl Runtime for TunnelRuntime {
     }
 
     fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
-        self.below.interval(period)
+        TokioRuntime.interval(period)
     }
 
     fn block_on(&self, future: Pin<Box<dyn Future<Output = ()> + '_>>) {
-        self.below.block_on(future);
+        TokioRuntime.block_on(future);
     }
 
     fn yield_now(&self) -> Later<'static, ()> {
-        self.below.yield_now()
+        TokioRuntime.yield_now()
     }
 
     fn name(&self) -> &'static str {
-        self.below.name()
+        TokioRuntime.name()
     }
 }
 
