@@ -1,5 +1,5 @@
 //! Real devices of a real sound server: a PulseAudio of the test's own, whose only speaker is a null sink and whose
-//! microphone is what that sink plays. Skipped, with a word, only where `pulseaudio` is not installed.
+//! microphone is what that sink plays.
 #![cfg(all(feature = "devices", target_os = "linux"))]
 #![allow(
     clippy::unwrap_used,
@@ -8,7 +8,7 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,88 +17,11 @@ use snug_audio::{
     AudioConfig, AudioEngine, AudioError, AudioEvent, IncomingAudio, PayloadKind, Processing, RemoteId,
 };
 
+mod sound_server;
+
+use sound_server::{SoundServer, until};
+
 const REMOTE: RemoteId = RemoteId(1);
-
-/// A sound server that ends with the test.
-struct Server {
-    child: Child,
-    folder: PathBuf,
-}
-
-impl Server {
-    fn start(folder: &Path) -> Option<Self> {
-        let folder = folder.to_owned();
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).unwrap();
-        let script = folder.join("null.pa");
-        let socket = folder.join("native");
-        std::fs::write(
-            &script,
-            format!(
-                "load-module module-native-protocol-unix auth-anonymous=1 socket={}\n\
-                 load-module module-null-sink sink_name=first rate=48000 channels=2\n\
-                 load-module module-null-sink sink_name=second rate=44100 channels=1 format=s16le \
-                 sink_properties=device.description=Second\n\
-                 set-default-sink first\nset-default-source first.monitor\n",
-                socket.display()
-            ),
-        )
-        .unwrap();
-        let spawned = Command::new("pulseaudio")
-            .args([
-                "--daemonize=no",
-                "--system=no",
-                "--use-pid-file=no",
-                "--exit-idle-time=-1",
-                "--disable-shm=yes",
-            ])
-            .args(["--realtime=no", "--high-priority=no", "-n", "-F"])
-            .arg(&script)
-            .env("HOME", &folder)
-            .env("XDG_RUNTIME_DIR", &folder)
-            .env("PULSE_RUNTIME_PATH", &folder)
-            .env("PULSE_STATE_PATH", &folder)
-            .env_remove("DBUS_SESSION_BUS_ADDRESS")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let child = match spawned {
-            Ok(child) => child,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
-            Err(error) => panic!("pulseaudio does not start: {error}"),
-        };
-        let server = Self { child, folder };
-        until("the server answers", || {
-            socket.exists() && server.pactl(&["list", "short", "sinks"]).contains("second")
-        });
-        Some(server)
-    }
-
-    fn address(&self) -> String {
-        format!("unix:{}", self.folder.join("native").display())
-    }
-
-    fn pactl(&self, words: &[&str]) -> String {
-        let mut command = Command::new("pactl");
-        command.args(words).env("PULSE_SERVER", self.address()).env("HOME", &self.folder);
-        String::from_utf8_lossy(&command.output().expect("pactl comes with pulseaudio").stdout).into_owned()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !so() {
-        assert!(start.elapsed() < Duration::from_secs(15), "never: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
 
 /// The tone of −12 dB is a sine, whose RMS is 3 dB below; gaps and the codec take a little.
 const LEVEL: std::ops::Range<f32> = -18.5..-13.0;
@@ -242,34 +165,28 @@ fn incoming(sequence: u16, frame: snug_audio::EncodedAudio) -> IncomingAudio {
     }
 }
 
-/// One test: the server's address is a variable of the whole process.
+/// Two speakers, whose monitors are the microphones.
+const SINKS: &str = "\
+load-module module-null-sink sink_name=first rate=48000 channels=2
+load-module module-null-sink sink_name=second rate=44100 channels=1 format=s16le sink_properties=device.description=Second
+set-default-sink first
+set-default-source first.monitor
+";
+
 #[test]
 fn a_tone_is_played_and_heard_through_a_real_sound_server() {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("pulse");
-    let Some(server) = Server::start(&folder) else {
-        println!("skipped: pulseaudio is not installed (apt-get install pulseaudio)");
-        return;
-    };
-    // The variable has to be there before the process starts: the test starts itself again with it.
-    if std::env::var("PULSE_SERVER").as_deref() != Ok(server.address().as_str()) {
-        let own = std::env::current_exe().unwrap();
-        let status = Command::new(own)
-            .args(["--nocapture", "--ignored", "--exact", "with_the_server"])
-            .env("PULSE_SERVER", server.address())
-            .env("XDG_RUNTIME_DIR", &server.folder)
-            .env("HOME", &server.folder)
-            .env("SNUG_TEST_FOLDER", &folder)
-            .status()
-            .unwrap();
-        assert!(status.success(), "see above");
-    }
+    SoundServer::start(&folder(), SINKS, "second").run_test_within();
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("pulse")
 }
 
 /// Run by the test above, with the server's address in the environment.
 #[test]
 #[ignore = "started by the other test of this file"]
 fn with_the_server() {
-    let folder = PathBuf::from(std::env::var("SNUG_TEST_FOLDER").unwrap());
+    let folder = folder();
     let all = devices();
     println!("{all:?}");
     let preferred = |direction| all.list.iter().find(|d| d.default && d.direction == direction).unwrap();

@@ -1,6 +1,8 @@
 //! Whole calls: engines of this process in rooms of a real relay.
 
 mod owner;
+#[path = "../relay_binary/mod.rs"]
+mod relay_binary;
 mod stage;
 
 use snug_core::{Command, Event};

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +16,8 @@ use snug_core::{
     CameraConfig, Command, Engine, EngineConfig, Event, FactoryConfig, LinkState, Participant, Snapshot,
 };
 use tokio::sync::mpsc::Receiver;
+
+use crate::relay_binary::relay_binary;
 
 /// Nothing in one machine takes that long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
@@ -40,7 +41,7 @@ impl Drop for Relay {
 impl Relay {
     pub(crate) fn start() -> Self {
         let data = tempfile::tempdir().expect("a folder");
-        let mut process = Process::new(binary())
+        let mut process = Process::new(relay_binary())
             .args([
                 "--listen",
                 "127.0.0.1:0",
@@ -64,21 +65,6 @@ impl Relay {
     pub(crate) fn link(&self, room: &str) -> String {
         format!("http://127.0.0.1:{}/room/{room}#AAECAwQFBgcICQoLDA0ODw", self.port)
     }
-}
-
-/// The one beside the tests; built when it is not there.
-fn binary() -> PathBuf {
-    let test = std::env::current_exe().expect("this test has a path");
-    let folder = test.parent().and_then(Path::parent).expect("a build folder");
-    let binary = folder.join(format!("snug-relay{}", std::env::consts::EXE_SUFFIX));
-    if !binary.exists() {
-        eprintln!("building the relay");
-        let mut cargo = Process::new(env!("CARGO"));
-        cargo.args(["build", "--locked", "-p", "snug-relay", "--target-dir"]);
-        cargo.arg(folder.parent().expect("a target folder"));
-        assert!(cargo.status().expect("cargo runs").success(), "the relay does not build");
-    }
-    binary
 }
 
 /// What somebody starts with.

@@ -1,8 +1,8 @@
-//! Real TURN servers on loopback: the project's own relay, and coturn where it is installed (Debian: `apt-get install coturn`).
+//! Real TURN servers on loopback: the project's own relay, and coturn (Debian: `apt-get install coturn`).
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +12,8 @@ use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use snug_signaling::{Connection, Connector, ConnectorConfig, Incoming, TlsRoots};
 use snug_wire::{IceServer, UserId};
+
+use crate::relay_binary::relay_binary;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const USER: (&str, &str) = ("snug", "open sesame");
@@ -74,23 +76,22 @@ pub(super) struct Coturn {
 }
 
 impl Coturn {
-    /// `None` where it is not installed.
-    pub(super) fn start() -> Option<Self> {
+    pub(super) fn start() -> Self {
         Self::with_certificate(Certificate::new(&["127.0.0.1", "localhost"]))
     }
 
-    pub(super) fn with_certificate(certificate: Certificate) -> Option<Self> {
+    pub(super) fn with_certificate(certificate: Certificate) -> Self {
         let (port, tls_port) = (free_port(), free_port());
         let mut server = Self { process: None, port, tls_port, certificate };
-        server.restart().then_some(server)
+        server.restart();
+        server
     }
 
     pub(super) fn kill(&mut self) {
         self.process = None;
     }
 
-    /// False where it is not installed.
-    pub(super) fn restart(&mut self) -> bool {
+    pub(super) fn restart(&mut self) {
         let mut command = Command::new("turnserver");
         command.args([
             "-n",
@@ -111,14 +112,10 @@ impl Coturn {
         command.arg("--pidfile").arg(self.certificate.path("pid"));
         command.arg("--userdb").arg(self.certificate.path("db"));
         command.current_dir(self.certificate.0.path()).stdout(Stdio::null()).stderr(Stdio::null());
-        match command.spawn() {
-            Ok(child) => self.process = Some(Process(child)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                eprintln!("skipped: coturn is not installed (apt-get install coturn)");
-                return false;
-            }
-            Err(error) => panic!("coturn does not start: {error}"),
-        }
+        let child = command.spawn().unwrap_or_else(|error| {
+            panic!("coturn does not start ({error}): ci/test installs it, or apt-get install coturn")
+        });
+        self.process = Some(Process(child));
         let until = Instant::now() + PATIENCE;
         while [self.port, self.tls_port]
             .iter()
@@ -127,7 +124,6 @@ impl Coturn {
             assert!(Instant::now() < until, "coturn does not listen");
             std::thread::sleep(Duration::from_millis(10));
         }
-        true
     }
 
     pub(super) fn servers(&self) -> Vec<IceServer> {
@@ -197,23 +193,4 @@ impl Relay {
             }
         }
     }
-}
-
-/// The one beside the tests; built when it is not there.
-fn relay_binary() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let folder = test.parent().and_then(Path::parent).expect("a build folder");
-    let binary = folder.join(format!("snug-relay{}", std::env::consts::EXE_SUFFIX));
-    if !binary.exists() {
-        assert!(
-            folder.ends_with("debug"),
-            "there is no relay beside the tests: cargo build --release -p snug-relay"
-        );
-        eprintln!("building the relay");
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--locked", "-p", "snug-relay", "--target-dir"]);
-        cargo.arg(folder.parent().expect("a target folder"));
-        assert!(cargo.status().unwrap().success(), "the relay does not build");
-    }
-    binary
 }
