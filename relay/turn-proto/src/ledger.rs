@@ -50,6 +50,8 @@ struct GroupEntry {
     name: Box<str>,
     accounts: u32,
     share: Share,
+    /// The allocations of all its accounts.
+    slots: Vec<u32>,
 }
 
 struct SourceEntry {
@@ -103,7 +105,12 @@ impl Ledger {
         let group = match self.groups_by_name.get(&account.group) {
             Some(group) => *group,
             None => {
-                let entry = GroupEntry { name: account.group.clone(), accounts: 0, share: Share::default() };
+                let entry = GroupEntry {
+                    name: account.group.clone(),
+                    accounts: 0,
+                    share: Share::default(),
+                    slots: Vec::new(),
+                };
                 let group = self.groups.insert(entry) as u32;
                 self.groups_by_name.insert(account.group.clone(), group);
                 group
@@ -136,6 +143,11 @@ impl Ledger {
     /// The allocations of an account.
     pub(crate) fn slots_of(&self, account: u32) -> &[u32] {
         &self.accounts[account as usize].slots
+    }
+
+    /// The allocations of all accounts of a group.
+    pub(crate) fn slots_of_group(&self, group: u32) -> &[u32] {
+        &self.groups[group as usize].slots
     }
 
     pub(crate) fn account(&self, name: &str) -> Option<u32> {
@@ -178,17 +190,22 @@ impl Ledger {
     }
 
     pub(crate) fn add(&mut self, account: u32, slot: u32) {
-        self.accounts[account as usize].slots.push(slot);
+        let entry = &mut self.accounts[account as usize];
+        entry.slots.push(slot);
+        self.groups[entry.group as usize].slots.push(slot);
     }
 
     /// Counts one allocation less.
     pub(crate) fn release(&mut self, owners: Owners, slot: u32) {
         self.shares(owners).into_iter().for_each(|share| share.allocations -= 1);
         self.server.allocations -= 1;
-        let [account, _, source] = owners;
-        let slots = &mut self.accounts[account as usize].slots;
-        if let Some(index) = slots.iter().position(|other| *other == slot) {
-            slots.swap_remove(index);
+        let [account, group, source] = owners;
+        let of_account = &mut self.accounts[account as usize].slots;
+        let of_group = &mut self.groups[group as usize].slots;
+        for slots in [of_account, of_group] {
+            if let Some(index) = slots.iter().position(|other| *other == slot) {
+                slots.swap_remove(index);
+            }
         }
         // A network's use is forgotten with its last allocation; what it may move at once is only a second's worth.
         if self.sources[source as usize].share.allocations == 0 {

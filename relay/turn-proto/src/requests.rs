@@ -428,22 +428,39 @@ impl TurnServer {
         self.grant(slot, Grant::Channel { number, peer, leaves }, outside, request, proof, now)
     }
 
-    /// How packets get to `peer`.
+    /// How packets get to `peer`. With `any_port` only its address counts: the port in a CreatePermission means
+    /// nothing (RFC 8656 §9).
     ///
     /// # Errors
     /// When they may not.
     fn reach(&self, slot: u32, peer: SocketAddr, any_port: bool) -> Result<Reach, Refusal> {
+        // Whatever port of this address is named: somebody of the group is relayed there. The permission opens
+        // no other way, because every packet is checked against the group and the policy again.
+        let is_meeting_point = any_port && self.group_is_relayed_at(slot, peer.ip());
         if let Some(other) = self.relayed_here(peer) {
             let same = self.allocations[other as usize].group == self.allocations[slot as usize].group;
-            return if same { Ok(Reach::InProcess) } else { Err(Refusal::ForbiddenPeer) };
+            return if same || is_meeting_point { Ok(Reach::InProcess) } else { Err(Refusal::ForbiddenPeer) };
         }
         if self.in_our_range(peer) {
             // Nobody is there. A permission may come before the allocation that it is for; what goes through it is still checked.
             return if any_port { Ok(Reach::InProcess) } else { Err(Refusal::ForbiddenPeer) };
         }
-        // The port in a CreatePermission means nothing (§9).
         let checked = if any_port { self.policy.check_address(peer.ip()) } else { self.policy.check(peer) };
-        checked.map(|()| Reach::Outside).map_err(|_| Refusal::ForbiddenPeer)
+        match checked {
+            Ok(()) => Ok(Reach::Outside),
+            Err(_) if is_meeting_point => Ok(Reach::InProcess),
+            Err(_) => Err(Refusal::ForbiddenPeer),
+        }
+    }
+
+    /// Whether another allocation of the same group has a relayed transport address at `ip`.
+    fn group_is_relayed_at(&self, slot: u32, ip: IpAddr) -> bool {
+        let group = self.allocations[slot as usize].group;
+        let mut others = self.ledger.slots_of_group(group).iter().filter(|other| **other != slot);
+        others.any(|other| {
+            let relayed = self.allocations[*other as usize].relayed(Family::of(ip));
+            relayed.is_some_and(|relayed| relayed.address.ip() == ip)
+        })
     }
 
     /// Grants at once, or first asks for the relay sockets that peers `outside` need, by family.

@@ -728,6 +728,14 @@ impl Model {
         found.next().map(|(client, _)| *client)
     }
 
+    fn group_is_relayed_at(&self, client: usize, ip: IpAddr) -> bool {
+        let Some(group) = self.allocations.get(&client).map(|_| self.group(client)) else { return false };
+        self.allocations.iter().any(|(other, one)| {
+            let at = |relayed: &SocketAddr| relayed.ip() == ip;
+            *other != client && self.group(*other) == group && one.relayed.iter().flatten().any(at)
+        })
+    }
+
     fn group(&self, client: usize) -> &'static str {
         ACCOUNTS[self.allocations[&client].account].0
     }
@@ -739,6 +747,10 @@ impl Model {
     }
 
     fn is_reachable(&self, client: usize, peer: SocketAddr, any_port: bool) -> bool {
+        // A permission is per address: where another of the group is relayed, the port does not matter.
+        if any_port && self.group_is_relayed_at(client, peer.ip()) {
+            return true;
+        }
         if let Some(other) = self.relayed_by(peer) {
             return self.group(other) == self.group(client);
         }

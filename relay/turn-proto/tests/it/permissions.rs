@@ -1,5 +1,7 @@
 //! CreatePermission (RFC 8656 §9, §10).
 
+use std::net::SocketAddr;
+
 use snug_turn_proto::DropReason;
 
 use crate::stun::{self, attribute as a};
@@ -34,6 +36,71 @@ fn a_permission_is_for_an_address_whatever_the_port() {
         b"x"
     );
     assert!(world.peer_says(relayed, at("93.184.216.34:1234"), b"x").is_some());
+}
+
+/// RFC 8656 §9: a permission is for an address, and that of another allocation of the room is no exception.
+#[test]
+fn a_permission_for_the_address_of_another_allocation_is_granted_whatever_the_port() {
+    for port in [0, 1, 53, 1023, 1024, 3478, 5000, 9999, 11_000, 65_535] {
+        let mut world = World::new();
+        let (mut a, relayed_a) = world.allocated(CLIENT, "room", "a");
+        let (mut b, relayed_b) = world.allocated("81.2.70.1:40001", "room", "b");
+        let any = |relayed: SocketAddr| SocketAddr::new(relayed.ip(), port);
+        assert_eq!(world.permit(&mut a, any(relayed_b)), 0, "port {port}");
+        assert_eq!(world.send(&a, relayed_b, b"x"), None, "the far side has not permitted it");
+        assert_eq!(world.permit(&mut b, any(relayed_a)), 0, "port {port}");
+        assert_eq!(
+            as_data_indication(world.send(&a, relayed_b, b"x"), b.tuple),
+            (relayed_a, b"x".to_vec()),
+            "port {port}"
+        );
+        assert_eq!(world.asked_to_open, 0, "they meet in process");
+        // A channel is for an address and a port (§12).
+        if port != relayed_b.port() {
+            assert_eq!(world.bind(&mut a, 0x4000, any(relayed_b)), 403, "port {port}");
+        }
+        assert_eq!(world.bind(&mut a, 0x4001, relayed_b), 0);
+    }
+}
+
+#[test]
+fn it_may_stand_among_several_peers_of_one_request() {
+    let mut world = World::new();
+    let (mut a, relayed_a) = world.allocated(CLIENT, "room", "a");
+    let (mut b, relayed_b) = world.allocated("81.2.70.1:40001", "room", "b");
+    let any = SocketAddr::new(relayed_b.ip(), 0);
+    assert_eq!(world.code(&mut a, stun::CREATE_PERMISSION, |m| m.peer(at(PEER)).peer(any)), 0);
+    assert_eq!(world.asked_to_open, 1, "for the peer elsewhere");
+    assert_eq!(world.permit(&mut b, SocketAddr::new(relayed_a.ip(), 0)), 0);
+    assert!(world.send(&a, relayed_b, b"x").is_some() && world.send(&a, at(PEER), b"x").is_some());
+    let refused = |m: stun::Builder| m.peer(any).peer(at("10.0.0.1:0"));
+    assert_eq!(world.code(&mut b, stun::CREATE_PERMISSION, refused), 403, "all of them, or none");
+}
+
+#[test]
+fn a_permission_for_the_servers_address_opens_neither_its_ports_nor_other_rooms() {
+    let mut world = World::new();
+    let (mut a, relayed_a) = world.allocated(CLIENT, "room", "a");
+    let (_, relayed_b) = world.allocated("81.2.70.1:40001", "room", "b");
+    let (mut stranger, relayed_stranger) = world.allocated("81.2.70.1:40002", "other", "a");
+    let (mut friend, _) = world.allocated("81.2.70.1:40003", "other", "b");
+    let any = SocketAddr::new(relayed_b.ip(), 0);
+    for client in [&mut a, &mut stranger, &mut friend] {
+        assert_eq!(world.permit(client, any), 0);
+    }
+    assert_eq!(world.permit(&mut a, at(PEER)), 0, "its relay socket is open from here on");
+    let own = |port| SocketAddr::new(relayed_b.ip(), port);
+    for port in [0, 22, 443, 3478, 5349, 8080, 9999, 11_000] {
+        assert_eq!(world.send(&a, own(port), b"x"), None, "port {port}");
+        assert_eq!(world.bind(&mut a, 0x4000, own(port)), 403, "port {port}");
+        assert_eq!(world.peer_says(relayed_a, own(port), b"x"), None, "nor does it let them in: port {port}");
+    }
+    assert_eq!(world.send(&a, relayed_stranger, b"x"), None);
+    assert_eq!(world.send(&stranger, relayed_a, b"x"), None);
+    assert_eq!(world.bind(&mut a, 0x4000, relayed_stranger), 403);
+    assert_eq!(world.dropped(DropReason::OtherGroup), 2);
+    let (mut alone, _) = world.allocated("81.2.70.1:40004", "third", "a");
+    assert_eq!(world.permit(&mut alone, any), 403, "nobody of its room is relayed");
 }
 
 #[test]
