@@ -1,5 +1,5 @@
 // Opens the WebSocket to the relay, again and again until one opens: staggered attempts and back-off (PROTOCOL §4, close codes).
-// Never speaks the protocol: whoever gets the open socket does, and says with `settled` that it was of use.
+// Never speaks the protocol: whoever gets the open socket does, and says with `settled` that it has been of use for a while.
 
 /** @import { Environment } from './types.d.ts' */
 
@@ -62,13 +62,17 @@ export class Connector {
   /** The connection was of use: the next one starts with a short back-off again. */
   settled() {
     this.#backoff = FIRST_BACKOFF_MS;
-    this.#abandoned = 0;
+  }
+
+  /** The next wait in milliseconds, for whatever is tried again; it doubles each time until `settled`. */
+  nextBackoff() {
+    const delay = this.#backoff * (0.5 + this.#env.random() / 2);
+    this.#backoff = Math.min(this.#backoff * 2, MOST_BACKOFF_MS);
+    return delay;
   }
 
   #wait() {
-    const delay = this.#backoff * (0.5 + this.#env.random() / 2);
-    this.#backoff = Math.min(this.#backoff * 2, MOST_BACKOFF_MS);
-    this.#later(delay);
+    this.#later(this.nextBackoff());
   }
 
   /** @param {number} delay */
@@ -105,6 +109,7 @@ export class Connector {
       this.#usual = 3 * (this.#env.now() - Math.max(now, this.#headSince));
       this.#forget(socket);
       this.stop();
+      this.#abandoned = 0;
       this.#onOpen(socket);
     };
     // `error` is always followed by `close`.

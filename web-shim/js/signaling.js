@@ -8,7 +8,7 @@ import { CLOSED_KICKED, CLOSED_REPLACED, VERSION, encode, parseServerMessage, se
 /** @import { ClientMessage, Environment, RoomJoined, ServerMessage, SignalingState } from './types.d.ts' */
 /** @typedef {Extract<ServerMessage, { type: 'error' | 'auth_required' | 'room_full' }>} Refusal */
 /** @typedef {ReturnType<typeof setTimeout>} Timer */
-/** @typedef {'join' | 'answer' | 'beat' | 'pong' | 'doubt' | 'drain' | 'rejoin'} Purpose one timer for each */
+/** @typedef {'join' | 'answer' | 'beat' | 'pong' | 'doubt' | 'drain' | 'rejoin' | 'held'} Purpose one timer for each */
 /** @typedef {Omit<Extract<ClientMessage, { type: 'join_room' }>, 'requestId'>} JoinMessage */
 /**
  * @typedef {object} SignalingOwner
@@ -28,6 +28,8 @@ const FIRST_JOIN_MS = 15_000;
 const REQUEST_MS = 10_000;
 const REJOIN_MS = 4000;
 const MOST_REJOIN_MS = 30_000;
+/** A connection whose seat was held for so long was of use. A relay that breaks as soon as it has given a seat must not be hurried. */
+const HELD_MS = 10_000;
 /** A rejoin that is refused for one of these would be refused again. */
 const FINAL = new Set(['KICKED', 'AUTH_FAILED', 'AUTH_REQUIRED', 'LINK_INCOMPLETE', 'VERSION_UNSUPPORTED', 'BAD_MESSAGE', 'TOO_LARGE']);
 
@@ -56,6 +58,8 @@ export class Signaling {
   #requests = new Map();
   #nextRequest = 1;
 
+  /** The connection has held its seat for `HELD_MS`. */
+  #steady = false;
   /** A second connection is on its way because the first one may be dead. */
   #doubting = false;
   /** @type {{ [purpose in Purpose]?: Timer }} */
@@ -189,8 +193,8 @@ export class Signaling {
   #abandon(code = ABANDONED) {
     const socket = this.#socket;
     this.#socket = null;
-    this.#doubting = false;
-    this.#clear('answer', 'beat', 'pong', 'doubt', 'rejoin');
+    this.#doubting = this.#steady = false;
+    this.#clear('answer', 'beat', 'pong', 'doubt', 'rejoin', 'held');
     if (socket) {
       socket.onmessage = socket.onclose = null;
       socket.close(code);
@@ -290,7 +294,7 @@ export class Signaling {
       case 'kicked':
         return this.#end(new CallError('KICKED'));
       case 'drain':
-        return this.#after('drain', message.reconnectAfterMs, () => this.#connector.nudge());
+        return this.#drained(message.reconnectAfterMs);
       default:
         if (message.requestId !== undefined) this.#answer(message.requestId, message, null);
         return this.#owner.onMessage(message);
@@ -302,8 +306,20 @@ export class Signaling {
     this.#seat = { roomId, userId, resumeToken };
     this.#triedWithoutPassword = false;
     this.#clear('answer', 'rejoin');
-    this.#connector.settled();
+    if (!this.#steady) {
+      this.#after('held', HELD_MS, () => {
+        this.#steady = true;
+        this.#connector.settled();
+      });
+    }
     this.#setState('online');
+  }
+
+  /** A relay that sends us away as soon as it has let us in is not hurried, whatever it asks for. @param {number} wait in milliseconds */
+  #drained(wait) {
+    if (!this.#steady && this.#timers.drain !== undefined) return;
+    const least = this.#steady ? 0 : this.#connector.nextBackoff();
+    this.#after('drain', Math.max(wait, least), () => this.#connector.nudge());
   }
 
   /** The relay said no to a join or a resume. @param {Refusal} message */
@@ -311,7 +327,7 @@ export class Signaling {
     this.#clear('answer');
     const error = refusal(message);
     if (!this.#seat) return this.#refusedFirst(error);
-    if (error.code === 'RESUME_FAILED') {
+    if (error.code === 'RESUME_FAILED' && this.#seat.resumeToken) {
       this.#seat.resumeToken = null;
       return void this.#sendJoin();
     }
@@ -321,7 +337,9 @@ export class Signaling {
       return void this.#sendJoin(false);
     }
     if (FINAL.has(error.code)) return this.#end(error);
-    const wait = error.retryAfterMs ?? REJOIN_MS * (0.5 + this.#env.random() / 2);
+    const asked = error.retryAfterMs;
+    // At least the back-off: a relay that asks for no wait at all is not to be asked without end.
+    const wait = asked === undefined ? REJOIN_MS * (0.5 + this.#env.random() / 2) : Math.max(asked, this.#connector.nextBackoff());
     return this.#after('rejoin', Math.min(wait, MOST_REJOIN_MS), () => this.#enter());
   }
 

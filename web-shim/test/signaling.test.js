@@ -55,8 +55,9 @@ async function joined() {
 
 /** The connection is lost and another one is open. */
 async function reopened() {
+  const before = sockets.length;
   last().drop();
-  await clock.advance(250);
+  while (sockets.length === before) await clock.advance(50);
   await open();
 }
 
@@ -325,4 +326,78 @@ test('nonsense from the relay is let pass', async () => {
   for (const frame of ['', 'x', '{}', '{"type":"room_joined"}', '{"type":"error","code":"x","message":1}']) last().receive(frame);
   assert.deepEqual(took(), []);
   assert.equal(signaling.online, true);
+});
+
+/** A relay that breaks as soon as it has given a seat: for a minute, when it was asked for one. */
+async function askedBy(breaks) {
+  const asked = [];
+  const answered = new Map();
+  for (let at = 0; at < 60_000; at += 10) {
+    for (const socket of [...sockets]) {
+      if (socket.readyState === 0) socket.open();
+      await settle();
+      const questions = socket.types().filter((type) => type === 'join_room' || type === 'resume');
+      const before = answered.get(socket) ?? 0;
+      answered.set(socket, questions.length);
+      if (socket.readyState !== 1) continue;
+      if (socket.types().at(-1) === 'ping') socket.receive({ type: 'pong' });
+      for (const question of questions.slice(before)) {
+        asked.push(clock.now);
+        assert.ok(asked.length < 500, 'asked without end');
+        breaks(socket, question);
+      }
+    }
+    await clock.advance(10);
+  }
+  return asked;
+}
+
+const seat = (socket, question) => socket.receive(question === 'resume' ? { type: 'resumed', resumeToken: token('u'), replayed: 0 } : roomJoined());
+const BREAKS = {
+  'closes the connection': (socket, question) => {
+    seat(socket, question);
+    socket.drop(1006);
+  },
+  'drains and closes': (socket, question) => {
+    seat(socket, question);
+    socket.receive({ type: 'drain', reconnectAfterMs: 0 });
+    socket.drop(4005);
+  },
+  'drains and goes on': (socket, question) => {
+    seat(socket, question);
+    socket.receive({ type: 'drain', reconnectAfterMs: 0 });
+  },
+  'leaves a message out': (socket, question) => {
+    seat(socket, question);
+    socket.receive({ type: 'user_away', seq: 70, userId: userId('b') });
+  },
+  'asks for no wait': (socket) => socket.receive({ type: 'error', code: 'SERVER_BUSY', message: '', retryAfterMs: 0 }),
+  'forgets the join as well': (socket) => socket.receive({ type: 'error', code: 'RESUME_FAILED', message: '' }),
+};
+for (const [name, breaks] of Object.entries(BREAKS)) {
+  test(`a relay that ${name} as soon as it has given a seat is asked more and more seldom`, async () => {
+    await joined();
+    last().drop();
+    const asked = await askedBy(breaks);
+    assert.ok(asked.length >= 10 && asked.length <= 40, `${asked.length} times in a minute`);
+    const waits = asked.slice(1).map((time, i) => time - asked[i]).slice(-5);
+    assert.ok(waits.every((wait) => wait >= 2000 && wait <= 4100), `${waits}`);
+  });
+}
+
+test('the wait is short again once a seat was held for ten seconds', async () => {
+  await joined();
+  for (const [held, wait] of [[0, 500], [2000, 500], [9000, 500], [10_100, 250], [0, 500]]) {
+    await reopened();
+    last().receive({ type: 'resumed', resumeToken: token('u'), replayed: 0 });
+    await clock.advance(held, 500);
+    const [before, lost] = [sockets.length, clock.now];
+    last().drop();
+    while (sockets.length === before) await clock.advance(50);
+    assert.equal(clock.now - lost, wait, `after ${held} ms`);
+    await open();
+    last().receive({ type: 'resumed', resumeToken: token('u'), replayed: 0 });
+    // Back to the first wait, for the next case.
+    await clock.advance(10_100, 500);
+  }
 });
