@@ -35,7 +35,7 @@ export function showCall(app, session) {
   const { devices, link } = session;
   const call = /** @type {Call} */ (session.call);
   const title = roomTitle(session.roomId);
-  let snapshot = call.snapshot;
+  let snapshot = named(call.snapshot);
   let handedOn = false;
   /** @type {{kind: string, root: HTMLElement, draw(snapshot: CallSnapshot): void, dispose(): void} | null} */
   let panel = null;
@@ -84,7 +84,7 @@ export function showCall(app, session) {
   app.root.append(root);
 
   function draw() {
-    snapshot = call.snapshot;
+    snapshot = named(call.snapshot);
     root.dataset.state = snapshot.signaling === 'online' ? 'online' : snapshot.signaling === 'connecting' ? 'connecting' : 'reconnecting';
     stage.draw(snapshot);
     const { on, keys } = shortcutSettings();
@@ -374,4 +374,9 @@ export function showCall(app, session) {
       devices.close();
     },
   };
+}
+
+/** Everybody with a name to be shown: theirs may not have arrived, or cannot be read. @param {CallSnapshot} snapshot @returns {CallSnapshot} */
+function named(snapshot) {
+  return { ...snapshot, remotes: snapshot.remotes.map((remote) => (remote.name ? remote : { ...remote, name: t('page.guest') })) };
 }

@@ -2,7 +2,7 @@
 // Never sends: call.js does, with what `compose` makes.
 
 import { toBase64Url } from './link.js';
-import { cleanChat } from './text.js';
+import { CHAT_CHARS, chatLength, cleanChat } from './text.js';
 import { LIMITS } from './wire.js';
 
 /** @import { ChatMessage, ChatPayload } from './types.d.ts' */
@@ -19,8 +19,10 @@ export class ChatLog {
   /**
    * What a person typed, in as many messages as it needs.
    * @param {string} text @returns {ChatPayload[]}
+   * @throws {RangeError} when it is longer than a message may be: cutting it here would lose its end unnoticed
    */
   compose(text) {
+    if (chatLength(text) > CHAT_CHARS) throw new RangeError(`longer than ${CHAT_CHARS} characters`);
     return pieces(cleanChat(text)).map((piece) => ({
       id: toBase64Url(crypto.getRandomValues(new Uint8Array(8))),
       text: piece,

@@ -38,22 +38,39 @@ export function showLanding(app) {
   document.title = 'Snug';
   const links = () => import('./link.js');
 
-  async function create() {
-    const [link, roomId] = await Promise.all([links(), newRoomId()]);
+  /** @param {string} [name] drawn when there is none */
+  async function create(name) {
+    const [link, roomId] = await Promise.all([links(), name ?? newRoomId()]);
     app.go(link.formatLink('', { roomId, secret: link.newSecret(), ownerToken: null }));
   }
 
   const input = h('input', {
     id: 'room-name', type: 'text', autocomplete: 'off', autocapitalize: 'none', spellcheck: 'false', maxlength: 300,
-    placeholder: t('landing.example'), 'aria-describedby': 'enter-problem',
+    placeholder: t('landing.example'), 'aria-describedby': 'enter-problem', oninput: preview,
   });
   const problem = h('p', { id: 'enter-problem', class: 'problem', role: 'status' });
 
-  /** @param {string} text @param {HTMLAnchorElement | null} [elsewhere] */
-  function complain(text, elsewhere) {
-    problem.replaceChildren(text, ...(elsewhere ? [' ', elsewhere] : []));
+  /** @param {string} text @param {HTMLElement | null} [action] */
+  function complain(text, action) {
+    problem.replaceChildren(text, ...(action ? [' ', action] : []));
     input.setAttribute('aria-invalid', String(text !== ''));
     input.focus();
+  }
+
+  /** Says which room a name opens before it is opened, when that is not what was typed. */
+  async function preview() {
+    const text = input.value.trim();
+    const { roomName } = await import('./room-name.js');
+    if (input.value.trim() !== text) return;
+    const { id } = roomName(text);
+    problem.replaceChildren(id && id !== text.toLowerCase() && !/[/#]/.test(text) ? t('landing.opens', { room: id }) : '');
+    input.removeAttribute('aria-invalid');
+  }
+
+  /** A name that cannot be written in an address, and one that can. */
+  async function offerAnother() {
+    const id = await newRoomId();
+    complain(t('landing.otherScript'), button('', t('landing.take', { room: id }), () => create(id), { class: 'small' }));
   }
 
   /** @param {Event} event */
@@ -69,6 +86,7 @@ export function showLanding(app) {
     }
     if (pasted) return app.go(formatLink('', pasted));
     const roomId = url ? null : slugify(text);
+    if (!url && (await import('./room-name.js')).roomName(text).problem === 'script') return offerAnother();
     if (!roomId) return complain(t(url ? 'landing.notALink' : 'landing.badName'));
     const known = recentRooms().find((room) => room.id === roomId);
     app.go(`/room/${roomId}${known?.secret ? `#${known.secret}` : ''}`);
@@ -112,7 +130,7 @@ export function showLanding(app) {
       h('div', { class: 'hero' },
         heading,
         h('p', { class: 'lead' }, t('landing.lead')),
-        button('cam', t('landing.create'), create, { id: 'create', class: 'primary big' }),
+        button('cam', t('landing.create'), () => create(), { id: 'create', class: 'primary big' }),
         h('form', { class: 'enter', onsubmit: enter, novalidate: true },
           h('label', { for: 'room-name' }, t('landing.enterLabel')),
           h('div', { class: 'enter-row' }, input, h('button', { id: 'enter', type: 'submit' }, t('landing.enter'))),

@@ -1,9 +1,10 @@
 // The room link: reads and writes `https://HOST/room/ROOM_ID#SECRET&owner=TOKEN` (PROTOCOL §1), and the base64url it is made of.
-// Never sends, logs or stores the fragment; imports nothing, since the first paint needs it.
+// Never sends, logs or stores the fragment.
+
+import { ROOM_ID, roomName } from './room-name.js';
 
 /** @import { RoomLink } from './types.d.ts' */
 
-const ROOM_ID = /^(?=.{3,64}$)[a-z0-9]+(?:-[a-z0-9]+)*$/;
 const SECRET_BYTES = 16;
 const OWNER_TOKEN = /^[A-Za-z0-9_-]{43}$/;
 
@@ -50,13 +51,7 @@ export function formatLink(origin, { roomId, secret, ownerToken }) {
  */
 export function slugify(text) {
   const pasted = /\/room\/([^/?#\s]+)/i.exec(text);
-  const id = (pasted?.[1] ?? text)
-    .normalize('NFKD')
-    .replace(/\p{M}/gu, '')
-    .toLowerCase()
-    .replace(/[^a-z0-9]+/g, '-')
-    .replace(/^-|-$/g, '');
-  return ROOM_ID.test(id) ? id : null;
+  return roomName(pasted?.[1] ?? text).id;
 }
 
 /** @returns {Uint8Array<ArrayBuffer>} the 16 random bytes of a new link */

@@ -2,6 +2,7 @@
 // Never opens a device without a press or an earlier permission; the link's secret stays in memory and in the address.
 
 import { button, field, h, hue, icon, iconButton, initials, languageSwitch, recall, remember, roomTitle, setIcon, t } from './page.js';
+import { cleanName } from './text.js';
 
 /** @import { Devices, Wanted } from './devices.js' */
 /** @import { Sealer } from './seal.js' */
@@ -168,7 +169,7 @@ export function showPrejoin(app, known) {
   }
 
   function drawAvatar() {
-    avatar.textContent = initials(name.value);
+    avatar.textContent = initials(cleanName(name.value));
     avatar.style.setProperty('--hue', String(hue(name.value)));
   }
   name.addEventListener('input', drawAvatar);
@@ -210,7 +211,7 @@ export function showPrejoin(app, known) {
   async function drawRoom(meta, sealer) {
     const people = await Promise.all((meta.participants ?? []).map(async ({ userId, displayName }) => {
       try {
-        return String(/** @type {{name: string}} */ (await sealer.open('name', userId, '*', displayName)).name) || t('page.guest');
+        return cleanName(String(/** @type {{name: string}} */ (await sealer.open('name', userId, '*', displayName)).name)) || t('page.guest');
       } catch {
         return t('page.guest');
       }
@@ -235,7 +236,7 @@ export function showPrejoin(app, known) {
 
   function keep() {
     if (!session) return;
-    session.name = name.value.trim();
+    session.name = cleanName(name.value);
     session.password = password.value || null;
   }
 
@@ -260,7 +261,7 @@ export function showPrejoin(app, known) {
       } else await Promise.all([devices.setMicrophone(false), devices.setCamera(false)]);
       if (disposed || mine !== entering) return;
       atDoor = true;
-      const renamed = session.name !== name.value.trim();
+      const renamed = session.name !== cleanName(name.value);
       keep();
       remember('name', session.name || null);
       if (renamed && session.call) dropCall();

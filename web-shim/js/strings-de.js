@@ -24,6 +24,9 @@ export const TABLE = {
     example: 'Link oder Raumname',
     empty: 'Füge einen Link ein oder tippe einen Raumnamen.',
     badName: 'Ein Raumname hat 3 bis 64 Buchstaben, Ziffern und Bindestriche.',
+    opens: 'Öffnet den Raum {room}',
+    otherScript: 'Die Adresse eines Raums hat nur die Buchstaben a bis z und Ziffern, und dieser Name lässt sich damit nicht sicher schreiben. Tippe ihn so oder nimm diesen Namen:',
+    take: '{room} anlegen',
     notALink: 'Diese Adresse ist kein Raumlink: ihr fehlt /room/.',
     elsewhere: 'Dieser Raum ist auf einem anderen Server, {host}.',
     openThere: 'Dort öffnen',
@@ -169,6 +172,8 @@ export const TABLE = {
     note: 'Nachrichten erreichen, wer jetzt da ist, und sind nach dem Anruf weg.',
     placeholder: 'Nachricht schreiben',
     send: 'Senden',
+    count: '{n} von {most} Zeichen',
+    tooLong: '{n} zu viel: Eine Nachricht hat höchstens {most} Zeichen. Kürze sie oder schick sie in Teilen.',
   },
   people: {
     title: 'Personen ({n} von {most})',

@@ -23,6 +23,9 @@ export const TABLE = {
     example: 'Link or room name',
     empty: 'Paste a link or type a room’s name.',
     badName: 'A room’s name has 3 to 64 letters, digits and hyphens.',
+    opens: 'Opens the room {room}',
+    otherScript: 'A room’s address has only the letters a to z and digits, and this name cannot be spelled with them for sure. Type it in those, or take this name:',
+    take: 'Create {room}',
     notALink: 'This address is not a room link: it lacks /room/.',
     elsewhere: 'This room is on another server, {host}.',
     openThere: 'Open it there',
@@ -168,6 +171,8 @@ export const TABLE = {
     note: 'Messages reach who is here now, and are gone after the call.',
     placeholder: 'Write a message',
     send: 'Send',
+    count: '{n} of {most} characters',
+    tooLong: 'Too long by {n}: a message has at most {most} characters. Shorten it, or send it in parts.',
   },
   people: {
     title: 'People ({n} of {most})',

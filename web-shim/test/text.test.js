@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { ChatLog } from '../js/chat.js';
-import { cleanChat, cleanName } from '../js/text.js';
+import { CHAT_CHARS, chatLength, cleanChat, cleanName, splitAddresses } from '../js/text.js';
 import { LIMITS } from '../js/wire.js';
 
 const from = { fromId: 'a', name: 'Ana', own: false };
@@ -53,4 +54,50 @@ test('a long text in a wide script becomes messages that fit a data channel', ()
   assert.equal(pieces.map(({ text }) => text).join(''), '漢'.repeat(4000));
   for (const piece of pieces) assert.ok(Buffer.byteLength(JSON.stringify(piece)) * (4 / 3) < 16_000);
   assert.equal(new ChatLog().compose('   ').length, 0);
+});
+
+test('a text is counted in the unit of its limit, and one that is too long is not sent rather than cut', () => {
+  assert.equal(chatLength('👋'.repeat(CHAT_CHARS)), CHAT_CHARS);
+  assert.equal(chatLength(' a\r\nb\u202e '), 3);
+  for (const letter of ['x', '👋', '漢']) {
+    const whole = new ChatLog().compose(letter.repeat(CHAT_CHARS)).map(({ text }) => text).join('');
+    assert.equal(whole, letter.repeat(CHAT_CHARS));
+    assert.throws(() => new ChatLog().compose(letter.repeat(CHAT_CHARS + 1)), RangeError);
+  }
+});
+
+test('a name that draws nothing is empty, whatever it is made of', () => {
+  const { ranges } = JSON.parse(readFileSync(new URL('../../relay/wire/golden/blank.json', import.meta.url), 'utf8'));
+  const blank = (code) => ranges.some(([first, last]) => parseInt(first, 16) <= code && code <= parseInt(last, 16));
+  for (let code = 0; code <= 0x10ffff; code++) {
+    if (code >= 0xd800 && code <= 0xdfff) continue;
+    assert.equal(cleanName(String.fromCodePoint(code)) === '', blank(code), code.toString(16));
+  }
+  for (const name of ['\u2800 \u2800', '\u3164\ufe0f', '\u200d\u200d', '\u{e0041}']) assert.equal(cleanName(name), '', name);
+  assert.equal(cleanName('❤\ufe0f'), '❤\ufe0f');
+});
+
+test('an address ends where a reader ends it', () => {
+  for (const [text, ...addresses] of [
+    ['(see http://a.example/b)', 'http://a.example/b'],
+    ['https://en.wikipedia.org/wiki/Foo_(bar)', 'https://en.wikipedia.org/wiki/Foo_(bar)'],
+    ['(https://en.wikipedia.org/wiki/Foo_(bar)).', 'https://en.wikipedia.org/wiki/Foo_(bar)'],
+    ['https://a.example/(x)_(y)', 'https://a.example/(x)_(y)'],
+    ['[https://a.example/x[1]], {https://a.example/y}', 'https://a.example/x[1]', 'https://a.example/y'],
+    ['http://[::1]:8080/ and http://[::1]', 'http://[::1]:8080/', 'http://[::1]'],
+    ['“https://a.example/q”, ‘https://a.example/r’ «https://a.example/s» „https://a.example/t“', 'https://a.example/q', 'https://a.example/r', 'https://a.example/s', 'https://a.example/t'],
+    ['\'https://a.example/q\' "https://a.example/r"', 'https://a.example/q', 'https://a.example/r'],
+    ['看（https://a.example/路）。再看「https://a.example/b」、https://a.example/c，好', 'https://a.example/路', 'https://a.example/b', 'https://a.example/c'],
+    ['https://a.example/?q=1&r=(2)!?…', 'https://a.example/?q=1&r=(2)'],
+    ['https://a.example/it’s, https://a.example/x...', 'https://a.example/it’s', 'https://a.example/x'],
+    ['https://a.example/room/abc#c2l4dGVlbiBieXRlcyBv_-', 'https://a.example/room/abc#c2l4dGVlbiBieXRlcyBv_-'],
+    ['https://a.example/a,b;c', 'https://a.example/a,b;c'],
+    ['*https://a.example/*', 'https://a.example/'],
+    ['https://a.example/x([', 'https://a.example/x'],
+    ['http://) http://... xhttp://a.example javascript:alert(1) ftp://a.example'],
+  ]) {
+    const parts = splitAddresses(text);
+    assert.deepEqual(parts.filter((part) => part.address).map((part) => part.text), addresses, text);
+    assert.equal(parts.map((part) => part.text).join(''), text);
+  }
 });
