@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{Extension, Path, Request, State, WebSocketUpgrade};
-use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER};
+use axum::http::header::{CONNECTION, HOST, LOCATION, ORIGIN, RETRY_AFTER, UPGRADE};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::IntoResponse;
@@ -16,7 +16,9 @@ use serde_json::{Value, json};
 use snug_room_proto::{AddressBlock, Buckets};
 use snug_wire::{LinkProof, RoomId};
 
+use crate::address::{self, Place};
 use crate::embedded::Embedded;
+use crate::error_page::{self, Reader, Refused};
 use crate::hub::Hub;
 use crate::ice::Host;
 use crate::listener::Admitted;
@@ -56,11 +58,11 @@ pub(crate) struct Client {
 pub(crate) fn router(site: Arc<Site>) -> Router {
     Router::new()
         .route("/", get(index))
-        .route("/room/{id}", get(room))
+        .route("/room/{id}", get(page_or_file))
         .route("/room/{id}/meta", get(meta))
         .route("/health", get(health))
-        .route("/ws", get(websocket))
-        .fallback(get(file))
+        .route("/ws", get(websocket).post(websocket))
+        .fallback(get(page_or_file))
         .layer(middleware::from_fn_with_state(site.clone(), with_headers))
         .with_state(site)
 }
@@ -72,7 +74,8 @@ async fn with_headers(
     next: Next,
 ) -> Response<Body> {
     let authority = site.authority_of(request.headers()).map(str::to_owned);
-    let mut response = next.run(request).await;
+    let reader = Reader::of(request.headers());
+    let mut response = error_page::dress(next.run(request).await, reader);
     page::secure(response.headers_mut(), authority.as_deref(), client.tls);
     site.metrics.http_requests.get_or_create(&Answer { status: response.status().as_u16() }).inc();
     response
@@ -88,24 +91,42 @@ async fn index(headers: HeaderMap) -> Response<Body> {
     embedded("/index.html", &headers)
 }
 
-async fn room(Path(id): Path<String>, headers: HeaderMap) -> Response<Body> {
-    // The page itself says what is wrong with a name, in the reader's language.
-    let mut response = embedded("/index.html", &headers);
-    if id.parse::<RoomId>().is_err() && response.status() == StatusCode::OK {
-        *response.status_mut() = StatusCode::NOT_FOUND;
+/// Files, and pages by whatever spelling of their address.
+async fn page_or_file(uri: Uri, headers: HeaderMap) -> Response<Body> {
+    if page::find(uri.path()).is_some() {
+        return embedded(uri.path(), &headers);
     }
-    response
+    match address::place(uri.path()) {
+        Place::Here => embedded("/index.html", &headers),
+        Place::There(path) => moved(&path, uri.query()),
+        // The page itself says what is wrong with a name, in the reader's language, and which one may be meant.
+        Place::NoRoom if Reader::of(&headers).is_person() => {
+            let mut response = embedded("/index.html", &headers);
+            if response.status() == StatusCode::OK {
+                *response.status_mut() = StatusCode::NOT_FOUND;
+            }
+            response
+        }
+        Place::NoRoom => refusal(StatusCode::NOT_FOUND, "NOT_FOUND", "This address names no room."),
+        Place::Nowhere => refusal(StatusCode::NOT_FOUND, "NOT_FOUND", "There is nothing at this address."),
+    }
 }
 
-async fn file(uri: Uri, headers: HeaderMap) -> Response<Body> {
-    embedded(uri.path(), &headers)
+/// Leads to the canonical address. The query stays; the fragment, which holds the room's secret, never comes here, and browsers keep it.
+fn moved(path: &str, query: Option<&str>) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    let whole = query.and_then(|query| HeaderValue::try_from(format!("{path}?{query}")).ok());
+    let target = whole.unwrap_or_else(|| HeaderValue::from_str(path).expect("a room's name is ASCII"));
+    response.headers_mut().insert(LOCATION, target);
+    no_store(response)
 }
 
 fn embedded(path: &str, headers: &HeaderMap) -> Response<Body> {
-    match page::find(path) {
-        Some(file) => file.respond(headers),
-        None => refusal(StatusCode::NOT_FOUND, "NOT_FOUND", "There is nothing at this address."),
-    }
+    page::find(path).map_or_else(
+        || refusal(StatusCode::NOT_FOUND, "NOT_FOUND", "There is nothing at this address."),
+        |file| file.respond(headers),
+    )
 }
 
 async fn meta(
@@ -184,6 +205,8 @@ fn store_health(state: &StoreState) -> Value {
     health
 }
 
+/// The WebSocket. Without an upgrade it says whether one would be taken: a page whose WebSocket fails is not told why by its browser, and
+/// asks by `POST`, which carries its `Origin` as a handshake does.
 async fn websocket(
     State(site): State<Arc<Site>>,
     Extension(client): Extension<Client>,
@@ -191,16 +214,6 @@ async fn websocket(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Response<Body> {
-    let upgrade = match upgrade {
-        Ok(upgrade) => upgrade,
-        Err(_) => {
-            return refusal(
-                StatusCode::UPGRADE_REQUIRED,
-                "BAD_MESSAGE",
-                "This address speaks WebSocket only.",
-            );
-        }
-    };
     // A native client sends no Origin; a browser always does, so another site's page cannot get in.
     if let Some(origin) = headers.get(ORIGIN) {
         let own = origin.to_str().is_ok_and(|origin| {
@@ -220,6 +233,14 @@ async fn websocket(
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
         return response;
     }
+    let Ok(upgrade) = upgrade else {
+        let message = "This address speaks WebSocket only. If that is what you sent, a proxy took its Upgrade header away.";
+        let mut response = refusal(StatusCode::UPGRADE_REQUIRED, "BAD_MESSAGE", message);
+        response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+        // The place that was taken for a socket is given back.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        return response;
+    };
     let hub = site.hub.clone();
     let host = reached_by(&headers);
     socket::sized(upgrade).on_upgrade(move |socket| async move {
@@ -239,11 +260,10 @@ fn no_store(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// An error of the HTTP side: `{"code","message"}`.
-fn refusal(status: StatusCode, code: &str, message: &str) -> Response<Body> {
-    let body = json!({"code": code, "message": message}).to_string();
-    let mut response = Response::new(Body::from(body));
+/// An error of the HTTP side; [`error_page::dress`] gives it its form.
+fn refusal(status: StatusCode, code: &'static str, message: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.extensions_mut().insert(Refused { code, message });
     no_store(response)
 }

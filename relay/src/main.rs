@@ -2,10 +2,12 @@
 //! media have threads of their own. It never sees media in the clear. `http.rs` and `socket.rs` are its face, `hub.rs` its heart; the rules
 //! are in `snug-room-proto`.
 
+mod address;
 mod admission;
 mod bind;
 mod config;
 mod embedded;
+mod error_page;
 mod http;
 mod hub;
 mod ice;

@@ -88,7 +88,7 @@ export function showCall(app, session) {
     root.dataset.state = snapshot.signaling === 'online' ? 'online' : snapshot.signaling === 'connecting' ? 'connecting' : 'reconnecting';
     stage.draw(snapshot);
     const { on, keys } = shortcutSettings();
-    bar.draw(snapshot, { unread, panel: panel?.kind ?? null, speakerView: stage.speakerView }, on ? keys : {});
+    bar.draw(snapshot, { unread, panel: panel?.kind ?? null, speakerView: stage.speakerView, missing: missing() }, on ? keys : {});
     lockChip.hidden = !snapshot.room?.locked;
     if (snapshot.chat.length > chatSeen) {
       if (panel?.kind !== 'chat') unread += snapshot.chat.slice(chatSeen).filter((message) => !message.own).length;
@@ -151,7 +151,9 @@ export function showCall(app, session) {
   }
 
   function sayProblem() {
-    if (devices.problem) notices.show('device', t(devices.problem), null, true);
+    const { complaints, troubled } = devices;
+    if (complaints.length) notices.show('device', complaints.join(' '), troubled ? { label: t('page.retry'), press: () => devices.open(devices.wanted) } : null, true);
+    else notices.clear('device');
   }
 
   async function share() {
@@ -177,6 +179,14 @@ export function showCall(app, session) {
   /** @type {Meter | null} */
   let meter = microphone && new Meter(microphone);
 
+  /** The devices that are wanted and do not work. */
+  function missing() {
+    const { problems, wanted } = devices;
+    return { audio: Boolean(problems.audio && wanted.audio), video: Boolean(problems.video && wanted.video) };
+  }
+
+  /** What was last told of the devices: a banner that was closed stays so until there is news. */
+  let complained = '';
   function followDevices() {
     if (devices.microphone !== microphone) {
       microphone = devices.microphone;
@@ -184,16 +194,14 @@ export function showCall(app, session) {
       meter = microphone && new Meter(microphone);
       call.setAudioEnabled(Boolean(microphone) && devices.wanted.audio);
       call.setMicrophone(microphone);
-      if (microphone) notices.clear('device');
-      else sayProblem();
     }
     if (devices.camera !== camera) {
       camera = devices.camera;
       call.setCamera(camera);
       if (camera) for (const name of ['mute', 'unmute']) camera.addEventListener(name, draw);
-      if (camera) notices.clear('device');
-      else if (devices.wanted.video) sayProblem();
     }
+    if (devices.complaints.join() !== complained) sayProblem();
+    complained = devices.complaints.join();
     stage.useSpeaker();
     draw();
   }
@@ -333,6 +341,11 @@ export function showCall(app, session) {
   // Closing the page is leaving; the others need not wait for a timeout.
   const goodbye = () => call.leave();
   addEventListener('pagehide', goodbye);
+  // The page comes back as it was, but the call is over.
+  const thawed = (/** @type {PageTransitionEvent} */ event) => {
+    if (event.persisted) finish({ code: 'SUSPENDED', message: '' });
+  };
+  addEventListener('pageshow', thawed);
 
   function refresh() {
     handedOn = true;
@@ -344,7 +357,7 @@ export function showCall(app, session) {
   call.addEventListener('ended', onEnded);
   remember('rooms', [{ id: session.roomId, secret: link.secret && toBase64Url(link.secret), at: Date.now() },
     ...recentRooms().filter((room) => room.id !== session.roomId)].slice(0, ROOMS_KEPT));
-  draw();
+  followDevices();
   // The panels must be there also when the relay is not.
   setTimeout(() => { for (const load of later) load().catch(() => {}); }, 1500);
   if (!link.secret) notices.show('unsealed', t('privacy.unsealed'), null, true);
@@ -358,6 +371,7 @@ export function showCall(app, session) {
       devices.removeEventListener('change', followDevices);
       document.removeEventListener('visibilitychange', stayAwake);
       removeEventListener('pagehide', goodbye);
+      removeEventListener('pageshow', thawed);
       clearInterval(listen);
       for (const dialog of document.querySelectorAll('dialog')) dialog.close();
       pip?.close();

@@ -11,6 +11,7 @@ import { Roster } from './roster.js';
 import { Sealer, deriveLinkProof } from './seal.js';
 import { Signaling } from './signaling.js';
 import { cleanName } from './text.js';
+import { canConnect } from './webrtc.js';
 import { LIMITS, readChat, readMedia } from './wire.js';
 
 /** @import { CallSnapshot, ChannelMessage, ClientMessage, Environment, JoinOptions, Media, Notice, NegotiationKind, Participant, Payload, RemoteSnapshot, RoomInfo, RoomJoined, RoomStats, ServerMessage, SignalingState, Tile } from './types.d.ts' */
@@ -102,17 +103,19 @@ export class Call extends EventTarget {
   }
 
   /**
-   * @param {{ password?: string | null }} [again] the answer to `AUTH_FAILED` or `AUTH_REQUIRED`
+   * @param {{ password?: string | null, asksPassword?: boolean }} [again] the answer to `AUTH_FAILED` or `AUTH_REQUIRED`, and whether the room is known to have one
    * @returns {Promise<void>} rejects with a CallError
    */
-  async join({ password } = {}) {
+  async join({ password, asksPassword } = {}) {
     const { link } = this.#options;
     if (link.damaged) throw new CallError('LINK_INCOMPLETE');
     if (link.secret && !globalThis.crypto?.subtle) throw new CallError('INSECURE');
+    // The others would wait for us in vain.
+    if (!canConnect(this.#env.RTCPeerConnection)) throw new CallError('NO_WEBRTC');
     if (password !== undefined) this.#password = password || null;
     if (link.secret) this.#linkProof ??= await deriveLinkProof(link.secret, link.roomId);
     try {
-      await this.#signaling.join();
+      await this.#signaling.join(asksPassword);
     } catch (error) {
       // A seat of ours whose answer was lost with its connection: another identity does not have to wait for it to expire.
       if (!(error instanceof CallError) || error.code !== 'USER_ID_TAKEN') throw error;
@@ -538,7 +541,7 @@ export class Call extends EventTarget {
       const link = mesh.links.get(userId);
       if (!link) return [];
       const { state, refusal, level, voice, camera, screen } = link;
-      return [{ userId, name, media, away, owner, link: state, refusal, ...link.quality.health, level: media.audio ? level : 0, voice, camera, screen }];
+      return [{ userId, name, media, away, owner, link: state, refusal, trouble: away ? null : link.trouble, ...link.quality.health, level: media.audio ? level : 0, voice, camera, screen }];
     });
   }
 }

@@ -16,6 +16,7 @@ export class Connector {
   #url;
   #env;
   #onOpen;
+  #onFail;
   /** The oldest comes first. @type {WebSocket[]} */
   #pending = [];
   /** When the oldest became the oldest. */
@@ -29,12 +30,14 @@ export class Connector {
   running = false;
 
   /**
-   * @param {{ url: string, env: Environment, onOpen: (socket: WebSocket) => void }} options `onOpen` takes the socket over
+   * @param {{ url: string, env: Environment, onOpen: (socket: WebSocket) => void, onFail?: () => void }} options `onOpen` takes the socket
+   *   over; `onFail` hears of each attempt that was refused
    */
-  constructor({ url, env, onOpen }) {
+  constructor({ url, env, onOpen, onFail = () => {} }) {
     this.#url = url;
     this.#env = env;
     this.#onOpen = onOpen;
+    this.#onFail = onFail;
   }
 
   /** Connects after the back-off; does nothing while it is at it. */
@@ -116,6 +119,7 @@ export class Connector {
     socket.onclose = () => {
       this.#forget(socket);
       if (this.running && this.#pending.length === 0) this.#wait();
+      this.#onFail();
     };
   }
 

@@ -81,13 +81,18 @@ export function controls(on, able) {
     people,
     more,
     /**
-     * @param {CallSnapshot} snapshot @param {{unread: number, panel: string | null, speakerView: boolean}} view
+     * @param {CallSnapshot} snapshot @param {{unread: number, panel: string | null, speakerView: boolean, missing: {audio: boolean, video: boolean}}} view
      * @param {Record<string, string>} keys the shortcuts, or none when they are off
      */
     draw({ media, isOwner, remotes, room: info }, view, keys) {
       const hint = (/** @type {string} */ text, /** @type {string} */ deed) => (keys[deed] ? `${text} (${keys[deed].toUpperCase()})` : text);
       press(mute, !media.audio, media.audio ? 'mic' : 'mic-off', hint(t(media.audio ? 'control.mute' : 'control.unmute'), 'mute'));
       press(camera, !media.video, media.video ? 'cam' : 'cam-off', hint(t(media.video ? 'control.cameraOff' : 'control.cameraOn'), 'camera'));
+      // The banner says why; this stays when it is closed.
+      for (const [element, gone] of /** @type {[HTMLElement, boolean][]} */ ([[mute, view.missing.audio], [camera, view.missing.video]])) {
+        element.classList.toggle('troubled', gone);
+        if (gone) element.title = t('control.missing', { control: element.title });
+      }
       press(share, media.screen, media.screen ? 'share-off' : 'share', hint(t(media.screen ? 'control.shareStop' : 'control.share'), 'share'));
       press(hand, media.hand, 'hand', hint(t(media.hand ? 'control.handDown' : 'control.hand'), 'hand'));
       press(layout, view.speakerView, view.speakerView ? 'grid' : 'speaker', t('control.speakerView'));

@@ -15,6 +15,7 @@ export function browserEnvironment() {
     random: () => Math.random(),
     isHidden: () => globalThis.document?.hidden ?? false,
     onNetworkHint,
+    socketRefusal,
   };
 }
 
@@ -35,4 +36,22 @@ function onNetworkHint(listener) {
     type = connection.type;
   }, { signal });
   return () => stop.abort();
+}
+
+/**
+ * Why a WebSocket to the relay fails although the relay is there: a browser does not say, so the relay is asked by an ordinary request that
+ * carries `Origin` as a handshake does (PROTOCOL §8). Null when nothing answers, or when nothing is known.
+ * @returns {Promise<string | null>} BAD_ORIGIN, RATE_LIMITED, or NO_WEBSOCKET when it was a proxy that refused
+ */
+async function socketRefusal() {
+  const signal = () => AbortSignal.timeout(5000);
+  try {
+    const answer = await fetch('/ws', { method: 'POST', cache: 'no-store', signal: signal() });
+    // A proxy answers so for a relay that is away; or it leads elsewhere with this one path.
+    if (answer.status >= 500 && !(await fetch('/health', { cache: 'no-store', signal: signal() })).ok) return null;
+    const code = (await answer.json().catch(() => null))?.code;
+    return code === 'BAD_ORIGIN' || code === 'RATE_LIMITED' ? code : 'NO_WEBSOCKET';
+  } catch {
+    return null;
+  }
 }

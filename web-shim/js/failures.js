@@ -7,7 +7,7 @@ import { t } from './page.js';
 
 /** Worth another try without a press. */
 const AGAIN = new Set(['SERVER_BUSY', 'DRAINING']);
-const RELOAD = new Set(['VERSION_UNSUPPORTED']);
+const RELOAD = new Set(['VERSION_UNSUPPORTED', 'NO_WEBRTC']);
 
 /**
  * @param {CallEnd} end @param {boolean} [triedPassword] whether the person had typed one

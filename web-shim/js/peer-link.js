@@ -12,7 +12,7 @@ import { LinkQuality, hushOf, voiceLevel } from './quality.js';
 import { SealError } from './seal.js';
 import { LIMITS, encode, parseChannelMessage, readCandidate, readDescription, readMedia } from './wire.js';
 
-/** @import { Candidate, ChannelMessage, Description, Environment, IceServer, LinkState, Media, NegotiationKind, Payload, SealProblem, Tile } from './types.d.ts' */
+/** @import { Candidate, ChannelMessage, Description, Environment, IceServer, LinkState, LinkTrouble, Media, NegotiationKind, Payload, SealProblem, Tile } from './types.d.ts' */
 /** @import { Sealer } from './seal.js' */
 /**
  * @typedef {object} LinkOwner the mesh
@@ -46,6 +46,8 @@ const RESTARTS = 2;
 const SETTLE_MS = 1000;
 const LIVENESS_MS = 1000;
 const STEPS_WAITING = 256;
+/** A first connection that takes longer gets an explanation. */
+const TROUBLE_MS = 12_000;
 
 export class PeerLink {
   #owner;
@@ -78,6 +80,8 @@ export class PeerLink {
   deadSince;
   #builtAt = 0;
   #negotiatedAt = -Infinity;
+  /** What either side has shown since the link was made. */
+  #shown = { answer: false, here: false, there: false };
   #tries = 0;
   #nextTry = 0;
 
@@ -121,6 +125,21 @@ export class PeerLink {
 
   get connected() {
     return this.state === 'connected';
+  }
+
+  /** What keeps the link from its first connection, once that takes long. @returns {LinkTrouble | null} */
+  get trouble() {
+    if (this.#everConnected || this.#over || this.#owner.env.now() - (this.deadSince ?? Infinity) < TROUBLE_MS) return null;
+    const { answer, here, there } = this.#shown;
+    return !here ? 'pathlessHere' : !answer ? 'silent' : there ? 'blocked' : 'pathlessThere';
+  }
+
+  #lookForPaths() {
+    const { localDescription, remoteDescription } = this.#pc ?? {};
+    const hasPath = (/** @type {RTCSessionDescription | null | undefined} */ one) => /^a=candidate:/m.test(one?.sdp ?? '');
+    this.#shown.answer ||= Boolean(remoteDescription);
+    this.#shown.here ||= hasPath(localDescription);
+    this.#shown.there ||= hasPath(remoteDescription);
   }
 
   get #over() {
@@ -242,6 +261,7 @@ export class PeerLink {
 
   async poll() {
     const pc = this.#pc;
+    this.#lookForPaths();
     try {
       const report = await pc?.getStats();
       if (report && pc === this.#pc) this.quality.update(report, this.connected);

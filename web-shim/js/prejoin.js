@@ -13,7 +13,7 @@ const META_EVERY_MS = 10000;
 
 /** @param {App} app @param {Session} [known] the visit, when the person was here a moment ago @returns {View} */
 export function showPrejoin(app, known) {
-  const roomId = location.pathname.split('/')[2]?.toLowerCase() ?? '';
+  const roomId = roomInPath();
   const title = roomTitle(roomId);
   document.title = `${title} · Snug`;
   /** @type {Session | null} */
@@ -28,7 +28,10 @@ export function showPrejoin(app, known) {
   const video = h('video', { class: 'mirrored', playsinline: true, autoplay: true });
   video.muted = true;
   const avatar = h('div', { class: 'avatar', 'aria-hidden': 'true' });
-  const offText = h('p', { id: 'device-problem', role: 'status' });
+  const offText = h('p');
+  const trouble = h('div', { id: 'device-problem', role: 'status' });
+  const retry = button('', t('page.retry'), () => openDevices(session?.devices.wanted ?? {}), { id: 'device-retry', class: 'small' });
+  const troubleBox = h('div', { class: 'problem trouble', hidden: true }, icon('warn'), trouble, retry);
   const turnOn = button('cam', t('prejoin.turnOn'), () => openDevices({ audio: true, video: true }), { class: 'primary' });
   const micToggle = iconButton('mic', t('control.mute'), () => press('audio'), { id: 'toggle-mic', class: 'round' });
   const camToggle = iconButton('cam', t('control.cameraOff'), () => press('video'), { id: 'toggle-cam', class: 'round' });
@@ -45,6 +48,7 @@ export function showPrejoin(app, known) {
   passwordField.hidden = !session?.password;
   password.value = session?.password ?? '';
   const status = h('div', { id: 'prejoin-status', class: 'problem', role: 'status' });
+  const webrtc = h('div', { id: 'webrtc-problem', class: 'problem', role: 'status' });
   const join = h('button', { id: 'join', type: 'submit', class: 'primary big' }, t('prejoin.join'));
   const joinMuted = h('button', { id: 'join-muted', type: 'button', class: 'plain-button', onclick: () => enter(false) }, t('prejoin.joinWithout'));
   const inside = h('p', { class: 'inside' });
@@ -57,9 +61,9 @@ export function showPrejoin(app, known) {
       h('a', { class: 'brand', href: '/', onclick: (/** @type {Event} */ event) => { event.preventDefault(); app.go('/'); } }, icon('brand'), 'Snug'),
       languageSwitch(() => { keep(); handedOn = true; app.refresh(session ?? undefined); })),
     h('main', { class: 'prejoin' },
-      h('div', { class: 'look' }, mirror, menus),
+      h('div', { class: 'look' }, mirror, troubleBox, menus),
       h('form', { class: 'door', novalidate: true, onsubmit: (/** @type {Event} */ event) => { event.preventDefault(); enter(true); } },
-        heading, chips, inside, field(t('prejoin.name'), name), passwordField, status, join, joinMuted, privacy)),
+        heading, chips, inside, field(t('prejoin.name'), name), passwordField, webrtc, status, join, joinMuted, privacy)),
   );
 
   /** Devices that were permitted earlier, on their way. @type {Promise<void> | undefined} */
@@ -93,14 +97,25 @@ export function showPrejoin(app, known) {
       join.disabled = joinMuted.disabled = true;
       fail({ code: 'INSECURE', message: '' });
     }
-    session.devices.problem ??= Devices.impossible;
     drawDevices();
-    const may = await Devices.permitted();
+    lookAtWebRtc();
+    const may = await Devices.permissions();
     const wanted = session.devices.wanted;
-    if (!session.devices.asked && ((may.audio && wanted.audio) || (may.video && wanted.video))) {
-      opening = session.devices.open({ audio: may.audio && wanted.audio, video: may.video && wanted.video });
-    }
+    // What is blocked prompts nobody either, and is told before anybody presses Join.
+    const settled = { audio: may.audio !== 'prompt' && wanted.audio, video: may.video !== 'prompt' && wanted.video };
+    if (!session.devices.asked && (settled.audio || settled.video)) opening = session.devices.open(settled);
     watchRoom(link);
+  }
+
+  /** A browser that cannot make calls is told of here, before anybody waits for it. */
+  async function lookAtWebRtc() {
+    const { callProblem } = await import('./webrtc.js');
+    const problem = await callProblem();
+    if (disposed || !problem) return;
+    if (problem === 'off') {
+      join.disabled = joinMuted.disabled = true;
+      await fail({ code: 'NO_WEBRTC', message: '' });
+    } else webrtc.replaceChildren(h('p', null, icon('warn'), t('prejoin.pathless')));
   }
 
   /** @param {Wanted} wanted */
@@ -108,11 +123,11 @@ export function showPrejoin(app, known) {
     await ready;
     const devices = session?.devices;
     if (!devices) return;
-    turnOn.disabled = true;
+    turnOn.disabled = retry.disabled = true;
     devices.want(wanted);
     await devices.open(wanted);
-    turnOn.disabled = false;
-    if (document.activeElement === document.body) (devices.camera ? join : turnOn).focus();
+    turnOn.disabled = retry.disabled = false;
+    if (document.activeElement === document.body) (devices.troubled ? retry : join).focus();
   }
 
   /** @param {'audio' | 'video'} kind */
@@ -124,6 +139,8 @@ export function showPrejoin(app, known) {
     else await devices.setCamera(!devices.camera);
   }
 
+  /** The room is known to have a password. */
+  let asksPassword = false;
   let menusMade = false;
   function drawDevices() {
     const devices = session?.devices;
@@ -142,12 +159,15 @@ export function showPrejoin(app, known) {
     setIcon(camToggle, camera ? 'cam' : 'cam-off');
     micToggle.title = t(micOff ? 'control.unmute' : 'control.mute');
     camToggle.title = t(camera ? 'control.cameraOff' : 'control.cameraOn');
-    offText.textContent = mirrorWords(devices);
-    mirror.classList.toggle('troubled', Boolean(devices.problem));
-    const hopeless = /insecure|unsupported/.test(devices.problem ?? '');
-    turnOn.hidden = devices.problem ? hopeless : Boolean(camera || microphone);
-    turnOn.lastElementChild?.replaceChildren(t(devices.problem ? 'page.retry' : 'prejoin.turnOn'));
-    joinMuted.hidden = Boolean(devices.asked && !microphone && !camera && devices.problem);
+    const { complaints, troubled } = devices;
+    offText.textContent = camera ? '' : t(microphone ? 'prejoin.cameraIsOff' : devices.asked || troubled ? 'prejoin.allOff' : 'prejoin.notAsked');
+    micToggle.classList.toggle('troubled', troubled && Boolean(devices.problems.audio));
+    camToggle.classList.toggle('troubled', troubled && Boolean(devices.problems.video));
+    if (complaints.join() !== [...trouble.children].map((line) => line.textContent).join()) trouble.replaceChildren(...complaints.map((line) => h('p', null, line)));
+    troubleBox.hidden = complaints.length === 0;
+    retry.hidden = !troubled || hopeless(devices);
+    turnOn.hidden = Boolean(troubled || camera || microphone);
+    joinMuted.hidden = devices.asked && !microphone && !camera && troubled;
     if (!menusMade && (camera || microphone)) {
       menusMade = true;
       import('./device-menus.js').then(({ deviceMenus }) => {
@@ -160,12 +180,9 @@ export function showPrejoin(app, known) {
     drawAvatar();
   }
 
-  /** What is wrong, or why there is no picture. @param {Devices} devices */
-  function mirrorWords({ problem, camera, microphone, asked }) {
-    if (problem) return t(problem);
-    if (camera) return '';
-    if (microphone) return t('prejoin.cameraIsOff');
-    return t(asked ? 'prejoin.allOff' : 'prejoin.notAsked');
+  /** No further try helps on this page. @param {Devices} devices */
+  function hopeless({ problems }) {
+    return /insecure|unsupported/.test(`${problems.audio}${problems.video}`);
   }
 
   function drawAvatar() {
@@ -220,7 +237,8 @@ export function showPrejoin(app, known) {
       meta.passwordEnabled && h('span', { class: 'chip' }, icon('lock'), t('room.password')),
       meta.locked && h('span', { class: 'chip' }, icon('lock'), t('prejoin.isLocked')),
     ].filter((chip) => chip instanceof Node));
-    if (meta.passwordEnabled && !session?.link.ownerToken) passwordField.hidden = false;
+    asksPassword = meta.passwordEnabled === true;
+    if (asksPassword && !session?.link.ownerToken) passwordField.hidden = false;
     const full = meta.maxParticipants !== null && people.length >= meta.maxParticipants;
     inside.textContent = !meta.participants ? (meta.passwordEnabled ? t('prejoin.namesHidden') : '')
       : people.length === 0 ? t('prejoin.nobody')
@@ -257,7 +275,7 @@ export function showPrejoin(app, known) {
       const { devices } = session;
       if (withDevices) {
         await opening;
-        if (!devices.asked && !devices.problem && (devices.wanted.audio || devices.wanted.video) && !(await openForJoin(devices))) return;
+        if (!(await openForJoin(devices))) return;
       } else await Promise.all([devices.setMicrophone(false), devices.setCamera(false)]);
       if (disposed || mine !== entering) return;
       atDoor = true;
@@ -273,7 +291,7 @@ export function showPrejoin(app, known) {
       call.setAudioEnabled(Boolean(devices.microphone) && devices.wanted.audio);
       call.setMicrophone(devices.microphone);
       call.setCamera(devices.camera);
-      await call.join({ password: session.password });
+      await call.join({ password: session.password, asksPassword });
       if (disposed) return;
       handedOn = true;
       await app.show('call', session);
@@ -288,11 +306,17 @@ export function showPrejoin(app, known) {
     }
   }
 
-  /** The first Join asks for the devices. A refusal stays on this page, with its reason and a Join that needs none. @param {Devices} devices */
+  /**
+   * Join asks for the devices that were not asked for yet. What does not work is told on this page first, with a Join that does
+   * without; once that was pressed, in this visit or an earlier one, the same trouble stops nobody again.
+   * @param {Devices} devices
+   */
   async function openForJoin(devices) {
-    await devices.open(devices.wanted);
-    if (!devices.problem || devices.microphone || devices.camera) return true;
-    status.textContent = t('prejoin.joinAnyway');
+    if (devices.unasked) await devices.open(devices.wanted);
+    const trouble = devices.troubled && !hopeless(devices) ? Object.values(devices.problems).join() : null;
+    if (!trouble || trouble === recall('without', null)) return true;
+    remember('without', trouble);
+    status.textContent = t(devices.microphone || devices.camera ? 'prejoin.joinPartly' : 'prejoin.joinAnyway');
     join.focus();
     return false;
   }
@@ -318,6 +342,8 @@ export function showPrejoin(app, known) {
       // Only the door's question needs the same connection; every other try starts afresh.
       dropCall();
     }
+    const meant = end.code === 'BAD_LINK' && (await import('./room-name.js')).roomName(roomId).id;
+    if (meant) status.append(button('', t('prejoin.meant', { room: meant }), () => app.go(`/room/${meant}${location.hash}`), { id: 'meant', class: 'small primary' }));
     if (said.action) status.append(button('', said.action.label, said.action.press, { class: 'small' }));
     if (end.retryAfterMs) countDown(end.retryAfterMs, said.again);
   }
@@ -363,4 +389,14 @@ export function showPrejoin(app, known) {
       session?.devices.close();
     },
   };
+}
+
+/** The room's name as the address has it, also when it is none. */
+function roomInPath() {
+  const name = location.pathname.split('/')[2] ?? '';
+  try {
+    return decodeURIComponent(name).toLowerCase();
+  } catch {
+    return name.toLowerCase();
+  }
 }

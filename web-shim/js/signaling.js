@@ -52,6 +52,9 @@ export class Signaling {
   /** A wrong password, whose hint is being asked for. @type {CallError | null} */
   #wrong = null;
   #closeCode = 0;
+  /** Why WebSockets are refused, as heard once. @type {string | null} */
+  #suspected = null;
+  #diagnosing = false;
   /** @type {{ resolve: () => void, reject: (error: CallError) => void } | null} */
   #joining = null;
   /** @type {Map<number, { resolve: (message: ServerMessage) => void, reject: (error: CallError) => void, timer: Timer }>} */
@@ -70,7 +73,7 @@ export class Signaling {
     this.#owner = owner;
     this.#env = env;
     this.#agent = agent;
-    this.#connector = new Connector({ url, env, onOpen: (socket) => this.#adopt(socket) });
+    this.#connector = new Connector({ url, env, onOpen: (socket) => this.#adopt(socket), onFail: () => this.#diagnose() });
   }
 
   get online() {
@@ -79,20 +82,46 @@ export class Signaling {
 
   /**
    * The first join, and every further try of it. Losing the connection on the way is not a failure until time is up.
+   * @param {boolean} [asksPassword] whether the room is known to have a password
    * @returns {Promise<void>}
    */
-  join() {
+  join(asksPassword = false) {
+    this.#asked ||= asksPassword;
+    this.#suspected = null;
     return new Promise((resolve, reject) => {
       this.#joining?.reject(new CallError('TIMEOUT'));
       this.#joining = { resolve, reject };
       this.#after('join', FIRST_JOIN_MS, () => {
         const code = this.#socket ? 'TIMEOUT' : this.#closeCode === 1013 ? 'RELAY_FULL' : 'NETWORK';
         this.#connector.stop();
-        this.#settleJoin(new CallError(code));
+        if (code === 'NETWORK') void this.#giveUp();
+        else this.#settleJoin(new CallError(code));
       });
       if (this.#socket) this.#sendJoin();
       else this.#connector.nudge();
     });
+  }
+
+  /** Nothing came of our attempts: perhaps something on the way lets all but WebSockets through. */
+  async #giveUp() {
+    const joining = this.#joining;
+    const code = await this.#env.socketRefusal();
+    if (joining === this.#joining) this.#settleJoin(new CallError(code ?? 'NETWORK'));
+  }
+
+  /** An attempt was refused. What the relay says of it twice, each time after an attempt, is the reason: once may be a restart. */
+  async #diagnose() {
+    if (!this.#joining || this.#seat || this.#diagnosing) return;
+    const joining = this.#joining;
+    this.#diagnosing = true;
+    const code = await this.#env.socketRefusal();
+    this.#diagnosing = false;
+    if (joining !== this.#joining || this.#socket) return;
+    if (code && code === this.#suspected) {
+      this.#connector.stop();
+      return this.#settleJoin(new CallError(code, undefined, code === 'RATE_LIMITED' ? { retryAfterMs: 10_000 } : {}));
+    }
+    this.#suspected = code;
   }
 
   /** @param {ClientMessage} message @returns {boolean} whether there was a seat to send it from */

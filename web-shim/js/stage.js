@@ -258,6 +258,7 @@ export class Stage {
 /** The words over a tile whose person cannot be seen or heard. @param {RemoteSnapshot} remote */
 function veilOf(remote) {
   if (remote.link === 'refused') return t(`refused.${remote.refusal ?? 'tampered'}`, { name: remote.name });
+  if (remote.trouble) return t(`trouble.${remote.trouble}`, { name: remote.name });
   return remote.link === 'connected' ? '' : t(`link.${remote.link}`);
 }
 

@@ -43,6 +43,8 @@ export type SignalingState = 'connecting' | 'online' | 'reconnecting' | 'closed'
 
 /** The link's state in words: `connecting` at first, `interrupted` when packets stop, `refused` when sealing failed. */
 export type LinkState = 'connecting' | 'connected' | 'interrupted' | 'refused' | 'closed';
+/** What keeps a link from its first connection: no answer, no network path on one side, or none that works. */
+export type LinkTrouble = 'silent' | 'pathlessHere' | 'pathlessThere' | 'blocked';
 export type SealProblem = 'not_sealed' | 'reflected' | 'tampered' | 'replayed' | 'no_secret';
 export type Quality = 'unknown' | 'good' | 'fair' | 'poor' | 'lost';
 
@@ -55,6 +57,8 @@ export type RemoteSnapshot = {
   owner: boolean;
   link: LinkState;
   refusal: SealProblem | null;
+  /** Set when the first connection takes long. */
+  trouble: LinkTrouble | null;
   quality: Quality;
   /** Relayed or direct, once known. */
   path: 'direct' | 'relayed' | null;
@@ -95,7 +99,8 @@ export type CallEnd = {
   hint?: string | undefined;
 };
 /* The page's own codes: ROOM_FULL, AUTH_REQUIRED (a password was wanted; `hint` if the owner set one), NETWORK (no connection to the relay),
- * RELAY_FULL, TIMEOUT, INSECURE (no WebCrypto outside https and localhost). */
+ * RELAY_FULL, TIMEOUT, INSECURE (no WebCrypto outside https and localhost), NO_WEBRTC, NO_WEBSOCKET (a proxy refuses it), BAD_ORIGIN,
+ * SUSPENDED (the page was left and came back). */
 
 // What follows is the engine's own vocabulary (wire.js, signaling.js, mesh.js, peer-link.js).
 
@@ -185,6 +190,8 @@ export type Environment = {
   isHidden(): boolean;
   /** `moved`: the local address has probably changed; `woken`: look whether everything still lives. Returns how to stop listening. */
   onNetworkHint(listener: (hint: 'moved' | 'woken') => void): () => void;
+  /** Why WebSockets fail although the relay is there, as an error code; null when that is not so. */
+  socketRefusal(): Promise<string | null>;
 };
 
 /** What one look at a link's statistics says. */

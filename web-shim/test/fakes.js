@@ -289,6 +289,8 @@ export class FakePeerConnection {
 
   close() {
     if (this.connectionState === 'closed') return;
+    // One that was made only to see whether that can be done leaves no trace.
+    if (this.signalingState === 'stable' && !this.localDescription) this.network.connections.splice(this.network.connections.indexOf(this), 1);
     this.connectionState = this.signalingState = 'closed';
     const { partner } = this;
     this.partner = null;
@@ -318,6 +320,7 @@ export function fakeEnvironment({ clock, network = new FakeNetwork(), WebSocket 
       hints.push(listener);
       return () => hints.splice(hints.indexOf(listener), 1);
     },
+    socketRefusal: async () => null,
     hint: (kind) => hints.forEach((listener) => listener(kind)),
   };
 }

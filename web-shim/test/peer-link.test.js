@@ -408,3 +408,33 @@ test('chat waits for the channel, goodbye is said before closing', async () => {
   await clock.advance(250);
   assert.equal(network.connections[0].connectionState, 'closed');
 });
+
+test('a first connection that takes long is explained by what either side has shown', async () => {
+  const withPath = (/** @type {string} */ sdp) => `${sdp}\r\na=candidate:1 1 udp 1 x.local 9 typ host`;
+  const look = async () => {
+    await Promise.all([ana.link.poll(), ben.link.poll()]);
+    return [ana.link.trouble, ben.link.trouble];
+  };
+  network.up = false;
+  relay.held = [];
+  ana.link.start();
+  await settle();
+  assert.deepEqual(await look(), [null, null], 'not before it takes long');
+  await clock.advance(12_000);
+  const [pc] = network.connections;
+  assert.equal((await look())[0], 'pathlessHere');
+  pc.localDescription.sdp = withPath(pc.localDescription.sdp);
+  assert.equal((await look())[0], 'silent', 'no answer has come');
+  pc.remoteDescription = { type: 'answer', sdp: 'sdp ' };
+  assert.equal((await look())[0], 'pathlessThere');
+  pc.remoteDescription.sdp = withPath('sdp ');
+  assert.equal((await look())[0], 'blocked');
+});
+
+test('a link that was connected once is never explained so', async () => {
+  await connect();
+  network.cut();
+  await clock.advance(60_000);
+  assert.equal(ana.link.trouble, null);
+  assert.equal(ana.link.state, 'interrupted');
+});

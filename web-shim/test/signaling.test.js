@@ -6,7 +6,7 @@ import { fakeClock, fakeEnvironment, roomJoined, settle, socketFactory, token, u
 
 const golden = JSON.parse(readFileSync(new URL('../../relay/wire/golden/messages.json', import.meta.url), 'utf8'));
 const PAYLOAD = { plain: '{"name":"Ana"}' };
-let clock, sockets, signaling, log, password;
+let clock, sockets, signaling, log, password, refused;
 
 beforeEach(() => {
   clock = fakeClock();
@@ -14,6 +14,7 @@ beforeEach(() => {
   sockets = factory.sockets;
   log = [];
   password = null;
+  refused = null;
   const owner = {
     joinMessage: async () => ({
       type: 'join_room',
@@ -29,7 +30,7 @@ beforeEach(() => {
     onMessage: (message) => log.push(message),
     onEnded: (error) => log.push(`ended ${error.code}`),
   };
-  signaling = new Signaling({ url: 'wss://x/ws', env: fakeEnvironment({ clock, ...factory }), agent: 'snug-web/1', owner });
+  signaling = new Signaling({ url: 'wss://x/ws', env: { ...fakeEnvironment({ clock, ...factory }), socketRefusal: async () => refused }, agent: 'snug-web/1', owner });
 });
 afterEach(() => {
   signaling.leave();
@@ -116,6 +117,48 @@ test('a wrong password for a room that may not exist is not followed by making o
   last().receive({ type: 'error', code: 'AUTH_FAILED', message: 'Wrong.' });
   await assert.rejects(join, { code: 'AUTH_FAILED' });
   assert.equal(last().types().filter((type) => type === 'join_room').length, 1);
+});
+
+test('a room that is known to have a password gives its hint after the first wrong one', async () => {
+  password = 'wrong';
+  const join = signaling.join(true);
+  await open();
+  last().receive({ type: 'error', code: 'AUTH_FAILED', message: 'Wrong.' });
+  await settle();
+  last().receive({ type: 'auth_required', hint: 'battery' });
+  await assert.rejects(join, { code: 'AUTH_FAILED', hint: 'battery' });
+});
+
+test('what refuses WebSockets while the relay answers is named once a second attempt confirms it', async () => {
+  for (const code of ['NO_WEBSOCKET', 'BAD_ORIGIN', 'RATE_LIMITED']) {
+    refused = code;
+    let settled = false;
+    const rejected = assert.rejects(signaling.join(), { code }).then(() => { settled = true; });
+    last().drop();
+    await settle();
+    assert.equal(settled, false, 'once may be a restart');
+    await clock.advance(4000);
+    last().drop();
+    await rejected;
+  }
+});
+
+test('a relay that was only restarting is joined', async () => {
+  refused = 'NO_WEBSOCKET';
+  const join = signaling.join();
+  last().drop();
+  await settle();
+  await clock.advance(500);
+  await open();
+  last().receive(roomJoined());
+  await join;
+});
+
+test('a proxy that lets WebSockets hang is named when time is up', async () => {
+  refused = 'NO_WEBSOCKET';
+  const rejected = assert.rejects(signaling.join(), { code: 'NO_WEBSOCKET' });
+  await clock.advance(15_000);
+  await rejected;
 });
 
 test('a relay that cannot be reached is given fifteen seconds at the first join', async () => {
