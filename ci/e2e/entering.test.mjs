@@ -47,6 +47,7 @@ scenario('an error that a person may see is a page in their language, and JSON f
     ['/', 'POST', 405, /not for browsers/, /nicht für Browser/],
     ['/room/abc', 'PUT', 405, /not for browsers/, /nicht für Browser/],
     ['/nothing', 'DELETE', 405, /not for browsers/, /nicht für Browser/],
+    ['/room/%FF%FE/meta', 'GET', 400, /not for browsers/, /nicht für Browser/],
     ['/room/a_b/meta', 'GET', 404, /nothing here/, /Hier ist nichts/],
     ['/ws', 'GET', 426, /not for browsers/, /nicht für Browser/],
   ]) {

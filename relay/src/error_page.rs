@@ -64,7 +64,8 @@ pub(crate) fn dress(mut response: Response<Body>, reader: Reader) -> Response<Bo
     let status = response.status();
     let refused = response.extensions_mut().remove::<Refused>().or_else(|| {
         // The router's own answers, such as 405, come without a word.
-        let wordless = !response.headers().contains_key(CONTENT_TYPE);
+        let kind = response.headers().get(CONTENT_TYPE);
+        let wordless = kind.is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
         (wordless && (status.is_client_error() || status.is_server_error())).then(|| of_status(status))
     });
     let Some(Refused { code, message }) = refused else { return response };

@@ -148,7 +148,7 @@ async fn meta(
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
         return response;
     }
-    let Ok(room) = id.parse::<RoomId>() else {
+    let Ok(room) = id.to_ascii_lowercase().parse::<RoomId>() else {
         return refusal(StatusCode::NOT_FOUND, "BAD_MESSAGE", "This is not the name of a room.");
     };
     let proof = headers.get(LINK_PROOF).and_then(|value| value.to_str().ok()?.parse::<LinkProof>().ok());

@@ -34,6 +34,8 @@ export class Devices extends EventTarget {
   /** Whether the person or an earlier permission has let us ask. */
   asked = false;
   closed = false;
+  /** The device that went away while it was in use. @type {Partial<Record<Medium, string>>} */
+  #lostLabels = {};
   /** One request after the other: a choice made while another is on its way must win. @type {Promise<void>} */
   #work = Promise.resolve();
   #listed = () => this.#devicesChanged();
@@ -167,9 +169,10 @@ export class Devices extends EventTarget {
     for (const track of stream.getTracks()) {
       const medium = /** @type {Medium} */ (track.kind);
       const chosen = this.chosen[`${medium}input`];
+      const missed = chosen && chosen.id !== 'default' ? !exact[medium] && (chosen.label || t(`device.${SLOT[medium]}`)) : this.#lostLabels[medium];
       this.problems[medium] = null;
-      this.substitutes[medium] = chosen && !exact[medium] && track.label !== chosen.label && chosen.id !== 'default'
-        ? { key: 'device.gone', chosen: chosen.label || t(`device.${SLOT[medium]}`), used: track.label } : null;
+      this.substitutes[medium] = missed && missed !== track.label ? { key: 'device.gone', chosen: missed, used: track.label } : null;
+      delete this.#lostLabels[medium];
       if (this.closed || (track.kind === 'video' && !this.wanted.video)) {
         track.stop();
         continue;
@@ -192,6 +195,7 @@ export class Devices extends EventTarget {
     const medium = MEDIA.find((one) => this[SLOT[one]] === track);
     if (!medium) return;
     this[SLOT[medium]] = null;
+    this.#lostLabels[medium] = track.label;
     this.problems[medium] = 'missing.lost';
     this.#changed();
     const again = () => {

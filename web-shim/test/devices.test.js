@@ -227,3 +227,19 @@ test('what was missing is taken when it is plugged in, where that prompts nobody
   assert.equal(devices.camera.label, 'one video');
   assert.deepEqual(devices.complaints, []);
 });
+
+test('a device that goes away in use gives way to another one, with a word, chosen or not', async () => {
+  for (const choose of [false, true]) {
+    again();
+    await devices.open(both);
+    if (choose) await devices.choose('videoinput', 'video-two');
+    const { camera } = devices;
+    machine.devices = machine.devices.filter((one) => one.label !== camera.label);
+    camera.onended();
+    assert.match(devices.complaints.join(), /took the camera away/);
+    await new Promise((done) => setTimeout(done, 900));
+    assert.equal(devices.camera.label, choose ? 'three video' : 'two video');
+    assert.match(devices.complaints.join(), new RegExp(`“${camera.label}” is not there, so “${devices.camera.label}” is used`));
+    machine.devices.push(camera.device);
+  }
+});
