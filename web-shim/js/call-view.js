@@ -151,8 +151,8 @@ export function showCall(app, session) {
   }
 
   function sayProblem() {
-    const { complaints, troubled } = devices;
-    if (complaints.length) notices.show('device', complaints.join(' '), troubled ? { label: t('page.retry'), press: () => devices.open(devices.wanted) } : null, true);
+    const { complaints, curable } = devices;
+    if (complaints.length) notices.show('device', complaints.join(' '), curable ? { label: t('page.retry'), press: () => devices.open(devices.wanted) } : null, true);
     else notices.clear('device');
   }
 

@@ -78,6 +78,11 @@ export class Devices extends EventTarget {
     return MEDIA.some((medium) => this.problems[medium] && this.wanted[medium]);
   }
 
+  /** Whether another try could help on this page. */
+  get curable() {
+    return this.troubled && !Devices.impossible;
+  }
+
   /** Whether something that is wanted was not asked for yet. */
   get unasked() {
     return MEDIA.some((medium) => this.wanted[medium] && !this[SLOT[medium]] && !this.problems[medium]);

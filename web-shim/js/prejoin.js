@@ -165,7 +165,7 @@ export function showPrejoin(app, known) {
     camToggle.classList.toggle('troubled', troubled && Boolean(devices.problems.video));
     if (complaints.join() !== [...trouble.children].map((line) => line.textContent).join()) trouble.replaceChildren(...complaints.map((line) => h('p', null, line)));
     troubleBox.hidden = complaints.length === 0;
-    retry.hidden = !troubled || hopeless(devices);
+    retry.hidden = !devices.curable;
     turnOn.hidden = Boolean(troubled || camera || microphone);
     joinMuted.hidden = devices.asked && !microphone && !camera && troubled;
     if (!menusMade && (camera || microphone)) {
@@ -178,11 +178,6 @@ export function showPrejoin(app, known) {
       });
     }
     drawAvatar();
-  }
-
-  /** No further try helps on this page. @param {Devices} devices */
-  function hopeless({ problems }) {
-    return /insecure|unsupported/.test(`${problems.audio}${problems.video}`);
   }
 
   function drawAvatar() {
@@ -313,7 +308,7 @@ export function showPrejoin(app, known) {
    */
   async function openForJoin(devices) {
     if (devices.unasked) await devices.open(devices.wanted);
-    const trouble = devices.troubled && !hopeless(devices) ? Object.values(devices.problems).join() : null;
+    const trouble = devices.curable ? Object.values(devices.problems).join() : null;
     if (!trouble || trouble === recall('without', null)) return true;
     remember('without', trouble);
     status.textContent = t(devices.microphone || devices.camera ? 'prejoin.joinPartly' : 'prejoin.joinAnyway');
