@@ -31,7 +31,7 @@ fn types() -> bool {
 
 /// The page as the relay serves it: its own test holds the budget and prints the table, since only its build knows what is served.
 fn weight() -> bool {
-    let test = "page::tests::the_whole_page_weighs_at_most_sixty_kilobytes_compressed";
+    let test = "page::tests::what_one_guest_loads_weighs_at_most_sixty_kilobytes_compressed";
     passes(command(
         "cargo",
         &["test", "--quiet", "--locked", "--package", "snug-relay", "--", "--exact", test, "--nocapture"],
