@@ -48,7 +48,7 @@ const nullable = (check) => (value) => value === null || check(value);
 const list = (check, max) => (value) => Array.isArray(value) && value.length <= max && value.every(check);
 /** @type {(fields: Record<string, Check>) => Check} */
 const shape = (fields) => (value) =>
-  typeof value === 'object' && value !== null && Object.entries(fields).every(([name, check]) => check(value[name]));
+  typeof value === 'object' && value !== null && !Array.isArray(value) && Object.entries(fields).every(([name, check]) => check(value[name]));
 /** @type {(max: number) => Check} */
 const payload = (max) => {
   const either = shape({ sealed: maybe(text(max)), plain: maybe(text(max)) });
@@ -95,7 +95,7 @@ const FROM_RELAY = {
   room_stats: shape({ createdAt: date, lastUsed: date, totalSessions: whole(), totalDurationSeconds: whole() }),
   turn_credentials: shape(iceFields),
   done: shape({}),
-  room_full: shape({ maxParticipants: whole(64) }),
+  room_full: shape({ maxParticipants: whole(64), retryAfterMs: maybe(whole()) }),
   auth_required: shape({ hint: maybe(text(256)) }),
   kicked: shape({}),
   drain: shape({ reconnectAfterMs: whole(60_000) }),

@@ -14,6 +14,44 @@ test('every message of the relay is read as it is, with and without a sequence n
   }
 });
 
+test('what the golden file calls malformed is refused, in frames, on the data channel and inside of payloads', () => {
+  const malformed = JSON.parse(readFileSync(new URL('../../relay/wire/golden/malformed.json', import.meta.url), 'utf8'));
+  const opened = (/** @type {string} */ body) => { try { return JSON.parse(body); } catch { return null; } };
+  const readers = {
+    server: parseServerMessage,
+    channel: parseChannelMessage,
+    name: (body) => readName(opened(body)),
+    description: (body) => readDescription(opened(body)),
+    candidate: (body) => readCandidate(opened(body)),
+    chat: (body) => readChat(opened(body)),
+  };
+  for (const [kind, read] of Object.entries(readers)) {
+    assert.ok(malformed[kind].length >= 3, kind);
+    for (const frame of malformed[kind]) assert.equal(read(frame), null, `${kind}: ${frame}`);
+  }
+});
+
+test('no array is taken for an object, anywhere in any message', () => {
+  /** The message with each of its objects, one at a time, as an array. */
+  const withArrays = function* (value, wrap) {
+    if (Array.isArray(value)) for (const [index, inner] of value.entries()) yield* withArrays(inner, (changed) => wrap(value.with(index, changed)));
+    else if (typeof value === 'object' && value !== null) {
+      yield wrap([]);
+      yield wrap(Object.values(value));
+      yield wrap(Object.assign([], value));
+      for (const [name, inner] of Object.entries(value)) yield* withArrays(inner, (changed) => wrap({ ...value, [name]: changed }));
+    }
+  };
+  let tried = 0;
+  for (const message of golden.server) {
+    for (const changed of withArrays(message, (value) => value)) {
+      tried += 1;
+      assert.equal(parseServerMessage(text(changed)), null, text(changed));
+    }
+  }
+  assert.ok(tried > 100);
+});
+
 test('unknown fields are let through and unknown types are not', () => {
   assert.ok(parseServerMessage('{"type":"pong","later":1}'));
   for (const frame of ['{"type":"later"}', '{"type":"toString"}', '{"type":"__proto__"}', '{}', '[]', 'null', '1', '"pong"', 'pong', '', '{"type":["pong"]}']) {
@@ -33,7 +71,7 @@ test('a message that lost any field, or has another type in it, is not let in', 
         if (typeof value === typeof message[field] && typeof value === 'boolean') continue;
         if (Array.isArray(value) && Array.isArray(message[field])) continue;
         // All of its fields may be missing.
-        if (field === 'media' && value !== null && typeof value === 'object') continue;
+        if (field === 'media' && value !== null && typeof value === 'object' && !Array.isArray(value)) continue;
         const changed = { ...message, [field]: value };
         assert.equal(parseServerMessage(text(changed)), null, `${message.type}.${field} = ${text(value)?.slice(0, 20)}`);
       }
