@@ -17,10 +17,11 @@ export function explain(end, triedPassword = false) {
   const { code } = end;
   // A room that asks and a room that there is not give the same answer, so only who tried a password is told that it was wrong.
   const asked = code === 'AUTH_FAILED' || code === 'AUTH_REQUIRED';
-  const key = !asked ? code : triedPassword ? 'AUTH_FAILED' : 'AUTH_REQUIRED';
-  const text = t(`fail.${key}`, { n: end.maxParticipants ?? 0 }) || t('fail.OTHER', { message: end.message || code });
+  const held = code === 'ROOM_FULL' && end.retryAfterMs !== undefined;
+  const key = held ? 'ROOM_HELD' : !asked ? code : triedPassword ? 'AUTH_FAILED' : 'AUTH_REQUIRED';
+  const text = t(`fail.${key}`, { n: end.maxParticipants ?? 0, s: Math.ceil((end.retryAfterMs ?? 0) / 1000) }) || t('fail.OTHER', { message: end.message || code });
   const home = code === 'BAD_LINK' || code === 'LINK_INCOMPLETE';
   const action = home ? { label: t('page.start'), press: () => location.assign('/') }
     : RELOAD.has(code) ? { label: t('fail.reload'), press: () => location.reload() } : null;
-  return { text, again: AGAIN.has(code), action };
+  return { text, again: held || AGAIN.has(code), action };
 }

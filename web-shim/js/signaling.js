@@ -366,7 +366,8 @@ export class Signaling {
       return void this.#sendJoin(false);
     }
     if (FINAL.has(error.code)) return this.#end(error);
-    const asked = error.retryAfterMs;
+    // How long the seats of a full room are held says nothing about who leaves before.
+    const asked = error.code === 'ROOM_FULL' ? undefined : error.retryAfterMs;
     // At least the back-off: a relay that asks for no wait at all is not to be asked without end.
     const wait = asked === undefined ? REJOIN_MS * (0.5 + this.#env.random() / 2) : Math.max(asked, this.#connector.nextBackoff());
     return this.#after('rejoin', Math.min(wait, MOST_REJOIN_MS), () => this.#enter());

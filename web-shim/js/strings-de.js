@@ -296,6 +296,7 @@ export const TABLE = {
     INSECURE: 'Diese Seite kam ohne https, darum kann der Browser den Schlüssel des Raums nicht benutzen. Öffne den Link mit https://.',
     ROOM_LOCKED: 'Der Raum ist abgeschlossen. Bitte jemanden darin, ihn aufzuschließen, und drücke dann Beitreten.',
     ROOM_FULL: 'Der Raum ist voll: {n} Personen sind da. Drücke Beitreten, wenn jemand gegangen ist.',
+    ROOM_HELD: 'Der Raum ist voll, aber bei jemandem ist die Verbindung weg. Der Platz ist in {s} s frei, wenn niemand zurückkommt. Wir versuchen es von selbst noch einmal.',
     RATE_LIMITED: 'Zu viele Versuche von hier oder an diesem Raum. Warte einen Moment.',
     SERVER_BUSY: 'Der Server prüft viele Passwörter. Wir versuchen es von selbst noch einmal.',
     DRAINING: 'Der Server startet neu. Wir versuchen es von selbst noch einmal.',

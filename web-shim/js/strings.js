@@ -296,6 +296,7 @@ export const TABLE = {
     INSECURE: 'This page came without https, so the browser cannot use the room’s key. Open the link with https://.',
     ROOM_LOCKED: 'The room is locked. Ask somebody inside to unlock it, then press Join.',
     ROOM_FULL: 'The room is full: {n} people are inside. Press Join when somebody has left.',
+    ROOM_HELD: 'The room is full, but somebody lost the connection. Their place is free in {s} s if they do not return. We try again by ourselves.',
     RATE_LIMITED: 'Too many tries from here or at this room. Wait a moment.',
     SERVER_BUSY: 'The server is checking many passwords. We try again by ourselves.',
     DRAINING: 'The server is restarting. We try again by ourselves.',

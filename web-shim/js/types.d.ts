@@ -154,7 +154,7 @@ export type ServerMessage = (
   | { type: 'owner_token'; ownerToken: string }
   | ({ type: 'room_stats' } & RoomStats)
   | { type: 'turn_credentials'; iceServers: IceServer[]; iceTtlSeconds: number }
-  | { type: 'room_full'; maxParticipants: number }
+  | { type: 'room_full'; maxParticipants: number; retryAfterMs?: number }
   | { type: 'auth_required'; hint?: string }
   | { type: 'done' | 'kicked' | 'pong' }
   | { type: 'drain'; reconnectAfterMs: number }

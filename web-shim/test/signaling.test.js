@@ -82,6 +82,7 @@ test('a refused join is told with its details and may be tried again on the same
     [{ type: 'auth_required' }, { code: 'AUTH_REQUIRED' }],
     [{ type: 'auth_required', hint: 'battery' }, { code: 'AUTH_REQUIRED', hint: 'battery' }],
     [{ type: 'room_full', maxParticipants: 5 }, { code: 'ROOM_FULL', maxParticipants: 5 }],
+    [{ type: 'room_full', maxParticipants: 2, retryAfterMs: 23000 }, { code: 'ROOM_FULL', maxParticipants: 2, retryAfterMs: 23000 }],
   ];
   for (const [answer, expected] of cases) {
     const join = signaling.join();
@@ -91,7 +92,7 @@ test('a refused join is told with its details and may be tried again on the same
     await assert.rejects(join, expected);
   }
   assert.equal(sockets.length, 1);
-  assert.equal(last().types().filter((type) => type === 'join_room').length, 4);
+  assert.equal(last().types().filter((type) => type === 'join_room').length, cases.length);
 });
 
 test('after a wrong password the hint comes with the refusal', async () => {
