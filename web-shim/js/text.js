@@ -52,7 +52,7 @@ export function splitAddresses(text) {
   let end = 0;
   for (const { 0: match, index } of text.matchAll(ADDRESS)) {
     const address = withoutTail(match);
-    if (!URL.canParse(address)) continue;
+    if (!isUrl(address)) continue;
     parts.push({ text: text.slice(end, index), address: false }, { text: address, address: true });
     end = index + address.length;
   }
@@ -68,5 +68,14 @@ function withoutTail(match) {
     const count = (/** @type {string} */ bracket) => address.split(bracket).length;
     if (OPENING[last] ? count(last) <= count(OPENING[last]) : !/[.,:;!?'*…‘’|([{]/.test(last)) return address;
     address = address.slice(0, -1);
+  }
+}
+
+/** @param {string} text */
+function isUrl(text) {
+  try {
+    return Boolean(new URL(text));
+  } catch {
+    return false;
   }
 }
