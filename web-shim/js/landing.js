@@ -50,8 +50,11 @@ export function showLanding(app) {
   });
   const problem = h('p', { id: 'enter-problem', class: 'problem', role: 'status' });
 
+  /** Counts what was said below the field: what takes its time to say must not wipe out what was said since. */
+  let said = 0;
   /** @param {string} text @param {HTMLElement | null} [action] */
   function complain(text, action) {
+    said += 1;
     problem.replaceChildren(text, ...(action ? [' ', action] : []));
     input.setAttribute('aria-invalid', String(text !== ''));
     input.focus();
@@ -60,8 +63,9 @@ export function showLanding(app) {
   /** Says which room a name opens before it is opened, when that is not what was typed. */
   async function preview() {
     const text = input.value.trim();
+    const mine = ++said;
     const { roomName } = await import('./room-name.js');
-    if (input.value.trim() !== text) return;
+    if (mine !== said) return;
     const { id } = roomName(text);
     problem.replaceChildren(id && id !== text.toLowerCase() && !/[/#]/.test(text) ? t('landing.opens', { room: id }) : '');
     input.removeAttribute('aria-invalid');
