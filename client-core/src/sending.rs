@@ -103,13 +103,7 @@ fn useful_rates(
     uplink_bps: Option<u64>,
 ) -> Vec<(LinkId, u64)> {
     let wanted = |tile: Tile| {
-        let shown = if tile.width == 0 { 0 } else { u32::from(tile.height) };
-        let camera = camera.map_or(0, |(_, height)| match shown.min(height) {
-            0 => 0,
-            1..=180 => Layer::Low.max_bps(),
-            181..=360 => Layer::Medium.max_bps(),
-            _ => Layer::High.max_bps(),
-        });
+        let camera = camera.and_then(|size| tile.camera_layer(size)).map_or(0, Layer::max_bps);
         let screen = if screen.is_some() && tile.screen_height > 0 { SCREEN_BPS } else { 0 };
         (SOUND_BPS + camera + screen) * ROOM_PERCENT / 100
     };

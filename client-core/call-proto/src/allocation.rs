@@ -211,10 +211,7 @@ impl Allocator {
         }
         let most = demand.screen.map_or(0, screen_max);
         let screen_bps = if screen { (pictures * 3 / 5).clamp(SCREEN_MIN_BPS, most) } else { 0 };
-        let cap = demand.camera.map_or(0, |(_, height)| {
-            let shown = u32::from(if link.tile.width == 0 { 0 } else { link.tile.height });
-            rung_for_height(shown.min(height))
-        });
+        let cap = demand.camera.and_then(|size| link.tile.camera_layer(size)).map_or(0, rung_of);
         let camera_bps = pictures.saturating_sub(screen_bps);
         Draft { link: link.link, camera_bps, screen_bps, cap, rung: 0, screen, red }
     }
@@ -344,13 +341,12 @@ fn highest(floors: &[u64; 3], bps: u64) -> usize {
     (0..LADDER.len()).rev().find(|rung| cost(*rung, floors) <= bps).unwrap_or(0)
 }
 
-/// The largest rung that a picture of this height makes use of.
-fn rung_for_height(pixels: u32) -> usize {
-    match pixels {
-        0 => 0,
-        1..=180 => 1,
-        181..=360 => 3,
-        _ => 4,
+/// The rung that a layer is sent whole at.
+fn rung_of(layer: Layer) -> usize {
+    match layer {
+        Layer::Low => 1,
+        Layer::Medium => 3,
+        Layer::High => 4,
     }
 }
 

@@ -2,6 +2,7 @@
 //! Reading answers `None` for what is malformed or over a limit; it never panics.
 
 use serde::{Deserialize, Serialize};
+use snug_media_proto::layer::Layer;
 use snug_wire::{Media, Payload, limits as wire_limits};
 
 use crate::limits;
@@ -15,6 +16,14 @@ pub struct Tile {
     pub height: u16,
     pub screen_width: u16,
     pub screen_height: u16,
+}
+
+impl Tile {
+    /// The layer that a camera with pictures of this width and height is sent in; `None` when it is
+    /// not shown.
+    pub fn camera_layer(self, camera: (u32, u32)) -> Option<Layer> {
+        Layer::for_tile(camera, (self.width.into(), self.height.into()))
+    }
 }
 
 /// Most pixels a side may have.

@@ -1,7 +1,7 @@
 //! Each picture is encoded once per wanted layer, however many receive it.
 //!
-//! A layer's picture is made from the next larger one that was made, so that a 720p camera costs two halvings. Nothing is scaled up: a
-//! source that fits the box of [`Layer::Medium`] has no [`Layer::High`].
+//! A layer's picture is made from the next larger one that was made, so that a 720p camera costs two
+//! halvings. Nothing is scaled up: [`Layer::top`] is the best layer that a source has.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,13 +40,14 @@ impl LayeredEncoder {
         Self { codecs, epoch, scaler: Scaler::default(), slots: Default::default(), top: None }
     }
 
-    /// Wants `layer` at this rate, in bit/s, or not at all. A layer that is switched on starts with a key frame at once; an encoder that
-    /// nobody wants is freed after two seconds.
+    /// Wants `layer` at this rate, in bit/s, or not at all. An encoder that nobody wants is freed after two
+    /// seconds; one that is wanted again before goes on where it was.
     pub fn set_target(&mut self, layer: Layer, bitrate: Option<u32>) {
         self.slot(layer).set_target(bitrate);
     }
 
-    /// Somebody needs a key frame of `layer`. Requests are joined: at most three key frames in three seconds.
+    /// Somebody needs a key frame of `layer`: the next picture is one, or the first one a tenth of a second
+    /// after the last key frame. How often somebody may ask is `snug_media_proto::keys`' matter.
     pub fn request_key(&mut self, layer: Layer) {
         self.slot(layer).request_key();
     }
@@ -68,7 +69,7 @@ impl LayeredEncoder {
     pub fn encode(&mut self, frame: &SharedFrame, out: &mut Vec<EncodedFrame>) -> Result<(), CodecError> {
         let timestamp = rtp_timestamp(self.epoch, frame.captured());
         let size = (frame.width(), frame.height());
-        let top = top_layer(size);
+        let top = Layer::top(size);
         self.top = Some(top);
         let mut result = Ok(());
         let mut larger = Arc::clone(frame);
@@ -77,7 +78,7 @@ impl LayeredEncoder {
             if !due || layer > top {
                 continue;
             }
-            let step = self.encode_layer(layer, fit(size, layer.size()), &mut larger, timestamp);
+            let step = self.encode_layer(layer, layer.picture(size), &mut larger, timestamp);
             match step {
                 Ok(encoded) => out.extend(encoded),
                 Err(error) => result = result.and(Err(error)),
@@ -161,11 +162,6 @@ impl ScreenEncoder {
             data: picture.data,
         }))
     }
-}
-
-fn top_layer(size: (u32, u32)) -> Layer {
-    let fits = |layer: Layer| fit(size, layer.size()) == size;
-    Layer::ALL.into_iter().find(|layer| fits(*layer)).unwrap_or(Layer::High)
 }
 
 fn shrink(

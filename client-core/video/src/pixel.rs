@@ -9,6 +9,8 @@ use yuv::{
     YuvStandardMatrix,
 };
 
+pub use snug_media_proto::layer::fit;
+
 use crate::frame::{FrameError, FramePool, I420Frame};
 
 /// A buffer is not what it is said to hold.
@@ -120,27 +122,6 @@ fn planar(frame: &mut I420Frame) -> YuvPlanarImageMut<'_, u8> {
         width,
         height,
     }
-}
-
-/// The largest even size with the shape of `size` that fits the box, never larger than `size` itself. A portrait picture gets the box
-/// turned.
-pub fn fit(size: (u32, u32), within: (u32, u32)) -> (u32, u32) {
-    let (width, height) = (u64::from(size.0.max(1)), u64::from(size.1.max(1)));
-    let (wide, high) = if width >= height { within } else { (within.1, within.0) };
-    let (wide, high) = (u64::from(wide), u64::from(high));
-    if width <= wide && height <= high {
-        return (even(width), even(height));
-    }
-    if width * high >= height * wide {
-        (even(wide), even((wide * height + width / 2) / width))
-    } else {
-        (even((high * width + height / 2) / height), even(high))
-    }
-}
-
-fn even(side: u64) -> u32 {
-    // Sides come from frames and layers, far below the limit.
-    u32::try_from(side & !1).unwrap_or(2).max(2)
 }
 
 /// Scales pictures down. Halving, which is all that a 720p camera needs, is a loop of its own and three times faster.
