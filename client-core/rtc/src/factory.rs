@@ -173,9 +173,10 @@ pub(crate) fn interceptors(shared: &Arc<Shared>) -> Registry {
     Registry::new()
         .with(Slot::from(500), WireTap::new(Arc::clone(shared)))
         .with(Slot::Pacer, Departure::new(Arc::clone(shared)))
+        // Before anything is dropped: what came was not lost, be it padding or a packet that came twice.
+        .with(Slot::from(6_000), Feedback::new())
         .with(Slot::from(6_500), RtxUnwrap::default())
         .with(Slot::NackGenerator, Nack::new(Arc::clone(shared)))
-        .with(Slot::TwccReceiver, Feedback::new())
         .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build())
         .with(Slot::SenderReport, SenderReportBuilder::new().build())
         .with(Slot::from(13_500), MediaTap::new(Arc::clone(shared)))

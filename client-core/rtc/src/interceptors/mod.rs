@@ -1,7 +1,7 @@
 //! What is done to packets between the encryption and the engine, each step without clock or socket:
 //!
 //! ```text
-//! wire ─ 500 wire_tap ─ 3000 departure ─ 6500 rtx_unwrap ─ 7000 nack ─ 8000 feedback ─ 10000/11000 reports
+//! wire ─ 500 wire_tap ─ 3000 departure ─ 6000 feedback ─ 6500 rtx_unwrap ─ 7000 nack ─ 10000/11000 reports
 //!      ─ 13500 media_tap ─ engine
 //! ```
 
@@ -10,6 +10,8 @@ use std::collections::VecDeque;
 use rtc::interceptor::{StreamInfo, TaggedPacket};
 
 mod arrivals;
+#[cfg(test)]
+mod chain_tests;
 mod departure;
 #[cfg(test)]
 mod departure_tests;
