@@ -144,7 +144,7 @@ fn run(
         };
         told = None;
         state.set_size(picture.width(), picture.height());
-        let (targets, keys) = fanout.wishes();
+        let (targets, keys) = fanout.wishes(Instant::now());
         for (place, layer) in layers() {
             encoding.encoder.set_target(layer, targets[place]);
             if keys[place] {
@@ -155,7 +155,7 @@ fn run(
             tell(CameraEvent::EncoderFailed(error));
         }
         for frame in frames.drain(..) {
-            fanout.send_picture(Section::Camera, &frame);
+            fanout.send_picture(Section::Camera, &frame, Instant::now());
         }
         encoding.pictures += 1;
         fanout.set_encoded(encoded(encoding.pictures, &encoding.encoder));

@@ -3,15 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use snug_audio::EncodedAudio;
 use snug_call_proto::LinkId;
+use snug_media_proto::keys::KeyLimiter;
 use snug_media_proto::layer::{EncodedFrame, Layer};
 use snug_media_proto::packetize::SlicedFrame;
 use snug_media_proto::red::RedWriter;
 use snug_media_proto::section::Section;
 use snug_media_proto::switch::{LayerSwitch, Target};
 use snug_rtc::{Estimate, Flow, LinkStats, OutgoingRtp, Peer};
+use snug_wire::UserId;
 
 use crate::api::Encoded;
 
@@ -24,31 +27,52 @@ struct Links {
     links: BTreeMap<LinkId, Outgoing>,
     /// Bit/s of each layer's encoder, as [`Layer::ALL`].
     targets: [Option<u32>; 3],
-    key_wanted: [bool; 3],
+    /// Key frames of the camera, by who asks: a link that is made anew is the same viewer.
+    camera_keys: KeyLimiter<UserId>,
     /// Bit/s of the screen's encoder.
     screen_target: Option<u32>,
-    screen_key_wanted: bool,
+    screen_keys: KeyLimiter<UserId>,
     encoded: Encoded,
 }
 
 struct Outgoing {
+    user: UserId,
     peer: Arc<Peer>,
-    camera: LayerSwitch,
-    screen: LayerSwitch,
+    camera: Track,
+    screen: Track,
     red: RedWriter,
     is_red: bool,
     stats: LinkStats,
+}
+
+/// What a link gets of the camera or the screen.
+struct Track {
+    switch: LayerSwitch,
+    /// The other side lost its picture.
+    lost: bool,
+}
+
+impl Track {
+    fn new(seed: u64) -> Self {
+        Self { switch: LayerSwitch::new(seed), lost: false }
+    }
+
+    /// The layer that it needs a key frame of.
+    fn wants_key_frame(&self) -> Option<Layer> {
+        self.switch.wants_key_frame().or_else(|| self.switch.current().filter(|_| self.lost))
+    }
 }
 
 /// A screen has one size; its only layer bears this name.
 const SCREEN: Target = Target { layer: Layer::High, temporal: 1 };
 
 impl Fanout {
-    pub(crate) fn add(&self, link: LinkId, peer: Arc<Peer>, seed: u64) {
+    pub(crate) fn add(&self, link: LinkId, user: UserId, peer: Arc<Peer>, seed: u64) {
         let outgoing = Outgoing {
+            user,
             peer,
-            camera: LayerSwitch::new(seed),
-            screen: LayerSwitch::new(!seed),
+            camera: Track::new(seed),
+            screen: Track::new(!seed),
             red: RedWriter::default(),
             is_red: false,
             stats: LinkStats::default(),
@@ -70,49 +94,50 @@ impl Fanout {
     /// Sets what one link gets.
     pub(crate) fn set_link(&self, link: LinkId, camera: Option<Target>, screen: bool, red_copies: usize) {
         if let Some(outgoing) = self.lock().links.get_mut(&link) {
-            outgoing.camera.set_target(camera);
-            outgoing.screen.set_target(screen.then_some(SCREEN));
+            outgoing.camera.switch.set_target(camera);
+            outgoing.screen.switch.set_target(screen.then_some(SCREEN));
             outgoing.red.set_copies(red_copies);
             outgoing.is_red = red_copies > 0;
         }
     }
 
-    /// The other side of a link lost its picture.
-    pub(crate) fn key_frame_wanted(&self, link: LinkId) {
-        let mut all = self.lock();
-        let layer = all.links.get(&link).and_then(|outgoing| outgoing.camera.current());
-        if let Some(layer) = layer {
-            all.key_wanted[layer as usize] = true;
+    /// The other side of a link lost its picture. `section` is the camera or the screen.
+    pub(crate) fn key_frame_wanted(&self, link: LinkId, section: Section) {
+        if let Some(outgoing) = self.lock().links.get_mut(&link) {
+            let Outgoing { camera, screen, .. } = outgoing;
+            let track = if section == Section::Screen { screen } else { camera };
+            track.lost = true;
         }
     }
 
     /// What the camera's encoders shall do with the next picture: their targets, and which owe a key frame.
-    pub(crate) fn wishes(&self) -> ([Option<u32>; 3], [bool; 3]) {
+    pub(crate) fn wishes(&self, now: Instant) -> ([Option<u32>; 3], [bool; 3]) {
         let mut all = self.lock();
-        let mut keys = std::mem::take(&mut all.key_wanted);
-        for outgoing in all.links.values() {
-            if let Some(layer) = outgoing.camera.wants_key_frame()
-                && outgoing.peer.flow(Section::Camera) != Flow::Full
-            {
+        let Links { links, targets, camera_keys, .. } = &mut *all;
+        let (mut targets, mut keys) = (*targets, [false; 3]);
+        for Outgoing { user, peer, camera, .. } in links.values() {
+            let Some(layer) = camera.wants_key_frame() else { continue };
+            if peer.flow(Section::Camera) != Flow::Full && camera_keys.allows(*user, now) {
                 keys[layer as usize] = true;
             }
+            // What a link has goes on until it has what it shall get.
+            if let Some(shown) = camera.switch.current() {
+                targets[shown as usize].get_or_insert(least_bps(shown));
+            }
         }
-        (all.targets, keys)
-    }
-
-    /// The other side of a link lost the screen's picture.
-    pub(crate) fn screen_key_frame_wanted(&self) {
-        self.lock().screen_key_wanted = true;
+        (targets, keys)
     }
 
     /// What the screen's encoder shall do with the next picture: its target, and whether it owes a key frame.
-    pub(crate) fn screen_wishes(&self) -> (Option<u32>, bool) {
+    pub(crate) fn screen_wishes(&self, now: Instant) -> (Option<u32>, bool) {
         let mut all = self.lock();
-        let asked = std::mem::take(&mut all.screen_key_wanted);
-        let needed = all.links.values().any(|outgoing| {
-            outgoing.screen.wants_key_frame().is_some() && outgoing.peer.flow(Section::Screen) != Flow::Full
+        let Links { links, screen_target, screen_keys, .. } = &mut *all;
+        let key = links.values().any(|Outgoing { user, peer, screen, .. }| {
+            screen.wants_key_frame().is_some()
+                && peer.flow(Section::Screen) != Flow::Full
+                && screen_keys.allows(*user, now)
         });
-        (all.screen_target, asked || needed)
+        (*screen_target, key)
     }
 
     /// Notes what the camera's encoders have done so far.
@@ -149,11 +174,15 @@ impl Fanout {
     }
 
     /// `section` is the camera or the screen.
-    pub(crate) fn send_picture(&self, section: Section, frame: &EncodedFrame) {
+    pub(crate) fn send_picture(&self, section: Section, frame: &EncodedFrame, now: Instant) {
         let sliced = SlicedFrame::new(&frame.data);
-        for outgoing in self.lock().links.values_mut() {
-            let Outgoing { peer, camera, screen, .. } = outgoing;
-            let switch = if section == Section::Screen { screen } else { camera };
+        let mut all = self.lock();
+        let Links { links, camera_keys, screen_keys, .. } = &mut *all;
+        let keys = if section == Section::Screen { screen_keys } else { camera_keys };
+        for Outgoing { user, peer, camera, screen, .. } in links.values_mut() {
+            let track = if section == Section::Screen { screen } else { camera };
+            let answers = frame.key && track.wants_key_frame() == Some(frame.layer);
+            let switch = &mut track.switch;
             // What the path has no room for is thrown away, and what follows can be read after a key frame alone.
             match peer.flow(section) {
                 Flow::Open => {}
@@ -164,6 +193,10 @@ impl Fanout {
                 }
             }
             let Some(forwarded) = switch.select(frame) else { continue };
+            if answers {
+                track.lost = false;
+                keys.on_sent(*user, now);
+            }
             for piece in sliced.payloads(forwarded.descriptor) {
                 let packet = OutgoingRtp {
                     payload: piece.payload,
@@ -173,7 +206,7 @@ impl Fanout {
                 };
                 if !peer.send(section, packet) {
                     // The rest of the frame is of no use; the next key frame starts over.
-                    switch.restart();
+                    track.switch.restart();
                     break;
                 }
             }
@@ -197,6 +230,11 @@ impl Fanout {
         // Each link is changed by whole statements; one that panicked loses a packet at most.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The rate of a layer that is about to end.
+fn least_bps(layer: Layer) -> u32 {
+    u32::try_from(layer.min_bps()).unwrap_or(u32::MAX)
 }
 
 /// All layers with their place in the arrays above.

@@ -90,7 +90,7 @@ async fn run(
             return;
         }
     };
-    fanout.add(id, Arc::clone(&peer), sinks.remote.0.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    fanout.add(id, sinks.user, Arc::clone(&peer), sinks.remote.0.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let (reports, clocks) = mpsc::channel(REPORTS);
     let receiving = tokio::spawn(receive::run(media, clocks, Arc::clone(&peer), sinks));
     let found = Arc::new(Found::default());

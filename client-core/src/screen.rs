@@ -107,13 +107,13 @@ fn run(
                 continue;
             }
         };
-        let (target, key) = fanout.screen_wishes();
+        let (target, key) = fanout.screen_wishes(Instant::now());
         encoder.set_target(target);
         if key {
             encoder.request_key();
         }
         if let Some(frame) = encoder.encode(&picture).map_err(ScreenFailure::Encoder)? {
-            fanout.send_picture(Section::Screen, &frame);
+            fanout.send_picture(Section::Screen, &frame, Instant::now());
         }
     }
 }

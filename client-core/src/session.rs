@@ -328,11 +328,8 @@ impl Session {
                 PeerEvent::ChannelOpen => Input::ChannelOpened { link },
                 PeerEvent::ChannelClosed => Input::ChannelClosed { link },
                 PeerEvent::ChannelMessage(text) => Input::ChannelMessage { link, text },
-                PeerEvent::KeyFrameWanted { section: Section::Camera } => {
-                    return self.parts.fanout.key_frame_wanted(link);
-                }
-                PeerEvent::KeyFrameWanted { section: Section::Screen } => {
-                    return self.parts.fanout.screen_key_frame_wanted();
+                PeerEvent::KeyFrameWanted { section } if section.is_video() => {
+                    return self.parts.fanout.key_frame_wanted(link, section);
                 }
                 PeerEvent::RelayProblem(problem) => return self.relay_problem(&problem),
                 PeerEvent::KeyFrameWanted { .. }

@@ -4,6 +4,7 @@
 
 pub mod assemble;
 pub mod estimate;
+pub mod keys;
 pub mod layer;
 pub mod nack;
 pub mod pacer;

@@ -1,6 +1,7 @@
 //! Whole calls: engines of this process in rooms of a real relay.
 
 mod owner;
+mod pictures;
 #[path = "../relay_binary/mod.rs"]
 mod relay_binary;
 mod stage;

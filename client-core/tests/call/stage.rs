@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use snug_core::audio::Processing;
 use snug_core::audio::io::{PacedIo, Sink, Source};
 use snug_core::signaling::{TlsRoots, parse_link};
-use snug_core::video::Vp8Codecs;
 use snug_core::video::sources::PatternSource;
+use snug_core::video::{VideoCodecs, Vp8Codecs};
 use snug_core::wire::Password;
 use snug_core::{
-    CameraConfig, Command, Engine, EngineConfig, Event, FactoryConfig, LinkState, Participant, Snapshot,
+    CameraConfig, Command, Engine, EngineConfig, Event, FactoryConfig, LinkState, OpenCamera, Participant,
+    Snapshot, TileSize,
 };
 use tokio::sync::mpsc::Receiver;
 
@@ -86,11 +87,19 @@ pub(crate) struct Person {
 
 impl Person {
     pub(crate) fn join(name: &'static str, link: &str, with: With) -> Self {
-        let camera = with.camera.then(|| CameraConfig {
-            open: Arc::new(|_| Ok(Box::new(PatternSource::new(320, 180, 15)?))),
-            chosen: None,
-            enabled: true,
-        });
+        let small: OpenCamera = Arc::new(|_| Ok(Box::new(PatternSource::new(320, 180, 15)?)));
+        Self::with_camera(name, link, with, with.camera.then_some(small), Arc::new(Vp8Codecs))
+    }
+
+    /// Somebody with a camera and codecs of the test's choice.
+    pub(crate) fn with_camera(
+        name: &'static str,
+        link: &str,
+        with: With,
+        open: Option<OpenCamera>,
+        codecs: Arc<dyn VideoCodecs>,
+    ) -> Self {
+        let camera = open.map(|open| CameraConfig { open, chosen: None, enabled: true });
         let (engine, events) = Engine::start(EngineConfig {
             link: parse_link(link).expect("a link"),
             name: name.to_owned(),
@@ -101,7 +110,7 @@ impl Person {
             camera,
             devices: None,
             screen: None,
-            codecs: Arc::new(Vp8Codecs),
+            codecs,
             roots: TlsRoots::System,
             quic: false,
             network: FactoryConfig { include_loopback: true, ..FactoryConfig::default() },
@@ -114,6 +123,14 @@ impl Person {
 
     pub(crate) fn ask(&self, command: Command) {
         self.engine.command(command).expect("the call takes commands");
+    }
+
+    /// Shows everybody in the call in a tile of this size.
+    pub(crate) fn shows_all_in(&self, (width, height): (u16, u16)) {
+        let tile = TileSize { width, height, ..TileSize::default() };
+        let snapshot = self.engine.snapshot();
+        let tiles = snapshot.participants.iter().map(|one| (one.user.clone(), tile)).collect();
+        self.ask(Command::SetTiles { tiles });
     }
 
     /// Waits for the next event that fits; those before it are passed over.

@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 use crate::codec::{CodecError, Content, EncodedPicture, EncoderSettings, VideoCodecs, VideoEncoder};
 use crate::frame::I420Frame;
 
-/// Key frames on request come no closer than this; requests in between are answered by one together.
-const KEY_SPACING: Duration = Duration::from_millis(250);
-/// And no more than three within this, so that a receiver that loses all of them does not make all pay for it.
-const THREE_KEYS: Duration = Duration::from_secs(3);
+/// Requests of one moment are answered by one key frame together: the next one comes after this. Who may
+/// ask how often is not decided here (`snug_media_proto::keys`).
+const MOMENT: Duration = Duration::from_millis(100);
 /// How long an encoder that nobody wants is kept: a receiver that resizes its window comes back within it.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -27,18 +26,15 @@ pub struct EncodeStats {
     pub time: Duration,
 }
 
-/// An encoder, its target and the key frames it owes.
+/// An encoder, its target and the key frame it owes.
 #[derive(Default)]
 pub(crate) struct Slot {
     running: Option<Running>,
     /// Bit/s; `None` while nobody wants it.
     target: Option<u32>,
-    /// A key frame is owed to somebody who has just come, at once.
-    key_at_once: bool,
-    /// A key frame is owed, as soon as the last three allow it.
+    /// A key frame is owed.
     key_wanted: bool,
-    /// The last three key frames, oldest first.
-    keys: [Option<Instant>; 3],
+    last_key: Option<Instant>,
     unwanted_since: Option<Instant>,
     next_due: Option<Instant>,
     stats: EncodeStats,
@@ -52,7 +48,6 @@ struct Running {
 impl Slot {
     pub(crate) fn set_target(&mut self, target: Option<u32>) {
         if self.target.is_none() && target.is_some() {
-            self.key_at_once = true;
             self.next_due = None;
         }
         self.target = target;
@@ -106,17 +101,13 @@ impl Slot {
         let running = match &mut self.running {
             Some(running) if running.size == (width, height) => running,
             slot => {
-                self.key_at_once = true;
                 let settings = EncoderSettings { width, height, frame_rate, bitrate, content };
                 slot.insert(Running { encoder: codecs.encoder(&settings)?, size: (width, height) })
             }
         };
         running.encoder.set_bitrate(bitrate)?;
-        let longer = |since: Option<Instant>, than| {
-            since.is_none_or(|then| frame.captured().saturating_duration_since(then) >= than)
-        };
-        let spaced = longer(self.keys[2], KEY_SPACING) && longer(self.keys[0], THREE_KEYS);
-        let key = self.key_at_once || (self.key_wanted && spaced);
+        let since = |then| frame.captured().saturating_duration_since(then);
+        let key = self.key_wanted && self.last_key.is_none_or(|then| since(then) >= MOMENT);
         let picture = running.encoder.encode(frame, timestamp, key);
         self.stats.encodes += 1;
         self.stats.time += started.elapsed();
@@ -133,8 +124,8 @@ impl Slot {
                 self.stats.bytes += picture.data.len() as u64;
                 if picture.key {
                     self.stats.key_frames += 1;
-                    self.keys = [self.keys[1], self.keys[2], Some(frame.captured())];
-                    (self.key_at_once, self.key_wanted) = (false, false);
+                    self.last_key = Some(frame.captured());
+                    self.key_wanted = false;
                 }
             }
             None => self.stats.dropped += 1,
