@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util';
 import { native } from '../e2e/lib/native.mjs';
 import { newRoom, startRelay } from '../e2e/lib/relay.mjs';
 import { Cleanup, during } from '../e2e/lib/until.mjs';
+import { alone, joins, percentile } from './lib/firsts.mjs';
 import { handles, memory } from './lib/process.mjs';
 
 const { values } = parseArgs({ options: { joins: { type: 'string', default: '20' }, cycles: { type: 'string', default: '50' } } });
@@ -12,33 +13,6 @@ const JOINS = Number(values.joins);
 const CYCLES = Number(values.cycles);
 /** Cycles after which buffers, pools and the allocator's arenas have found their size. */
 const WARM = Math.ceil(CYCLES * 0.4);
-
-/** Nearest rank. */
-function percentile(list, fraction) {
-  const sorted = [...list].sort((a, b) => a - b);
-  return sorted[Math.max(0, Math.ceil(fraction * sorted.length) - 1)];
-}
-
-/** One after the other enters a room in which somebody is. Milliseconds from the start of the process. */
-async function joins(cleanup, relay) {
-  const room = newRoom(relay);
-  const host = native(cleanup, 'Ana', room.url);
-  await host.saw('joined');
-  const seen = { joined: [], connected: [], picture: [] };
-  for (let number = 0; number < JOINS; number += 1) {
-    const one = native(cleanup, `Guest ${number}`, room.url);
-    const since = event => event.at - one.started;
-    seen.joined.push(since(await one.saw('joined')));
-    seen.connected.push(since(await one.saw('link', event => event.state === 'connected')));
-    seen.picture.push(since(await one.saw('first_picture')));
-    await one.leave();
-    await alone(host);
-  }
-  await host.leave();
-  return seen;
-}
-
-const alone = host => host.shows('an empty room', snapshot => snapshot.participants.length === 0);
 
 /** Somebody stays while another comes and goes. */
 async function churn(cleanup, relay) {
@@ -67,7 +41,7 @@ const cleanup = new Cleanup();
 try {
   // Everybody comes from one address here, which a relay slows down otherwise.
   const relay = await startRelay(cleanup);
-  const seen = await joins(cleanup, relay);
+  const seen = await joins(cleanup, relay, JOINS);
   console.log(`### media: joins (${JOINS} of them, a call of two over loopback)\n\n| from the start of the process, ms | p50 | p95 | slowest | |\n|---|---|---|---|---|`);
   const row = (what, list, bar = '') => console.log(`| ${what} | ${percentile(list, 0.5).toFixed(0)} | ${percentile(list, 0.95).toFixed(0)} | ${Math.max(...list).toFixed(0)} | ${bar} |`);
   const met = percentile(seen.picture, 0.5) <= 400 && percentile(seen.picture, 0.95) <= 800;

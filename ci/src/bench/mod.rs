@@ -33,6 +33,10 @@ pub(crate) enum What {
     Mesh,
     /// The native client's codecs beside `FFmpeg`'s, its joins, its links that come and go
     Media,
+    /// Everybody comes at once: how long after its link each first picture comes, natively and with pages
+    Meeting,
+    /// A call of two beside twelve busy loops, and a bare pair of Chromium pages
+    Busy,
     /// Speech over bad networks, what is left of an echo, and what sound costs
     Audio,
     /// All of them
@@ -96,6 +100,12 @@ pub(crate) fn run(what: What, smoke: bool) -> Result<Outcome> {
     }
     if matches!(what, What::Media | What::All) {
         measured("media", native::media(smoke));
+    }
+    if matches!(what, What::Meeting | What::All) {
+        measured("meeting", native::meeting(smoke));
+    }
+    if matches!(what, What::Busy | What::All) {
+        measured("busy", native::busy(smoke));
     }
     Ok(outcome)
 }

@@ -31,6 +31,18 @@ pub(crate) fn media(smoke: bool) -> Result<String> {
     ))
 }
 
+/// First pictures at the start of a meeting. Needs Chromium, and `npm ci` in ci/.
+pub(crate) fn meeting(smoke: bool) -> Result<String> {
+    build()?;
+    script("meeting.mjs", if smoke { &["--smoke"] } else { &[] })
+}
+
+/// A call on a machine that is busy with other things. Needs Chromium, and `npm ci` in ci/.
+pub(crate) fn busy(smoke: bool) -> Result<String> {
+    build()?;
+    script("busy.mjs", &["--seconds", if smoke { "5" } else { "30" }])
+}
+
 fn build() -> Result<()> {
     ensure!(build_native(), "the native client does not build");
     Ok(())
