@@ -37,11 +37,13 @@ async function watch(look) {
     return sample.people.map((one, person) => ((one.pictures - before.people[person].pictures) * 1000) / (sample.at - before.at));
   });
   const every = samples.flatMap(sample => sample.people);
-  const sizes = Object.entries(Object.groupBy(every, one => one.size)).sort((a, b) => b[1].length - a[1].length);
+  const counts = new Map();
+  for (const { size } of every) counts.set(size, (counts.get(size) ?? 0) + 1);
+  const sizes = [...counts].sort((a, b) => b[1] - a[1]);
   return {
     estimates: every.map(one => one.estimate / 1000),
     rates,
-    sizes: sizes.map(([size, list]) => `${size} (${Math.round((100 * list.length) / every.length)} %)`).join(', '),
+    sizes: sizes.map(([size, count]) => `${size} (${Math.round((100 * count) / every.length)} %)`).join(', '),
   };
 }
 
