@@ -1,15 +1,16 @@
 // How large a picture each link's encoder makes: by how large the receiver shows it, in the layers all Snug senders share.
-// Never looks at the network: the browser's own congestion control works below these ceilings.
+// Never looks at the network: steering.js says which layer a link carries, and the browser's own congestion control works below these ceilings.
 
 /** @import { Tile } from './types.d.ts' */
 /** @typedef {RTCRtpEncodingParameters & { scaleResolutionDownBy?: number }} Encoding */
 
-// H, M and L by the shorter side, in pixels: 720p, 360p and 180p, and what lies between.
-const LAYERS = [
-  { from: 540, maxBitrate: 1_500_000, maxFramerate: 30 },
-  { from: 270, maxBitrate: 450_000, maxFramerate: 30 },
-  { from: 0, maxBitrate: 130_000, maxFramerate: 15 },
+/** L, M and H by the shorter side, in pixels: 180p, 360p and 720p, and what lies between. Below its least rate a layer is not worth sending. */
+export const LAYERS = [
+  { from: 0, minBitrate: 80_000, maxBitrate: 130_000, maxFramerate: 15 },
+  { from: 270, minBitrate: 250_000, maxBitrate: 450_000, maxFramerate: 30 },
+  { from: 540, minBitrate: 600_000, maxBitrate: 1_500_000, maxFramerate: 30 },
 ];
+export const HIGHEST = LAYERS.length - 1;
 /** Halving is cheap and sharp in every encoder; other ratios are neither. */
 const STEPS = [4, 2, 1];
 /** A picture may be enlarged this much before the next layer is worth three times the bits. */
@@ -26,20 +27,35 @@ export const SOUND_ENCODING = /** @type {const} */ ({ active: true, maxBitrate: 
 /**
  * @param {MediaStreamTrack | null} track what is captured
  * @param {Tile | null} tile how the receiver shows it; null before it said so
+ * @param {number} [carried] the largest layer that the link carries
+ * @param {boolean} [probes] the path is being probed for what the tile asks for
  * @returns {Encoding}
  */
-export function cameraEncoding(track, tile) {
+export function cameraEncoding(track, tile, carried = HIGHEST, probes = false) {
+  const { capture, shown, width, height } = asked(track, tile);
+  let step = shown;
+  while (layerOf(capture, step) > carried) step *= 2;
+  const { maxFramerate = 0, ...layer } = LAYERS[layerOf(capture, step)] ?? {};
+  const { maxBitrate = 0 } = (probes && LAYERS[tile ? layerOf(capture, shown) : HIGHEST]) || layer;
+  return { active: width > 0 && height > 0, scaleResolutionDownBy: step, maxBitrate, maxFramerate };
+}
+
+/** The layer that the tile asks for. @param {MediaStreamTrack | null} track @param {Tile | null} tile */
+export function cameraLayer(track, tile) {
+  const { capture, shown } = asked(track, tile);
+  return layerOf(capture, shown);
+}
+
+/** @param {MediaStreamTrack | null} track @param {Tile | null} tile */
+function asked(track, tile) {
   const { width, height } = tile ?? FIRST_TILE;
   const capture = sizeOf(track, 1280, 720);
-  const step = stepFor(capture, width, height);
-  const side = Math.min(capture.width, capture.height) / step;
-  const layer = LAYERS.find(({ from }) => side >= from) ?? { maxBitrate: 130_000, maxFramerate: 15 };
-  return {
-    active: width > 0 && height > 0,
-    scaleResolutionDownBy: step,
-    maxBitrate: layer.maxBitrate,
-    maxFramerate: layer.maxFramerate,
-  };
+  return { capture, width, height, shown: stepFor(capture, width, height) };
+}
+
+/** @param {{ width: number, height: number }} capture @param {number} step */
+function layerOf(capture, step) {
+  return LAYERS.filter(({ from }) => Math.min(capture.width, capture.height) / step >= from).length - 1;
 }
 
 /**
@@ -60,7 +76,7 @@ export function screenEncoding(track, tile) {
 
 /**
  * Puts `encoding` on a sender. Browsers refuse it before the negotiation is done, and when another change came in between.
- * @param {RTCRtpSender} sender @param {Encoding} encoding @param {'maintain-resolution' | 'balanced' | null} degradation
+ * @param {RTCRtpSender} sender @param {Encoding} encoding @param {'maintain-resolution' | null} degradation
  * @returns {Promise<boolean>} false when it should be tried again later
  */
 export async function limitSender(sender, encoding, degradation) {

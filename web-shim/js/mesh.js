@@ -24,6 +24,8 @@ const TICK_MS = 250;
 const WATCH_EVERY = 2;
 const POLL_EVERY = 8;
 const POLL_HIDDEN_EVERY = 40;
+/** After one link was given a larger picture, the others wait to see what that does: they may share one uplink. */
+const RISE_MS = 3000;
 /** When nothing has come from anybody for so long, it is probably our own network: browsers notice only after five seconds. */
 const HUSH_MS = 1000;
 
@@ -39,6 +41,8 @@ export class Mesh {
   #picker = new SpeakerPicker();
   #ticks = 0;
   #hushed = false;
+  #steers = false;
+  #roseAt = -Infinity;
   #lastWatch;
   #timer;
 
@@ -130,6 +134,7 @@ export class Mesh {
   #tick() {
     this.#ticks += 1;
     this.#listen();
+    void this.#steer();
     if (this.#ticks % WATCH_EVERY === 0) {
       const now = this.env.now();
       const slept = now - this.#lastWatch;
@@ -151,6 +156,22 @@ export class Mesh {
     const hushed = hushes.length > 0 && Math.min(...hushes) > HUSH_MS;
     if (hushed && !this.#hushed) this.onHush();
     this.#hushed = hushed;
+  }
+
+  /** One link after the other, so that each sees what the one before it has taken. */
+  async #steer() {
+    if (this.#steers) return;
+    this.#steers = true;
+    for (const link of this.links.values()) {
+      const links = [...this.links.values()];
+      // What the best of them carries is the least that the uplink has.
+      const uplink = Math.max(...links.map(({ steering }) => steering.budget ?? 0));
+      const left = uplink - links.reduce((sum, { floor }) => sum + floor, 0);
+      const now = this.env.now();
+      const settled = now - this.#roseAt > RISE_MS && !links.some(({ steering }) => steering.bad);
+      if (await link.steer(left, settled)) this.#roseAt = now;
+    }
+    this.#steers = false;
   }
 
   async #poll() {

@@ -6,10 +6,11 @@
 // 3. A connection that restarts do not revive is replaced by one with a new session.
 // All steps of a link run one after the other, so none sees another half done.
 
-import { SOUND_ENCODING, VOICE_ENCODING, cameraEncoding, limitSender, screenEncoding } from './encoder-limits.js';
+import { SOUND_ENCODING, VOICE_ENCODING, cameraEncoding, cameraLayer, limitSender, screenEncoding } from './encoder-limits.js';
 import { toBase64Url } from './link.js';
 import { LinkQuality, hushOf, voiceLevel } from './quality.js';
 import { SealError } from './seal.js';
+import { Steering, floor, readLook } from './steering.js';
 import { LIMITS, encode, parseChannelMessage, readCandidate, readDescription, readMedia } from './wire.js';
 
 /** @import { Candidate, ChannelMessage, Description, Environment, IceServer, LinkState, LinkTrouble, Media, NegotiationKind, Payload, SealProblem, Tile } from './types.d.ts' */
@@ -48,6 +49,9 @@ const LIVENESS_MS = 1000;
 const STEPS_WAITING = 256;
 /** A first connection that takes longer gets an explanation. */
 const TROUBLE_MS = 12_000;
+/** How often the camera is steered, but for the first seconds of a connection, in which it is at every chance. */
+const STEER_MS = 1000;
+const EARLY_MS = 4000;
 
 export class PeerLink {
   #owner;
@@ -91,6 +95,9 @@ export class PeerLink {
   /** What each sender was last limited to. */
   #limits = ['', '', '', ''];
   #limiting = Promise.resolve();
+  steering = new Steering();
+  #connectedAt = 0;
+  #steeredAt = -Infinity;
 
   /** @type {SealProblem | null} */
   refusal = null;
@@ -271,6 +278,41 @@ export class PeerLink {
     this.limit();
   }
 
+  /**
+   * Sends another layer of the camera where path or processor ask for it.
+   * @param {number} left what the uplink has beyond the floors of all links, in bit/s @param {boolean} settled whether no link is in trouble
+   * @returns {Promise<boolean>} whether a larger one
+   */
+  async steer(left, settled) {
+    const { env, tracks } = this.#owner;
+    const now = env.now();
+    const sender = this.#transceivers[CAMERA]?.sender;
+    // What nobody sees is not sent.
+    if (!this.connected || !sender || !tracks[CAMERA] || this.#theirTile?.width === 0 || (now - this.#connectedAt > EARLY_MS && now - this.#steeredAt < STEER_MS)) return false;
+    this.#steeredAt = now;
+    const { steering } = this;
+    const before = steering.layer;
+    try {
+      const look = readLook(await sender.getStats());
+      if (steering !== this.steering) return false;
+      steering.update(look, env.now(), { wanted: this.#cameraLayer(), screen: !!tracks[SCREEN] && !!this.#theirTile?.screenWidth, left, settled });
+    } catch {
+      // A connection that was closed meanwhile has no statistics.
+    }
+    this.limit();
+    return steering.layer > before;
+  }
+
+  /** The least that the camera takes on this link, in bit/s. */
+  get floor() {
+    const { width = 1 } = this.#theirTile ?? {};
+    return this.connected && this.#owner.tracks[CAMERA] && width > 0 ? floor(Math.min(this.steering.layer, this.#cameraLayer())) : 0;
+  }
+
+  #cameraLayer() {
+    return cameraLayer(this.#owner.tracks[CAMERA] ?? null, this.#theirTile);
+  }
+
   /** @returns {boolean} whether the level changed */
   listen() {
     const before = this.level;
@@ -292,7 +334,8 @@ export class PeerLink {
         const sender = senders[slot];
         const key = JSON.stringify(encoding);
         if (!sender || sender !== this.#transceivers[slot]?.sender || this.#limits[slot] === key) continue;
-        const degradation = slot === SCREEN ? 'maintain-resolution' : slot === CAMERA ? 'balanced' : null;
+        // The browser would make pictures small while it trusts no path yet, and large again only after half a minute.
+        const degradation = slot === SCREEN || slot === CAMERA ? 'maintain-resolution' : null;
         if (await limitSender(sender, encoding, degradation)) this.#limits[slot] = key;
       }
     });
@@ -439,6 +482,7 @@ export class PeerLink {
     this.#ourTile = '';
     this.#theirTile = null;
     this.quality.reset();
+    this.steering = new Steering();
     for (const stream of [this.voice, this.camera, this.screen]) {
       for (const track of stream.getTracks()) stream.removeTrack(track);
     }
@@ -449,7 +493,10 @@ export class PeerLink {
   #encodings() {
     const [, camera = null, screen = null] = this.#owner.tracks;
     const tile = this.#theirTile;
-    return [VOICE_ENCODING, cameraEncoding(camera, tile), screenEncoding(screen, tile), SOUND_ENCODING];
+    const { layer, most } = this.steering;
+    const picture = cameraEncoding(camera, tile, layer, this.steering.probes(this.#owner.env.now()));
+    picture.maxBitrate = Math.min(picture.maxBitrate ?? most, most);
+    return [VOICE_ENCODING, picture, screenEncoding(screen, tile), SOUND_ENCODING];
   }
 
   /** @param {RTCPeerConnection} pc */
@@ -503,6 +550,8 @@ export class PeerLink {
       this.#everConnected = this.#sessionConnected = true;
       this.deadSince = null;
       this.#tries = this.#nextTry = 0;
+      this.#connectedAt = this.#owner.env.now();
+      void this.steer(0, false);
     } else {
       this.deadSince ??= this.#owner.env.now();
     }
