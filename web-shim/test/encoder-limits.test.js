@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { cameraEncoding, limitSender, screenEncoding } from '../js/encoder-limits.js';
+import { cameraEncoding, cameraLayer, limitSender, screenEncoding } from '../js/encoder-limits.js';
 import { FakeTrack } from './fakes.js';
 
 const layer = (tile, width, height) => {
@@ -41,6 +41,24 @@ test('a portrait camera in a landscape tile is not sent whole', () => {
 
 test('steps are only one, two and four', () => {
   for (let width = 16; width < 2000; width += 37) assert.ok([1, 2, 4].includes(layer(tile(width, (width * 9) / 16))[0]));
+});
+
+test('a link that carries less than the tile asks for is sent the layer that it carries', () => {
+  const sent = (width, height, carried, probes) => {
+    const { scaleResolutionDownBy, maxBitrate } = cameraEncoding(new FakeTrack('video', width, height), tile(1920, 1080), carried, probes);
+    return [scaleResolutionDownBy, maxBitrate / 1000];
+  };
+  assert.deepEqual([0, 1, 2].map((carried) => sent(1280, 720, carried)), [[4, 130], [2, 450], [1, 1500]]);
+  assert.deepEqual([0, 1, 2].map((carried) => sent(1920, 1080, carried)), [[8, 130], [4, 450], [2, 1500]]);
+  assert.deepEqual([0, 1, 2].map((carried) => sent(720, 1280, carried)), [[4, 130], [2, 450], [1, 1500]]);
+  assert.deepEqual([0, 1, 2].map((carried) => sent(640, 480, carried)), [[2, 130], [1, 450], [1, 450]]);
+  assert.deepEqual(sent(1280, 720, 1, true), [2, 1500], 'a path is probed with the rate of what is asked for');
+});
+
+test('the layer that a tile asks for', () => {
+  const asked = (width, height) => cameraLayer(new FakeTrack('video'), tile(width, height));
+  assert.deepEqual([asked(320, 180), asked(640, 360), asked(1280, 720)], [0, 1, 2]);
+  assert.equal(cameraLayer(null, null), 1);
 });
 
 test('a screen keeps its resolution and is small only as a thumbnail', () => {

@@ -357,6 +357,58 @@ test('what the others show of us caps our encoders, and a hidden tile stops them
   assert.equal(camera().active, false);
 });
 
+test('a link sends the layer that its path carries, and keeps the resolution against the browser', async () => {
+  await connect();
+  const [pc] = network.connections;
+  const { sender } = pc.getTransceivers()[1];
+  const camera = () => sender.parameters.encodings[0];
+  let [estimate, frames] = [300_000, 0];
+  sender.getStats = async () =>
+    new Map([
+      ['O', { type: 'outbound-rtp', framesEncoded: (frames += 5), qpSum: frames * 20, totalEncodeTime: frames * 0.003 }],
+      ['P', { type: 'candidate-pair', availableOutgoingBitrate: estimate }],
+    ]);
+  const steer = async (ms, settled = true) => {
+    const rose = [];
+    for (let i = 0; i < ms / 250; i++) {
+      rose.push(await ana.link.steer(Infinity, settled));
+      await clock.advance(250, 250);
+    }
+    return rose.some(Boolean);
+  };
+  ben.link.sendTile({ width: 1280, height: 720, screenWidth: 0, screenHeight: 0 });
+  assert.equal(await steer(250), false);
+  assert.equal(camera().scaleResolutionDownBy, 2, 'before the path is probed');
+  assert.equal(sender.parameters.degradationPreference, 'maintain-resolution');
+  estimate = 2_900_000;
+  assert.equal(await steer(1000), true);
+  assert.deepEqual([camera().scaleResolutionDownBy, camera().maxBitrate], [1, 1_500_000]);
+  assert.equal(ana.link.floor, 600_000);
+  const changes = sender.applied.length;
+  await steer(10_000);
+  assert.equal(sender.applied.length, changes, 'what does not change is not set again');
+  ben.link.sendTile({ width: 0, height: 0, screenWidth: 0, screenHeight: 0 });
+  await settle();
+  assert.equal(ana.link.floor, 0, 'what nobody sees takes nothing');
+});
+
+test('parameters that a browser refuses are tried again, and statistics that it refuses stop nothing', async () => {
+  await connect();
+  const { sender } = network.connections[0].getTransceivers()[1];
+  const set = sender.setParameters;
+  sender.setParameters = async () => {
+    throw new Error('InvalidModificationError');
+  };
+  ben.link.sendTile({ width: 1280, height: 720, screenWidth: 0, screenHeight: 0 });
+  await settle();
+  assert.equal(sender.parameters.encodings[0].scaleResolutionDownBy, 2);
+  sender.setParameters = set;
+  sender.getStats = () => Promise.reject(new Error('InvalidStateError'));
+  assert.equal(await ana.link.steer(Infinity, true), false);
+  await settle();
+  assert.equal(sender.parameters.encodings[0].scaleResolutionDownBy, 1);
+});
+
 /** What a browser says of media that came `age` ms ago, for all that a side receives. */
 function heard(side, age) {
   for (const { receiver } of current(side).getTransceivers()) {
