@@ -27,14 +27,17 @@ const BAD_MS = 1000;
 const BLURRED = 80;
 /** The part of the camera's pictures below which too few are sent. */
 const FEW = 0.6;
-// Where the browser tells no estimate: what is sent starts here and grows with every report of the receiver that shows no sign of a full path: first just
-// enough for the full size, then fast, after a first full path slowly, and yet more slowly where the path has been full before.
-const START = 600_000;
+// Where the browser tells no estimate: what is sent starts here, with the full size as soon as a report of the receiver has come, and grows with every
+// report that shows no sign of a full path: fast at first, after a first full path slowly, and yet more slowly where the path has been full before.
+const START = 400_000;
 const MOST = 3_000_000;
-const GROWTH = { first: 1.12, fast: 1.4, slow: 1.03, near: 1.01 };
-/** A path is full when packets take so much longer than they once did, in seconds, or when so many are lost. */
-const SLOWER = 0.15;
+const GROWTH = { fast: 1.4, slow: 1.05, near: 1.02 };
+/** A path is full when packets take so much longer than they once did, in seconds, when so many are lost, or so many requests for lost ones come a second. */
+const SLOWER = 0.12;
 const LOSSY = 0.05;
+const REQUESTS = 6;
+/** Most of the estimate, as a multiple of what is sent. */
+const USED = 1.6;
 /** The part of what was sent that is sent over a path that is full, and how long to see what that does. */
 const BACK = 0.7;
 const BACK_TO = 0.85;
@@ -56,6 +59,7 @@ const MOST_CALM_MS = 60_000;
  * @property {number | null} source pictures a second that the camera gives
  * @property {boolean} overused the browser says that the processor is the limit
  * @property {number} bytes without those sent again
+ * @property {number} requests for packets that were lost
  * @property {number | null} estimate of the path in bit/s; Firefox has none
  * @property {number} loss 0 to 1, as the receiver reports it
  * @property {number | null} roundTrip in seconds
@@ -65,11 +69,12 @@ const MOST_CALM_MS = 60_000;
 /** @param {RTCStatsReport} report of the camera's sender @returns {Look} */
 export function readLook(report) {
   /** @type {Look} */
-  const look = { frames: 0, quantizers: 0, encodeSeconds: 0, bytes: 0, source: null, overused: false, estimate: null, loss: 0, roundTrip: null, reportedAt: 0 };
+  const look = { frames: 0, quantizers: 0, encodeSeconds: 0, bytes: 0, requests: 0, source: null, overused: false, estimate: null, loss: 0, roundTrip: null, reportedAt: 0 };
   for (const entry of report.values()) {
     if (entry.type === 'outbound-rtp') {
       look.frames = entry.framesEncoded ?? 0;
       look.bytes = (entry.bytesSent ?? 0) - (entry.retransmittedBytesSent ?? 0);
+      look.requests = entry.nackCount ?? 0;
       look.quantizers = entry.qpSum ?? 0;
       look.encodeSeconds = entry.totalEncodeTime ?? 0;
       look.overused = entry.qualityLimitationReason === 'cpu';
@@ -121,7 +126,7 @@ export class Steering {
     while (looks[1] && looks.length > 2 && now - looks[1].at >= WINDOW_MS) looks.shift();
     const [before] = looks;
     const seconds = before ? (now - before.at) / 1000 : 0;
-    const estimate = look.estimate ?? this.#estimate(look, now, before && seconds > 0 ? ((look.bytes - before.bytes) * 8) / seconds : 0);
+    const estimate = look.estimate ?? this.#estimate(look, before, now);
     const budget = Math.max(0, estimate - SOUND) * (screen ? 1 - SCREEN_PART : 1);
     this.budget = budget;
     if (look.estimate === null) this.most = estimate >= MOST ? Infinity : Math.round(STEP ** Math.floor(Math.log(Math.max(budget, floor(0))) / Math.log(STEP)));
@@ -141,7 +146,8 @@ export class Steering {
     const blurred = frames > 0 && (look.quantizers - before.quantizers) / frames > BLURRED;
     const cost = (look.encodeSeconds - before.encodeSeconds) / seconds;
     const late = frames + 1 < most * FEW;
-    const narrow = budget < floor(sent) * ROOM;
+    const unknown = look.estimate === null && this.#full === Infinity;
+    const narrow = !unknown && budget < floor(sent) * ROOM;
     // Where the path has room, pictures are late for want of a processor.
     const busy = look.overused || cost > BUSY || (late && !narrow);
     const bad = narrow && (blurred || (late && !busy));
@@ -151,11 +157,11 @@ export class Steering {
     if (lasting && sent > 0) return this.#leave(sent - 1, now);
 
     const next = this.layer + 1;
-    const enough = budget >= floor(next) * (look.estimate === null && this.#full === Infinity ? 1 : ROOM);
+    const enough = unknown ? this.#reportedAt > 0 : budget >= floor(next) * ROOM;
     const fits = next <= wanted && !bad && !busy && cost * PIXELS < BUSY && enough;
     this.#roomSince = fits && now - this.#leftAt >= this.#calm ? (this.#roomSince ?? now) : null;
     if (this.#roomSince === null) return;
-    const plenty = this.#leftAt === -Infinity && (budget >= floor(next) * PLENTY || look.estimate === null) && left >= floor(next) - floor(this.layer);
+    const plenty = this.#leftAt === -Infinity && (unknown || (budget >= floor(next) * PLENTY && left >= floor(next) - floor(this.layer)));
     if (now - this.#roomSince >= (plenty ? SURE_MS : settled ? ROOM_MS : Infinity)) this.#take(next);
   }
 
@@ -173,24 +179,27 @@ export class Steering {
 
   /**
    * An estimate for browsers that tell none.
-   * @param {Look} look @param {number} now @param {number} sent in bit/s
+   * @param {Look} look @param {(Look & { at: number }) | undefined} before @param {number} now
    */
-  #estimate({ loss, roundTrip, reportedAt }, now, sent) {
-    if (roundTrip === null || reportedAt === this.#reportedAt) return this.#own;
-    const first = this.#leastRoundTrip === Infinity;
+  #estimate({ bytes, requests, loss, roundTrip, reportedAt }, before, now) {
+    const seconds = Math.max(0.1, (now - (before?.at ?? now)) / 1000);
+    const sent = ((bytes - (before?.bytes ?? bytes)) * 8) / seconds;
+    const requested = (requests - (before?.requests ?? requests)) / seconds > REQUESTS;
+    if (roundTrip === null || (reportedAt === this.#reportedAt && !requested)) return this.#own;
     this.#reportedAt = reportedAt;
     this.#leastRoundTrip = Math.min(this.#leastRoundTrip, roundTrip);
-    if (loss > LOSSY || roundTrip > this.#leastRoundTrip + SLOWER) {
+    if (requested || loss > LOSSY || roundTrip > this.#leastRoundTrip + SLOWER) {
       // The next report may still tell of what was sent before.
       if (now - this.#backAt < BACK_MS) return this.#own;
       this.#backAt = now;
-      this.#full = Math.min(this.#own, sent + SOUND);
+      // The key frame of a larger layer alone fills a path for a moment, while little is sent otherwise.
+      this.#full = Math.min(this.#own, Math.max(sent + SOUND, this.#own * BACK));
       this.#own = Math.max(floor(0) + SOUND, this.#full * BACK);
     } else {
-      const speed = first ? 'first' : this.#full === Infinity ? 'fast' : this.#own < this.#full * BACK_TO ? 'slow' : 'near';
+      const speed = this.#full === Infinity ? 'fast' : this.#own < this.#full * BACK_TO ? 'slow' : 'near';
       const grown = this.#own * GROWTH[speed];
       // What is not made use of says nothing.
-      if (this.#full === Infinity || grown < 2 * (sent + SOUND)) this.#own = Math.min(MOST, grown);
+      if (grown < USED * (sent + SOUND)) this.#own = Math.min(MOST, grown);
     }
     return this.#own;
   }

@@ -9,7 +9,7 @@ const [L, M, H] = [0, 1, 2];
 class Ride {
   steering = new Steering();
   now = 0;
-  look = { frames: 0, quantizers: 0, encodeSeconds: 0, source: 20, overused: false, bytes: 0, estimate: null, loss: 0, roundTrip: null, reportedAt: 0 };
+  look = { frames: 0, quantizers: 0, encodeSeconds: 0, source: 20, overused: false, bytes: 0, requests: 0, estimate: null, loss: 0, roundTrip: null, reportedAt: 0 };
   /** The layers, each with the second from which it was sent. */
   layers = [];
 
@@ -40,6 +40,7 @@ class Ride {
         loss: this.loss?.(layer, this.now / 1000) ?? 0,
         roundTrip: this.roundTrip?.(this.rateOf(layer), this.now / 1000) ?? null,
         reportedAt: Math.floor(this.now / 1000 + 0.3),
+        requests: look.requests + (this.requests?.(layer) ?? 0) * since,
         bytes: look.bytes + (this.rateOf(layer) * since) / 8,
         overused: this.overused?.(layer) ?? false,
       };
@@ -168,6 +169,13 @@ test('without an estimate loss, too, is a sign of a full path', () => {
   assert.ok(ride.steering.most < 1_500_000, String(ride.steering.most));
 });
 
+test('without an estimate requests for lost packets tell of a full path before the next report does', () => {
+  const ride = new Ride(firefox(3_000_000, { requests: (layer) => (layer === H ? 20 : 0) }));
+  ride.to(4);
+  assert.deepEqual(ride.layers.map(([layer]) => layer).slice(0, 3), [M, H, M]);
+  assert.ok(ride.layers[2][1] - ride.layers[1][1] <= 0.5, JSON.stringify(ride.layers));
+});
+
 test('no report, no growth', () => {
   assert.deepEqual(new Ride({ estimate: () => null }).to(30), [M]);
 });
@@ -187,12 +195,12 @@ test('a camera that is off, statistics that start anew and looks without time be
 
 test('statistics are read from both browsers', () => {
   const chromium = new Map([
-    ['O', { type: 'outbound-rtp', framesEncoded: 10, bytesSent: 6000, retransmittedBytesSent: 1000, qpSum: 200, totalEncodeTime: 0.05, qualityLimitationReason: 'cpu' }],
+    ['O', { type: 'outbound-rtp', framesEncoded: 10, bytesSent: 6000, nackCount: 3, retransmittedBytesSent: 1000, qpSum: 200, totalEncodeTime: 0.05, qualityLimitationReason: 'cpu' }],
     ['S', { type: 'media-source', framesPerSecond: 20 }],
     ['R', { type: 'remote-inbound-rtp', fractionLost: 0.1, roundTripTime: 0.2, timestamp: 7 }],
     ['P', { type: 'candidate-pair', availableOutgoingBitrate: 700_000 }],
     ['Q', { type: 'candidate-pair' }],
   ]);
-  assert.deepEqual(readLook(chromium), { frames: 10, quantizers: 200, encodeSeconds: 0.05, bytes: 5000, source: 20, overused: true, estimate: 700_000, loss: 0.1, roundTrip: 0.2, reportedAt: 7 });
-  assert.deepEqual(readLook(new Map([['O', { type: 'outbound-rtp', framesEncoded: 3 }]])), { frames: 3, quantizers: 0, encodeSeconds: 0, bytes: 0, source: null, overused: false, estimate: null, loss: 0, roundTrip: null, reportedAt: 0 });
+  assert.deepEqual(readLook(chromium), { frames: 10, quantizers: 200, encodeSeconds: 0.05, bytes: 5000, requests: 3, source: 20, overused: true, estimate: 700_000, loss: 0.1, roundTrip: 0.2, reportedAt: 7 });
+  assert.deepEqual(readLook(new Map([['O', { type: 'outbound-rtp', framesEncoded: 3 }]])), { frames: 3, quantizers: 0, encodeSeconds: 0, bytes: 0, requests: 0, source: null, overused: false, estimate: null, loss: 0, roundTrip: null, reportedAt: 0 });
 });

@@ -31,6 +31,8 @@ pub(crate) enum What {
     Turn,
     /// A call of five: the native client beside Chromium
     Mesh,
+    /// The first half minute of a call of two pages, beside bare pages in the same run
+    Page,
     /// The native client's codecs beside `FFmpeg`'s, its joins, its links that come and go
     Media,
     /// Everybody comes at once: how long after its link each first picture comes, natively and with pages
@@ -97,6 +99,9 @@ pub(crate) fn run(what: What, smoke: bool) -> Result<Outcome> {
     }
     if matches!(what, What::Mesh | What::All) {
         measured("mesh", native::mesh(smoke));
+    }
+    if matches!(what, What::Page | What::All) {
+        measured("page", native::page(smoke));
     }
     if matches!(what, What::Media | What::All) {
         measured("media", native::media(smoke));

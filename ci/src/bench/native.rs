@@ -1,4 +1,4 @@
-//! The native client: a call of five beside Chromium, and what codecs, joins and departures cost.
+//! Clients: a native one in a call of five beside Chromium, what its codecs, joins and departures cost, and two pages beside two bare ones.
 //! What is measured runs in processes of its own: scripts in ci/bench, and examples of the client's crates.
 
 use anyhow::{Context, Result, ensure};
@@ -11,6 +11,11 @@ pub(crate) fn mesh(smoke: bool) -> Result<String> {
     build()?;
     let (seconds, settle) = if smoke { ("10", "5") } else { ("60", "20") };
     script("mesh.mjs", &["--seconds", seconds, "--settle", settle])
+}
+
+/// Two guests' pages on free and narrow paths, with a slow processor, and with Firefox. Needs both browsers, and `npm ci` in ci/.
+pub(crate) fn page(smoke: bool) -> Result<String> {
+    script("page.mjs", if smoke { &["--seconds", "5", "--only", "free path;500 kbit/s"] } else { &["--seconds", "20"] })
 }
 
 /// Encoders and decoders beside FFmpeg's, joins, links that come and go, and links over bad networks.
