@@ -1,5 +1,5 @@
-// How soon and how steadily a call of two pages looks good, beside two bare pages in the same run: on a free path, on narrow ones, with a
-// slow processor, and with Firefox.
+// How soon and how steadily a call of two pages looks good, beside two bare pages in the same run:
+// on a free path, on narrow ones, with a slow processor, and with Firefox.
 
 import { createServer } from 'node:http';
 import { parseArgs } from 'node:util';

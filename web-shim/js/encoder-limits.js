@@ -1,10 +1,14 @@
 // How large a picture each link's encoder makes: by how large the receiver shows it, in the layers all Snug senders share.
-// Never looks at the network: steering.js says which layer a link carries, and the browser's own congestion control works below these ceilings.
+// Never looks at the network: steering.js says which layer a link carries, and the browser's own
+// congestion control works below these ceilings.
 
 /** @import { Tile } from './types.d.ts' */
 /** @typedef {RTCRtpEncodingParameters & { scaleResolutionDownBy?: number }} Encoding */
 
-/** L, M and H by the shorter side, in pixels: 180p, 360p and 720p, and what lies between. Below its least rate a layer is not worth sending. */
+/**
+ * L, M and H by the shorter side, in pixels: 180p, 360p and 720p, and what lies between. Below its
+ * least rate a layer is not worth sending.
+ */
 export const LAYERS = [
   { from: 0, minBitrate: 80_000, maxBitrate: 130_000, maxFramerate: 15 },
   { from: 270, minBitrate: 250_000, maxBitrate: 450_000, maxFramerate: 30 },

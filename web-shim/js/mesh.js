@@ -24,7 +24,7 @@ const TICK_MS = 250;
 const WATCH_EVERY = 2;
 const POLL_EVERY = 8;
 const POLL_HIDDEN_EVERY = 40;
-/** After one link was given a larger picture, the others wait to see what that does: they may share one uplink. */
+/** After one link was given a larger picture, the others wait to see: they may share one uplink. */
 const RISE_MS = 3000;
 /** When nothing has come from anybody for so long, it is probably our own network: browsers notice only after five seconds. */
 const HUSH_MS = 1000;

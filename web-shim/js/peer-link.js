@@ -49,7 +49,7 @@ const LIVENESS_MS = 1000;
 const STEPS_WAITING = 256;
 /** A first connection that takes longer gets an explanation. */
 const TROUBLE_MS = 12_000;
-/** How often the camera is steered, but for the first seconds of a connection, in which it is at every chance. */
+/** How often the camera is steered; in the first seconds of a connection, whenever `steer` is called. */
 const STEER_MS = 1000;
 const EARLY_MS = 4000;
 
@@ -280,7 +280,8 @@ export class PeerLink {
 
   /**
    * Sends another layer of the camera where path or processor ask for it.
-   * @param {number} left what the uplink has beyond the floors of all links, in bit/s @param {boolean} settled whether no link is in trouble
+   * @param {number} left what the uplink has beyond the floors of all links, in bit/s
+   * @param {boolean} settled whether no link is in trouble and none was given more a moment ago
    * @returns {Promise<boolean>} whether a larger one
    */
   async steer(left, settled) {
@@ -334,7 +335,7 @@ export class PeerLink {
         const sender = senders[slot];
         const key = JSON.stringify(encoding);
         if (!sender || sender !== this.#transceivers[slot]?.sender || this.#limits[slot] === key) continue;
-        // The browser would make pictures small while it trusts no path yet, and large again only after half a minute.
+        // The browser would begin with small pictures, and make them large only after half a minute.
         const degradation = slot === SCREEN || slot === CAMERA ? 'maintain-resolution' : null;
         if (await limitSender(sender, encoding, degradation)) this.#limits[slot] = key;
       }

@@ -1,10 +1,15 @@
-// Which layer of the camera a link carries: by the browser's estimate of the path, by how its encoder copes, and by what it costs the processor.
-// Pure: statistics and the time come in, a layer goes out. Never asks for statistics itself and never touches a sender; peer-link.js does both.
+// Which layer of the camera a link carries: by the browser's estimate of the path, by how its
+// encoder copes, and by what it costs the processor. Pure: statistics and the time come in, a layer
+// goes out. Never asks for statistics itself and never touches a sender; peer-link.js does both.
 //
-// 1. A layer that the estimate carries is taken at once when there is plenty of room, and after two seconds when there is just enough.
-// 2. A layer is left when its pictures are blurred or late for a second and the estimate says that it is the path, or when the processor cannot encode it.
-// 3. A layer that was left is tried again after a while, which doubles with each time that it had to be left.
-// 4. Firefox tells no estimate and sends too much over a full path: its rate is held by round trips and loss, too.
+// 1. A layer that the estimate carries is taken at once when there is plenty of room, and after two
+//    seconds when there is just enough.
+// 2. A layer is left when its pictures are blurred or late for a second and the estimate says that
+//    it is the path, or when the processor cannot encode it.
+// 3. A layer that was left is tried again after a while, which doubles with each time that it had
+//    to be left.
+// 4. Firefox tells no estimate and sends too much over a full path: its rate is held by round trips
+//    and loss, too.
 
 import { HIGHEST, LAYERS } from './encoder-limits.js';
 
@@ -12,7 +17,10 @@ import { HIGHEST, LAYERS } from './encoder-limits.js';
 const SOUND = 54_000;
 /** The part of the rest that a shared screen takes. */
 const SCREEN_PART = 0.6;
-/** Room beyond its floor with which a layer is taken after a while, and almost at once: the first packets on an empty path promise too much. */
+/**
+ * Room beyond its floor with which a layer is taken after a while, and almost at once: the first
+ * packets on an empty path promise too much.
+ */
 const ROOM = 1.25;
 const ROOM_MS = 2000;
 const PLENTY = 1.6;
@@ -27,24 +35,35 @@ const BAD_MS = 1000;
 const BLURRED = 80;
 /** The part of the camera's pictures below which too few are sent. */
 const FEW = 0.6;
-// Where the browser tells no estimate: what is sent starts here, with the full size as soon as a report of the receiver has come, and grows with every
-// report that shows no sign of a full path: fast at first, after a first full path slowly, and yet more slowly where the path has been full before.
+// Where the browser tells no estimate: what is sent starts here, with the full size as soon as a
+// report of the receiver has come, and grows with every report that shows no sign of a full path:
+// fast at first, after a first full path slowly, and yet more slowly where the path has been full
+// before.
 const START = 400_000;
 const MOST = 3_000_000;
 const GROWTH = { fast: 1.4, slow: 1.05, near: 1.02 };
-/** A path is full when packets take so much longer than they once did, in seconds, when so many are lost, or so many requests for lost ones come a second. */
+/**
+ * A path is full when packets take so much longer than they once did, in seconds, when so many are
+ * lost, or so many requests for lost ones come a second.
+ */
 const SLOWER = 0.12;
 const LOSSY = 0.05;
 const REQUESTS = 6;
 /** Most of the estimate, as a multiple of what is sent. */
 const USED = 1.6;
-/** The part of what was sent that is sent over a path that is full, and how long to see what that does. */
+/**
+ * The part of what was sent that is sent over a path that is full, and how long to see what that
+ * does.
+ */
 const BACK = 0.7;
 const BACK_TO = 0.85;
 const BACK_MS = 1500;
 /** Rates change by steps, so that an encoder is not set anew for a trifle. */
 const STEP = 1.15;
-/** The part of one processor's time that encoding may take, and that the next layer must be expected to stay below. */
+/**
+ * The part of one processor's time that encoding may take, and that the next layer must be expected
+ * to stay below.
+ */
 const BUSY = 0.7;
 /** The next layer has four times the pixels. */
 const PIXELS = 4;
@@ -91,7 +110,10 @@ export function readLook(report) {
 export class Steering {
   /** The largest layer that may be sent: before anything is known, any. */
   layer = HIGHEST;
-  /** What the pictures of this link may take, in bit/s, once there is an estimate. @type {number | null} */
+  /**
+   * What the pictures of this link may take, in bit/s, once there is an estimate.
+   * @type {number | null}
+   */
   budget = null;
   /** The most that the camera may take, in bit/s, where the browser does not know by itself. */
   most = Infinity;
@@ -116,8 +138,10 @@ export class Steering {
 
   /**
    * @param {Look} look @param {number} now in milliseconds
-   * @param {{ wanted: number, screen: boolean, left: number, settled: boolean }} call the layer that the receiver's tile asks for, whether a screen is sent on
-   *   the link too, what the uplink has left when every link takes its floor, and whether no link is bad and none rose a moment ago
+   * @param {{ wanted: number, screen: boolean, left: number, settled: boolean }} call the layer
+   *   that the receiver's tile asks for, whether a screen is sent on the link too, what the uplink
+   *   has left when every link takes its floor, and whether no link is bad and none rose a moment
+   *   ago
    */
   update(look, now, { wanted, screen, left, settled }) {
     const looks = this.#looks;
@@ -131,7 +155,8 @@ export class Steering {
     this.budget = budget;
     if (look.estimate === null) this.most = estimate >= MOST ? Infinity : Math.round(STEP ** Math.floor(Math.log(Math.max(budget, floor(0))) / Math.log(STEP)));
     if (!this.#started) {
-      // A browser starts from a guess. A layer above it waits until the path has been probed, which takes a fraction of a second.
+      // A browser starts from a guess. A layer above it waits until the path has been probed, which
+      // takes a fraction of a second.
       this.#started = true;
       this.#startedAt = now;
       while (this.layer > 1 && budget < floor(this.layer)) this.layer -= 1;
@@ -166,7 +191,8 @@ export class Steering {
   }
 
   /**
-   * Whether the browser is still finding out what the path carries: it tries no more than twice what its encoders may make.
+   * Whether the browser is still finding out what the path carries: it tries no more than twice
+   * what its encoders may make.
    * @param {number} now
    */
   probes(now) {
@@ -192,7 +218,8 @@ export class Steering {
       // The next report may still tell of what was sent before.
       if (now - this.#backAt < BACK_MS) return this.#own;
       this.#backAt = now;
-      // The key frame of a larger layer alone fills a path for a moment, while little is sent otherwise.
+      // The key frame of a larger layer alone fills a path for a moment, while little is sent
+      // otherwise.
       this.#full = Math.min(this.#own, Math.max(sent + SOUND, this.#own * BACK));
       this.#own = Math.max(floor(0) + SOUND, this.#full * BACK);
     } else {

@@ -5,7 +5,10 @@ import { Steering, readLook } from '../js/steering.js';
 
 const [L, M, H] = [0, 1, 2];
 
-/** A link in virtual time: `path` and `machine` say what its encoder does with the layer that it is given. */
+/**
+ * A link in virtual time: `path` and `machine` say what its encoder does with the layer that it is
+ * given.
+ */
 class Ride {
   steering = new Steering();
   now = 0;

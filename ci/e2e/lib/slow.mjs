@@ -7,7 +7,8 @@ const GROUPS = '/sys/fs/cgroup/cpu';
 const PERIOD_US = 60_000;
 
 /**
- * Holds a process and its descendants to `share` of one processor: by a quota of the kernel, or where none may be set by stopping and
+ * Holds a process and its descendants to `share` of one processor: by a quota of the kernel, or
+ * where none may be set by stopping and
  * continuing them all.
  */
 export function slow(cleanup, pid, share) {

@@ -1,4 +1,5 @@
-// How a call looks and sounds to its receiver from the moment of connecting: size and rate of the pictures, freezes, gaps of sound.
+// How a call looks and sounds to its receiver from the moment of connecting: size and rate of the
+// pictures, freezes, gaps of sound.
 
 /** Runs in the page, after the probe: notes everything ten times a second. */
 export function installWatch() {
@@ -68,7 +69,10 @@ export function installWatch() {
 /** What `installWatch` has noted so far. */
 export const watched = ({ page }) => page.evaluate(() => window.__watch);
 
-/** Rate below which a second does not count as the camera's full one: 20 a second, less what falls between two looks. */
+/**
+ * Rate below which a second does not count as the camera's full one: 20 a second, less what falls
+ * between two looks.
+ */
 export const FULL_RATE = 18;
 
 /** The figures of what one receiver has noted. `height`: of the full size. */

@@ -1,8 +1,10 @@
-// A narrow path between browsers of one machine, where the kernel offers none: a UDP forwarder with a rate, a queue and a delay.
+// A narrow path between browsers of one machine, where the kernel offers none: a UDP forwarder with
+// a rate, a queue and a delay.
 //
-// Every candidate that a page is told is replaced by a port of ours, so that all media passes here, in both directions.
-// What arrives at the port that stands for X from Y leaves for X from the port that stands for Y. It runs in a thread of its own, before all others
-// where that is allowed: packets that leave in bunches make a browser take the path for a wider one.
+// Every candidate that a page is told is replaced by a port of ours, so that all media passes here,
+// in both directions. What arrives at the port that stands for X from Y leaves for X from the port
+// that stands for Y. It runs in a thread of its own, before all others where that is allowed:
+// packets that leave in bunches make a browser take the path for a wider one.
 
 import { createSocket } from 'node:dgram';
 import { setPriority } from 'node:os';
@@ -35,7 +37,10 @@ export class Wire {
     await page.evaluateOnNewDocument(installWire);
   }
 
-  /** The candidate with our port in place of its own; null for all but host candidates of IPv4 and UDP. */
+  /**
+   * The candidate with our port in place of its own; null for all but host candidates of IPv4 and
+   * UDP.
+   */
   async #replace(candidate) {
     const parts = candidate.split(' ');
     const [, , protocol, , address, port] = parts;
@@ -92,7 +97,10 @@ class Line {
     Object.assign(this, path);
   }
 
-  /** Sends when the bytes before it have gone and the delay has passed; false when the queue is full. */
+  /**
+   * Sends when the bytes before it have gone and the delay has passed; false when the queue is
+   * full.
+   */
   carry(bytes, send) {
     const now = performance.now();
     const start = Math.max(now, this.#free);

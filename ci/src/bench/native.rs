@@ -1,4 +1,5 @@
-//! Clients: a native one in a call of five beside Chromium, what its codecs, joins and departures cost, and two pages beside two bare ones.
+//! Clients: a native one in a call of five beside Chromium, what its codecs, joins and departures
+//! cost, and two pages beside two bare ones.
 //! What is measured runs in processes of its own: scripts in ci/bench, and examples of the client's crates.
 
 use anyhow::{Context, Result, ensure};
@@ -13,9 +14,13 @@ pub(crate) fn mesh(smoke: bool) -> Result<String> {
     script("mesh.mjs", &["--seconds", seconds, "--settle", settle])
 }
 
-/// Two guests' pages on free and narrow paths, with a slow processor, and with Firefox. Needs both browsers, and `npm ci` in ci/.
+/// Two guests' pages on free and narrow paths, with a slow processor, and with Firefox. Needs both
+/// browsers, and `npm ci` in ci/.
 pub(crate) fn page(smoke: bool) -> Result<String> {
-    script("page.mjs", if smoke { &["--seconds", "5", "--only", "free path;500 kbit/s"] } else { &["--seconds", "20"] })
+    script(
+        "page.mjs",
+        if smoke { &["--seconds", "5", "--only", "free path;500 kbit/s"] } else { &["--seconds", "20"] },
+    )
 }
 
 /// Encoders and decoders beside FFmpeg's, joins, links that come and go, and links over bad networks.
