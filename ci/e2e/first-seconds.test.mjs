@@ -45,14 +45,14 @@ async function after(people, seconds) {
 }
 
 const told = (someone, { fullMs, rate, longestMs, concealed, sizes }) =>
-  `${someone.name} receives: full size and rate after ${fullMs} ms (bar ${BAR} ms: ${fullMs !== null && fullMs <= BAR ? 'met' : 'missed'}), ${rate.toFixed(1)} a second, ` +
+  `${someone.name} receives: full size and rate ${fullMs === null ? 'never' : `after ${fullMs} ms`}, ${rate.toFixed(1)} a second, ` +
   `longest gap ${longestMs} ms, ${(100 * concealed).toFixed(2)} % concealed, ${sizes.map(one => `${one.size} at ${one.at} s`).join(', ')}`;
 
 for (const [other, start] of [['Chromium', chromium], ['Firefox', firefox]]) {
   scenario(`${other} and Chromium send each other the full size at the camera's rate within seconds`, async cleanup => {
     const people = await callOfTwo(cleanup, [await start(cleanup), await chromium(cleanup)]);
     for (const [at, seen] of (await after(people, 10)).entries()) {
-      console.log(told(people[at], seen));
+      console.log(`${told(people[at], seen)} (bar ${BAR} ms: ${seen.fullMs !== null && seen.fullMs <= BAR ? 'met' : 'missed'})`);
       assert.ok(seen.fullMs !== null && seen.fullMs <= BAR + LEEWAY, `1280×720 at ${FULL_RATE} pictures a second ${seen.fullMs === null ? 'never' : `only after ${seen.fullMs} ms`}`);
       assert.equal(seen.sizes.at(-1).size, '1280×720', 'and stays');
       assert.deepEqual(await people[at].violations(), []);
