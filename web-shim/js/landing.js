@@ -1,9 +1,24 @@
 // The first page: make a room, enter one, or return to one.
 // Never sends a room's secret anywhere: secrets are made here and stay in the address and this browser's memory.
 
-import { button, h, icon, iconButton, languageSwitch, parseUrl, recall, recentRooms, remember, roomTitle, t } from './page.js';
+import { button, h, icon, iconButton, languageSwitch, recall, recentRooms, remember, roomTitle, t } from './page.js';
 
+/** @import { FoundLink } from './types.d.ts' */
 /** @import { App, View } from './view.d.ts' */
+
+/** What is said about a text with a link in it that is none. @type {Record<string, string>} */
+const PROBLEMS = {
+  link_fragment: 'landing.damaged', link_several: 'landing.several', link_room: 'landing.badName', link_no_room: 'landing.notALink',
+};
+
+/** Host and port of another server; empty when the link is of this one. @param {FoundLink} link */
+function elsewhere({ scheme, host, port }) {
+  const usual = (/** @type {string | null} */ one) => (/^http:?$/.test(one ?? location.protocol) ? 80 : 443);
+  const authority = `${host?.includes(':') ? `[${host}]` : host}${port && port !== usual(scheme) ? `:${port}` : ''}`;
+  const here = !host || (authority.replace(/:\d+$/, '') === location.hostname
+    && (port ?? usual(scheme)) === (Number(location.port) || usual(null)));
+  return here ? '' : authority;
+}
 
 /** @type {{adjectives: string[], nouns: string[]} | null} */
 let words = null;
@@ -37,6 +52,7 @@ async function newRoomId() {
 export function showLanding(app) {
   document.title = 'Snug';
   const links = () => import('./link.js');
+  const finder = () => import('./find-link.js');
 
   /** @param {string} [name] drawn when there is none */
   async function create(name) {
@@ -44,9 +60,15 @@ export function showLanding(app) {
     app.go(link.formatLink('', { roomId, secret: link.newSecret(), ownerToken: null }));
   }
 
-  const input = h('input', {
-    id: 'room-name', type: 'text', autocomplete: 'off', autocapitalize: 'none', spellcheck: 'false', maxlength: 300,
+  // Of several lines, since a field of one line would take the line breaks out of a wrapped link.
+  const input = h('textarea', {
+    id: 'room-name', rows: 1, autocomplete: 'off', autocapitalize: 'none', spellcheck: 'false', enterkeyhint: 'go',
     placeholder: t('landing.example'), 'aria-describedby': 'enter-problem', oninput: preview,
+    onkeydown: (/** @type {KeyboardEvent} */ event) => {
+      if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      input.form?.requestSubmit();
+    },
   });
   const problem = h('p', { id: 'enter-problem', class: 'problem', role: 'status' });
 
@@ -82,16 +104,19 @@ export function showLanding(app) {
     event.preventDefault();
     const text = input.value.trim();
     if (!text) return complain(t('landing.empty'));
-    const { formatLink, parseLink, slugify } = await links();
-    const url = /^https?:\/\//i.test(text) ? parseUrl(text) : null;
-    const pasted = url && parseLink(url);
-    if (url && pasted && url.origin !== location.origin) {
-      return complain(t('landing.elsewhere', { host: url.host }), h('a', { href: url.href, rel: 'noreferrer' }, t('landing.openThere')));
+    const [{ formatLink, slugify }, { findLink }] = await Promise.all([links(), finder()]);
+    // On a page without TLS its own links are none to refuse.
+    const { link, problem } = findLink(location.protocol === 'http:' ? text.replaceAll(`${location.origin}/room/`, '/room/') : text);
+    if (link) {
+      const host = elsewhere(link);
+      if (!host) return app.go(formatLink('', link));
+      const href = formatLink(`${link.scheme === 'http' ? 'http' : 'https'}://${host}`, link);
+      return complain(t('landing.elsewhere', { host }), h('a', { href, rel: 'noreferrer' }, t('landing.openThere')));
     }
-    if (pasted) return app.go(formatLink('', pasted));
-    const roomId = url ? null : slugify(text);
-    if (!url && (await import('./room-name.js')).roomName(text).problem === 'script') return offerAnother();
-    if (!roomId) return complain(t(url ? 'landing.notALink' : 'landing.badName'));
+    if (problem !== 'link_invalid') return complain(t(PROBLEMS[problem] ?? 'landing.badHost'));
+    const roomId = slugify(text);
+    if ((await import('./room-name.js')).roomName(text).problem === 'script') return offerAnother();
+    if (!roomId) return complain(t('landing.badName'));
     const known = recentRooms().find((room) => room.id === roomId);
     app.go(`/room/${roomId}${known?.secret ? `#${known.secret}` : ''}`);
   }
@@ -150,6 +175,7 @@ export function showLanding(app) {
   const idle = setTimeout(() => {
     loadWords().catch(() => {});
     links();
+    finder();
     import('./prejoin.js');
     fetch('/health').then((answer) => answer.json()).then((health) => { version.textContent = health.version ?? ''; }, () => {});
   }, 300);

@@ -3,10 +3,10 @@
 
 import { ROOM_ID, roomName } from './room-name.js';
 
-/** @import { RoomLink } from './types.d.ts' */
+/** @import { FoundLink, RoomLink } from './types.d.ts' */
 
 const SECRET_BYTES = 16;
-const OWNER_TOKEN = /^[A-Za-z0-9_-]{43}$/;
+const TOKEN_BYTES = 32;
 
 /**
  * Reads a room link. `damaged` marks a fragment that is there but is not whole: joining without the secret would quietly
@@ -20,19 +20,28 @@ export function parseLink(url) {
   if (!ROOM_ID.test(roomId)) return null;
   /** @type {RoomLink} */
   const link = { roomId, secret: null, ownerToken: null };
-  const parts = url.hash.replace(/^#/, '').split('&').filter(Boolean);
-  for (const [index, part] of parts.entries()) {
-    if (part.startsWith('owner=')) {
-      const token = part.slice('owner='.length);
-      if (OWNER_TOKEN.test(token)) link.ownerToken = token;
-      else link.damaged = true;
-    } else if (index === 0) {
-      const secret = decode(part);
-      if (secret?.length === SECRET_BYTES) link.secret = secret;
-      else link.damaged = true;
+  // `…#` with nothing behind it has lost its secret.
+  if (url.href.includes('#') && !readFragment(link, url.hash.slice(1))) link.damaged = true;
+  return link;
+}
+
+/**
+ * Takes `SECRET`, `owner=TOKEN`, or both with `&` between them, into a link.
+ * @param {RoomLink | FoundLink} link @param {string} fragment
+ * @returns {boolean} false when it is anything else; the link then has neither
+ */
+export function readFragment(link, fragment) {
+  const parts = fragment.split('&').filter(Boolean);
+  for (const part of parts) {
+    const secret = decode(part);
+    if (!link.ownerToken && part.startsWith('owner=') && decode(part.slice(6))?.length === TOKEN_BYTES) link.ownerToken = part.slice(6);
+    else if (!link.secret && secret?.length === SECRET_BYTES) link.secret = secret;
+    else {
+      link.secret = link.ownerToken = null;
+      return false;
     }
   }
-  return link;
+  return parts.length > 0;
 }
 
 /**

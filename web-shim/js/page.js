@@ -142,15 +142,6 @@ export function roomTitle(roomId) {
   return roomId.replace(/(^|-)(\w)/g, (_, dash, letter) => (dash ? ' ' : '') + letter.toUpperCase());
 }
 
-/** @param {string} text @returns {URL | null} */
-export function parseUrl(text) {
-  try {
-    return new URL(text);
-  } catch {
-    return null;
-  }
-}
-
 /** `auto` follows the system. @param {string} theme */
 export function applyTheme(theme) {
   if (theme === 'light' || theme === 'dark') document.documentElement.dataset.theme = theme;

@@ -29,6 +29,17 @@ export type RoomLink = {
   damaged?: boolean;
 };
 
+/** What a pasted text says. Where it leaves out scheme, host or port, those of this page are meant. */
+export type FoundLink = {
+  scheme: string | null;
+  /** Lower case, an IPv6 address without its brackets. */
+  host: string | null;
+  port: number | null;
+  roomId: string;
+  secret: Uint8Array<ArrayBuffer> | null;
+  ownerToken: string | null;
+};
+
 /** What the pre-join page hands to the call. */
 export type JoinOptions = {
   link: RoomLink;
