@@ -26,6 +26,7 @@ const POLL_EVERY = 8;
 const POLL_HIDDEN_EVERY = 40;
 /** After one link was given a larger picture, the others wait to see: they may share one uplink. */
 const RISE_MS = 3000;
+const LATE_MS = 1000;
 /** When nothing has come from anybody for so long, it is probably our own network: browsers notice only after five seconds. */
 const HUSH_MS = 1000;
 
@@ -169,7 +170,9 @@ export class Mesh {
       const left = uplink - links.reduce((sum, { floor }) => sum + floor, 0);
       const now = this.env.now();
       const settled = now - this.#roseAt > RISE_MS && !links.some(({ steering }) => steering.bad);
-      if (await link.steer(left, settled)) this.#roseAt = now;
+      // A connection that is closed meanwhile may leave its statistics unanswered.
+      const late = new Promise((done) => setTimeout(done, LATE_MS, false));
+      if (await Promise.race([link.steer(left, settled), late])) this.#roseAt = now;
     }
     this.#steers = false;
   }
