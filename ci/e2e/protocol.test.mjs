@@ -1,0 +1,177 @@
+// PROTOCOL.md as a stranger reads it: raw frames over a WebSocket, each step from the text alone.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { newRoom, restartRelay, startRelay } from './lib/relay.mjs';
+import { scenario } from './lib/scenario.mjs';
+import { newUserId, WireClient } from './lib/wireclient.mjs';
+
+const ANSWERS = ['room_joined', 'resumed', 'auth_required', 'room_full', 'error'];
+const plain = name => ({ plain: JSON.stringify({ name }) });
+const token = () => Buffer.from(globalThis.crypto.getRandomValues(new Uint8Array(32))).toString('base64url');
+const joinOf = (roomId, userId, more = {}) => ({ type: 'join_room', roomId, userId, displayName: plain('Ana'), ...more });
+const resumeOf = (roomId, userId, resumeToken, lastSeq) => ({ type: 'resume', roomId, userId, resumeToken, lastSeq });
+
+/** An owner in a room of its own making. */
+async function owned(cleanup, relay) {
+  const { roomId } = newRoom(relay, { sealed: false });
+  const [owner, ownerToken] = [await WireClient.connect(cleanup, relay), token()];
+  assert.equal((await owner.join(roomId, { ownerToken })).type, 'room_joined');
+  return { roomId, owner, ownerToken };
+}
+
+scenario('§2 and §3: a name is JSON in a string, an object is no array, and exactly four answers carry requestId', async cleanup => {
+  const relay = await startRelay(cleanup);
+  const { roomId } = newRoom(relay, { sealed: false });
+  const ana = await WireClient.connect(cleanup, relay);
+  const userId = newUserId();
+  for (const displayName of [{ plain: 'Ana' }, { plain: '"Ana"' }, { plain: '["Ana"]' }, { plain: { name: 'Ana' } }, ['plain', '{"name":"Ana"}'], 'Ana']) {
+    const refused = await ana.ask(joinOf(roomId, userId, { displayName, requestId: 7 }), ANSWERS);
+    assert.deepEqual([refused.code, refused.requestId], ['BAD_MESSAGE', 7], JSON.stringify(displayName));
+  }
+  assert.equal((await ana.ask(joinOf(roomId, userId, { media: [true, true, false, false], requestId: 7 }), ANSWERS)).code, 'BAD_MESSAGE');
+  const { client } = JSON.parse(readFileSync(new URL('../../relay/wire/golden/malformed.json', import.meta.url), 'utf8'));
+  for (const { frame, code } of client) assert.equal((await ana.ask(frame, ANSWERS)).code, code, frame);
+  const joined = await ana.ask(joinOf(roomId, userId, { requestId: 8 }), ANSWERS);
+  assert.deepEqual([joined.type, joined.seq, 'requestId' in joined], ['room_joined', 1, false]);
+  const carries = [
+    [{ type: 'lock_room', locked: false }, 'done', true],
+    [{ type: 'get_stats' }, 'room_stats', true],
+    [{ type: 'rotate_owner_token' }, 'owner_token', true],
+    [{ type: 'kick', targetId: newUserId() }, 'error', true],
+    [{ type: 'turn_credentials' }, 'turn_credentials', false],
+    [{ type: 'ping' }, 'pong', false],
+  ];
+  for (const [index, [message, type, has]] of carries.entries()) {
+    const answer = await ana.ask({ ...message, requestId: index }, type);
+    assert.equal(answer.requestId, has ? index : undefined, message.type);
+  }
+});
+
+scenario('§2: a token resumes again until a newer one was used, and a dead one is told by RESUME_FAILED', async cleanup => {
+  const relay = await startRelay(cleanup);
+  const { roomId, owner: ana } = await owned(cleanup, relay);
+  const resume = async (resumeToken, lastSeq = 1) => {
+    const again = await WireClient.connect(cleanup, relay);
+    const answer = await again.ask(resumeOf(roomId, ana.userId, resumeToken, lastSeq), ANSWERS);
+    return { again, ...answer };
+  };
+  const first = ana.seat.resumeToken;
+  ana.socket.terminate();
+  // The answers to the first two are lost.
+  for (let lost = 0; lost < 2; lost += 1) (await resume(first)).again.socket.terminate();
+  const third = await resume(first);
+  assert.equal(third.type, 'resumed');
+  third.again.socket.terminate();
+  const fourth = await resume(third.resumeToken);
+  assert.equal(fourth.type, 'resumed');
+  assert.equal((await resume(first)).code, 'RESUME_FAILED');
+  assert.equal((await resume(fourth.resumeToken, 0)).type, 'room_joined', 'who has nothing of the seat gets everything');
+});
+
+scenario('§4: the hint comes to a join without a password, after a wrong one on the same connection', async cleanup => {
+  const relay = await startRelay(cleanup);
+  const { roomId, owner } = await owned(cleanup, relay);
+  await owner.ask({ type: 'set_room_password', password: 'rex', hint: 'the dog' });
+  const ben = await WireClient.connect(cleanup, relay);
+  const userId = newUserId();
+  const join = more => ben.ask(joinOf(roomId, userId, more), ANSWERS);
+  assert.deepEqual(Object.keys(await join()).filter(key => key !== 'at'), ['type'], 'no hint for strangers');
+  assert.equal((await join({ password: 'tom' })).code, 'AUTH_FAILED');
+  assert.equal((await join()).hint, 'the dog');
+  const other = await WireClient.connect(cleanup, relay);
+  assert.equal((await other.ask(joinOf(roomId, newUserId()), ANSWERS)).hint, undefined, 'another connection begins anew');
+  assert.equal((await join({ password: 'rex' })).type, 'room_joined');
+});
+
+scenario('§2: a rejoin after a restart is answered by auth_required, room_full and ROOM_LOCKED, and works when that is over', async cleanup => {
+  let relay = await startRelay(cleanup);
+  const { roomId, owner, ownerToken } = await owned(cleanup, relay);
+  const ben = await WireClient.connect(cleanup, relay);
+  assert.equal((await ben.join(roomId)).type, 'room_joined');
+  await owner.ask({ type: 'update_settings', maxParticipants: 2 });
+  await owner.ask({ type: 'set_room_password', password: 'rex' });
+  await relay.kill();
+  relay = await restartRelay(cleanup, relay);
+  // Somebody else took the place.
+  const back = await WireClient.connect(cleanup, relay);
+  assert.equal((await back.join(roomId, { ownerToken })).type, 'room_joined');
+  const cy = await WireClient.connect(cleanup, relay);
+  assert.equal((await cy.join(roomId, { password: 'rex' })).type, 'room_joined');
+
+  const again = await WireClient.connect(cleanup, relay);
+  const resumeToken = ben.seat.resumeToken;
+  assert.equal((await again.ask(resumeOf(roomId, ben.userId, resumeToken, 1), ANSWERS)).code, 'RESUME_FAILED');
+  const rejoin = more => again.ask(joinOf(roomId, ben.userId, { resumeToken, ...more }), ANSWERS);
+  assert.equal((await rejoin()).type, 'auth_required');
+  const full = await rejoin({ password: 'rex' });
+  assert.deepEqual([full.type, full.maxParticipants, full.retryAfterMs], ['room_full', 2, undefined]);
+  cy.socket.terminate();
+  await back.hears('user_away');
+  const held = await rejoin({ password: 'rex' });
+  assert.equal(held.type, 'room_full');
+  assert.ok(held.retryAfterMs > 25_000 && held.retryAfterMs <= 30_000, String(held.retryAfterMs));
+  await back.ask({ type: 'update_settings', maxParticipants: 3 });
+  await back.ask({ type: 'lock_room', locked: true });
+  assert.equal((await rejoin({ password: 'rex' })).code, 'ROOM_LOCKED');
+  await back.ask({ type: 'lock_room', locked: false });
+  assert.equal((await rejoin({ password: 'rex' })).type, 'room_joined');
+});
+
+scenario('§2: leaving and closing free a place at once, a crash holds it and says for how long', async cleanup => {
+  const relay = await startRelay(cleanup);
+  const { roomId, owner } = await owned(cleanup, relay);
+  await owner.ask({ type: 'update_settings', maxParticipants: 2 });
+  const newcomer = async () => {
+    const client = await WireClient.connect(cleanup, relay);
+    return { client, answer: await client.join(roomId) };
+  };
+  for (const leave of [client => client.say({ type: 'leave_room' }), client => client.socket.close(1001), client => client.socket.close(1000)]) {
+    const { client, answer } = await newcomer();
+    assert.equal(answer.type, 'room_joined');
+    leave(client);
+    await owner.hears('user_left');
+  }
+  const { client } = await newcomer();
+  client.socket.terminate();
+  await owner.hears('user_away');
+  const { answer } = await newcomer();
+  assert.equal(answer.type, 'room_full');
+  assert.ok(answer.retryAfterMs > 0 && answer.retryAfterMs <= 30_000);
+});
+
+scenario('§4: room_stats counts sessions of the room, and the time that anybody was inside', async cleanup => {
+  const relay = await startRelay(cleanup);
+  const { roomId, owner, ownerToken } = await owned(cleanup, relay);
+  const ben = await WireClient.connect(cleanup, relay);
+  await ben.join(roomId);
+  assert.equal((await owner.ask({ type: 'get_stats' }, 'room_stats')).totalSessions, 1, 'two participants, one session');
+  ben.say({ type: 'leave_room' });
+  await owner.hears('user_left');
+  owner.say({ type: 'leave_room' });
+  const again = await owner.join(roomId, { ownerToken });
+  assert.equal(again.type, 'room_joined');
+  const stats = await owner.ask({ type: 'get_stats' }, 'room_stats');
+  assert.equal(stats.totalSessions, 2);
+  assert.ok(stats.totalDurationSeconds <= 5, 'two at once count once');
+});
+
+scenario('§8: the relay’s HTTP answers have the statuses and codes of the table', async cleanup => {
+  const relay = await startRelay(cleanup);
+  const ask = async (path, headers = {}) => {
+    const answer = await fetch(relay.origin + path, { headers: { accept: 'application/json', ...headers } });
+    const body = answer.headers.get('content-type')?.includes('json') ? await answer.json() : null;
+    return { status: answer.status, body };
+  };
+  for (const path of ['/nothing', '/js/none.js']) {
+    const { status, body } = await ask(path);
+    assert.deepEqual([status, body.code, typeof body.message], [404, 'NOT_FOUND', 'string'], path);
+  }
+  assert.equal((await ask('/room/a--b/meta')).status, 404);
+  const unknown = await ask('/room/nobody-made-this/meta');
+  assert.deepEqual(unknown.body, { roomId: 'nobody-made-this', passwordEnabled: null, locked: null, maxParticipants: null, participants: null });
+  assert.deepEqual([(await ask('/ws')).status, (await ask('/ws')).body.code], [426, 'BAD_MESSAGE']);
+  await assert.rejects(WireClient.connect(cleanup, relay, { origin: 'https://evil.example' }), { status: 403 });
+  const { status, body } = await ask('/health');
+  assert.deepEqual([status, body.status, body.store.status, body.turn.status], [200, 'ok', 'ok', 'ok']);
+});
