@@ -100,6 +100,9 @@ pub(crate) fn event(event: CallEvent, call: &CallSnapshot) -> Option<Event> {
         CallEvent::Resumed => Some(Event::Resumed),
         CallEvent::Draining => Some(Event::Draining),
         CallEvent::PasswordNeeded { hint, wrong } => Some(Event::PasswordNeeded { hint, wrong }),
+        CallEvent::RoomFull { message } => {
+            Some(Event::Problem { code: "room_full".to_owned(), message })
+        }
         CallEvent::ParticipantJoined(user) => {
             Some(Event::ParticipantJoined { user: user.to_string(), name: name_of(user) })
         }

@@ -331,6 +331,7 @@ impl Call {
                 Act::PasswordNeeded { hint, wrong } => {
                     self.context.event(CallEvent::PasswordNeeded { hint, wrong });
                 }
+                Act::Waiting { message } => self.context.event(CallEvent::RoomFull { message }),
                 Act::IdTaken => {
                     let own = draw_user(&mut self.context.random);
                     self.context.own = own;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use snug_media_proto::layer::Layer;
-use snug_wire::{Media, Payload, limits as wire_limits};
+use snug_wire::{Media, Payload, limits as wire_limits, object};
 
 use crate::limits;
 
@@ -33,11 +33,22 @@ const TILE_SIDE: u16 = 16384;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub(crate) enum ChannelMessage {
-    Offer { payload: Payload },
-    Answer { payload: Payload },
-    IceCandidate { payload: Payload },
-    Chat { payload: Payload },
-    MediaState { media: Media },
+    Offer {
+        payload: Payload,
+    },
+    Answer {
+        payload: Payload,
+    },
+    IceCandidate {
+        payload: Payload,
+    },
+    Chat {
+        payload: Payload,
+    },
+    MediaState {
+        #[serde(deserialize_with = "object::deserialize")]
+        media: Media,
+    },
     Tile(Tile),
     Bye {},
 }
@@ -51,7 +62,7 @@ impl ChannelMessage {
         if text.len() > limits::CHANNEL_DESCRIPTION {
             return None;
         }
-        let message: Self = serde_json::from_str(text).ok()?;
+        let message: Self = object::from_str(text).ok()?;
         let fits = match &message {
             Self::Offer { payload } | Self::Answer { payload } => {
                 payload.len() <= wire_limits::DESCRIPTION_PAYLOAD
@@ -108,12 +119,12 @@ pub(crate) fn body(value: &impl Serialize) -> String {
 }
 
 pub(crate) fn read_description(text: &str) -> Option<Description> {
-    let description: Description = serde_json::from_str(text).ok()?;
+    let description: Description = object::from_str(text).ok()?;
     (description.sdp.len() <= limits::SDP && is_session(&description.session)).then_some(description)
 }
 
 pub(crate) fn read_candidate(text: &str) -> Option<CandidateBody> {
-    let body: CandidateBody = serde_json::from_str(text).ok()?;
+    let body: CandidateBody = object::from_str(text).ok()?;
     let fits = body.candidate.len() <= limits::CANDIDATE
         && body.sdp_mid.as_ref().is_none_or(|mid| mid.len() <= 16)
         && body.sdp_mline_index.is_none_or(|index| index <= 16)
@@ -122,7 +133,7 @@ pub(crate) fn read_candidate(text: &str) -> Option<CandidateBody> {
 }
 
 pub(crate) fn read_chat(text: &str) -> Option<ChatBody> {
-    let body: ChatBody = serde_json::from_str(text).ok()?;
+    let body: ChatBody = object::from_str(text).ok()?;
     let id_fits = (1..=64).contains(&body.id.len()) && body.id.bytes().all(is_word);
     (id_fits && body.text.len() <= limits::CHANNEL_MESSAGE).then_some(body)
 }
@@ -134,4 +145,32 @@ fn is_session(text: &str) -> bool {
 
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::{ChannelMessage, NameBody, read_candidate, read_chat, read_description};
+
+    #[test]
+    fn what_the_golden_file_calls_malformed_is_refused() {
+        let golden: Value =
+            serde_json::from_str(include_str!("../../../relay/wire/golden/malformed.json")).expect("JSON");
+        let readers: [(&str, fn(&str) -> bool); 5] = [
+            ("channel", |text| ChannelMessage::decode(text).is_some()),
+            ("name", |text| snug_wire::object::from_str::<NameBody>(text).is_ok()),
+            ("description", |text| read_description(text).is_some()),
+            ("candidate", |text| read_candidate(text).is_some()),
+            ("chat", |text| read_chat(text).is_some()),
+        ];
+        for (kind, accepts) in readers {
+            let cases = golden[kind].as_array().expect("a list");
+            assert!(cases.len() >= 3, "{kind}");
+            for case in cases {
+                let text = case.as_str().expect("a text");
+                assert!(!accepts(text), "{kind}: {text}");
+            }
+        }
+    }
 }

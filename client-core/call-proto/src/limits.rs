@@ -86,6 +86,8 @@ pub(crate) const REQUEST: Duration = Duration::from_secs(10);
 pub(crate) const REJOIN: Duration = Duration::from_secs(4);
 /// Longest such wait, whatever the relay asks for.
 pub(crate) const MOST_REJOIN: Duration = Duration::from_secs(30);
+/// Longest wait before a full room is asked again whose place may become free.
+pub(crate) const FULL: Duration = Duration::from_secs(5);
 /// First wait before a new connection; doubles.
 pub(crate) const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 /// Longest wait before a new connection.

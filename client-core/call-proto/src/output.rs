@@ -149,7 +149,7 @@ pub struct RoomStats {
     pub created_at: String,
     /// `YYYY-MM-DD`.
     pub last_used: String,
-    /// How many participants came, ever.
+    /// How often an empty room was entered, ever.
     pub total_sessions: u64,
     /// How long somebody was inside, ever, in seconds.
     pub total_duration_seconds: u64,
@@ -175,6 +175,11 @@ pub enum CallEvent {
         hint: Option<String>,
         /// Whether one was tried and is wrong.
         wrong: bool,
+    },
+    /// The room is full, a place may become free soon, and we ask again by ourselves.
+    RoomFull {
+        /// One sentence for people.
+        message: String,
     },
     /// Somebody came.
     ParticipantJoined(UserId),

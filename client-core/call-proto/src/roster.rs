@@ -43,7 +43,7 @@ impl Member {
     /// Why the name was refused.
     pub(crate) fn open_name(&mut self, sealer: &mut Sealer, name: &Payload) -> Result<(), SealError> {
         let json = sealer.open(Kind::Name, self.user, true, name)?;
-        if let Ok(NameBody { name }) = serde_json::from_str(&json) {
+        if let Ok(NameBody { name }) = snug_wire::object::from_str(&json) {
             self.name = text::clean(&name, snug_wire::limits::NAME_CHARS);
         }
         Ok(())

@@ -43,6 +43,10 @@ pub(crate) enum Act {
         hint: Option<String>,
         wrong: bool,
     },
+    /// There is no place yet, and we ask again.
+    Waiting {
+        message: String,
+    },
     /// Our id has a seat whose answer was lost: another identity need not wait until it runs out.
     IdTaken,
     Ended {
@@ -495,11 +499,8 @@ impl Signaling {
                 self.acts.push_back(Act::Resumed);
             }
             ServerMessage::AuthRequired { hint } => self.auth_required(hint, now),
-            ServerMessage::RoomFull { max_participants } => {
-                let message = format!(
-                    "The room is full ({max_participants} participants). Try again when somebody left."
-                );
-                self.refused(EndCode::RoomFull, message, None, now);
+            ServerMessage::RoomFull { max_participants, retry_after_ms } => {
+                self.room_full(max_participants, retry_after_ms, now);
             }
             ServerMessage::Error { code, message, request_id, retry_after_ms } => {
                 match request_id.filter(|id| self.requests.contains_key(id)) {
@@ -591,6 +592,26 @@ impl Signaling {
             ErrorCode::Kicked => self.end(EndCode::Kicked, message),
             _ => self.refused(EndCode::Refused(code), message, retry_after_ms, now),
         }
+    }
+
+    /// Where a place may become free soon, somebody who waits for it is told so and asks again.
+    fn room_full(&mut self, max_participants: u8, free_after_ms: Option<u64>, now: Instant) {
+        let Some(free_after) = free_after_ms.map(Duration::from_millis).filter(|_| !self.seated) else {
+            let message =
+                format!("The room is full ({max_participants} participants). Try again when somebody left.");
+            return self.refused(EndCode::RoomFull, message, None, now);
+        };
+        let seconds = free_after.as_secs() + 1;
+        let message = format!(
+            "The room is full ({max_participants} participants), but somebody's connection is lost. Their place is \
+             free in {seconds} s unless they come back; we try again by ourselves."
+        );
+        self.timers.answer = None;
+        // Somebody else may leave before.
+        let wait = free_after.min(limits::FULL);
+        self.timers.rejoin = Some(now + wait);
+        self.first_join = Some(now + wait + limits::FIRST_JOIN);
+        self.acts.push_back(Act::Waiting { message });
     }
 
     /// Ends the call where asking again would not help, else asks again later.

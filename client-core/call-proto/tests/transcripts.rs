@@ -584,9 +584,29 @@ fn a_password_is_asked_for_and_a_wrong_one_brings_the_hint() {
 #[test]
 fn a_full_room_ends_the_first_join_with_one_sentence() {
     let mut world = World::new(1, true);
-    world.clients[0].refusals.insert(1, ServerMessage::RoomFull { max_participants: 10 });
+    world.clients[0]
+        .refusals
+        .insert(1, ServerMessage::RoomFull { max_participants: 10, retry_after_ms: None });
     world.settle();
     assert!(matches!(world.clients[0].events[..], [CallEvent::Ended { code: EndCode::RoomFull, .. }]));
+}
+
+#[test]
+fn a_full_room_whose_place_may_become_free_is_asked_again_until_it_is() {
+    let mut world = World::new(1, true);
+    for (attempt, left) in [(1, 23_000), (2, 18_000), (3, 900)] {
+        let full = ServerMessage::RoomFull { max_participants: 2, retry_after_ms: Some(left) };
+        world.clients[0].refusals.insert(attempt, full);
+    }
+    world.settle();
+    let [CallEvent::RoomFull { message }] = &world.clients[0].events[..] else { panic!("it waits") };
+    assert!(message.contains("24 s") && message.contains("by ourselves"), "{message}");
+    world.pass(Duration::from_millis(4_900));
+    assert_eq!(world.clients[0].events.len(), 1);
+    world.pass(Duration::from_millis(5_200));
+    assert_eq!(world.clients[0].events.len(), 3, "every five seconds, for somebody else may leave");
+    world.pass(Duration::from_millis(1_000));
+    assert_eq!(world.clients[0].call.snapshot().signaling, SignalingState::Online);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod room;
 mod seat;
 mod server;
 mod token_bucket;
+mod wall_clock;
 
 pub use address::AddressBlock;
 pub use config::{IceServerSource, NoIceServers, RateLimit, RoomServerConfig};

@@ -21,6 +21,7 @@ use crate::record::{RoomRecord, StoredPassword};
 use crate::room::{Change, PendingChange, Room};
 use crate::seat::Seat;
 use crate::token_bucket::{Buckets, TokenBucket};
+use crate::wall_clock::WallClock;
 
 /// Most address blocks whose joins are counted.
 const BLOCKS: usize = 10_000;
@@ -28,6 +29,8 @@ const BLOCKS: usize = 10_000;
 const WAITING: usize = 256;
 /// Most password checks under way for one room, and for one address block: a whole room may come back at once.
 const CHECKS: usize = 10;
+/// A seated client that sent nothing for a heartbeat and the time of its answer is probably gone.
+const SILENT: Duration = Duration::from_secs(20);
 /// At most one answer to too many messages in this time: the answers must not be a load of their own.
 const COMPLAINT: Duration = Duration::from_secs(1);
 
@@ -49,6 +52,7 @@ pub struct RoomServer {
     outputs: VecDeque<Output>,
     draining: bool,
     seats: usize,
+    wall_clock: WallClock,
 }
 
 /// Figures for metrics and `/health`.
@@ -145,6 +149,7 @@ enum Job {
 enum Timer {
     Connection(ConnectionId),
     Seat(RoomId, UserId),
+    WallClock,
 }
 
 /// Why a request is refused, and when to try again.
@@ -170,6 +175,7 @@ impl RoomServer {
             outputs: VecDeque::new(),
             draining: false,
             seats: 0,
+            wall_clock: WallClock::new(),
         }
     }
 
@@ -208,6 +214,7 @@ impl RoomServer {
 
     /// Takes one input.
     pub fn handle_input(&mut self, input: Input, now: Now) {
+        self.compare_clocks(now);
         match input {
             Input::Connected { connection, address, host } => {
                 self.connected(connection, address.into(), host, now);
@@ -236,11 +243,14 @@ impl RoomServer {
 
     /// Takes note that time has passed.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.compare_clocks(now);
         while self.timers.peek().is_some_and(|Reverse((at, _))| *at <= now.at) {
             let Some(Reverse((_, timer))) = self.timers.pop() else { break };
             match timer {
                 Timer::Connection(connection) => self.connection_timer(connection, now),
                 Timer::Seat(room, user) => self.seat_timer(room, user, now),
+                // They were compared above.
+                Timer::WallClock => self.plan_comparison(now),
             }
         }
     }
@@ -553,10 +563,32 @@ impl RoomServer {
         }
         if room.is_full() {
             let max_participants = room.record.max_participants;
+            let retry_after_ms = self.seat_free_after(room, now).map(in_milliseconds);
             self.set_state(id, State::Ready);
-            return self.send(id, &ServerMessage::RoomFull { max_participants });
+            return self.send(id, &ServerMessage::RoomFull { max_participants, retry_after_ms });
         }
         self.seat(id, None, now);
+    }
+
+    /// How long until a full room takes somebody in again if nobody comes back whose connection is lost, or has been
+    /// silent for so long that it probably is. `None` when too few seats are like that.
+    fn seat_free_after(&self, room: &Room, now: Now) -> Option<Duration> {
+        let mut ends: Vec<Instant> = room
+            .seats
+            .iter()
+            .filter_map(|seat| match seat.connection {
+                None => seat.held_until,
+                Some(connection) => {
+                    let heard = self.connections.get(&connection)?.heard_at;
+                    let is_silent = now.at.saturating_duration_since(heard) > SILENT;
+                    is_silent.then_some(heard + limits::IDLE_TIMEOUT + limits::SEAT_HOLD)
+                }
+            })
+            .collect();
+        ends.sort();
+        // More than one has to go where the owner lowered the maximum below those inside.
+        let surplus = room.seats.len().checked_sub(usize::from(room.record.max_participants))?;
+        ends.get(surplus).map(|at| at.saturating_duration_since(now.at))
     }
 
     /// Has a password checked against `hash`, or against nothing at the same cost.
@@ -647,6 +679,7 @@ impl RoomServer {
         }
         room.seats.push(seat);
         self.seats += 1;
+        self.plan_comparison(now);
         self.attach(&room_id, user, id, new_owner_token, now);
     }
 
@@ -759,6 +792,23 @@ impl RoomServer {
         }
         if seat.connection.is_some() && seat.credentials_due.is_some_and(|due| due <= now.at) {
             self.renew_credentials(&room_id, user, now);
+        }
+    }
+
+    /// Credentials end by the wall clock. After it was set, those that are out end too early for new allocations, or
+    /// too late; everybody inside gets others.
+    fn compare_clocks(&mut self, now: Now) {
+        if self.wall_clock.was_set(now) {
+            self.ice_servers_changed(now);
+        }
+    }
+
+    /// While somebody is inside, the clocks are compared even if nothing happens.
+    fn plan_comparison(&mut self, now: Now) {
+        if self.seats > 0
+            && let Some(at) = self.wall_clock.plan(now)
+        {
+            self.set_timer(at, Timer::WallClock);
         }
     }
 
@@ -1117,8 +1167,7 @@ impl RoomServer {
             code,
             message: code.message().to_owned(),
             request_id,
-            // Rounded up: a client that waits exactly this long must not be early.
-            retry_after_ms: wait.map(|wait| wait.as_nanos().div_ceil(1_000_000) as u64),
+            retry_after_ms: wait.map(in_milliseconds),
         };
         self.send(connection, &message);
     }
@@ -1175,6 +1224,11 @@ impl RoomServer {
     fn set_timer(&mut self, at: Instant, timer: Timer) {
         self.timers.push(Reverse((at, timer)));
     }
+}
+
+/// Rounded up: a client that waits exactly this long must not be early.
+fn in_milliseconds(wait: Duration) -> u64 {
+    wait.as_nanos().div_ceil(1_000_000) as u64
 }
 
 /// Who sent a message, from which seat.

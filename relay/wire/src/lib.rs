@@ -7,6 +7,7 @@ pub mod id;
 pub mod limits;
 pub mod link;
 pub mod message;
+pub mod object;
 pub mod seal;
 pub mod secret;
 pub mod text;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::ErrorCode;
 use crate::id::{RoomId, UserId};
 use crate::secret::{LinkProof, Password, Token};
-use crate::{limits, text};
+use crate::{limits, object, text};
 
 /// A client's message with the number that its answer will carry.
 #[derive(Debug, Clone, Serialize)]
@@ -94,7 +94,7 @@ pub struct JoinRoom {
     pub owner_token: Option<Token>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume_token: Option<Token>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::deserialize")]
     pub media: Media,
 }
 
@@ -159,6 +159,7 @@ pub enum ServerMessage {
         replayed: usize,
     },
     UserJoined {
+        #[serde(deserialize_with = "object::deserialize")]
         participant: Participant,
     },
     UserAway {
@@ -176,9 +177,11 @@ pub enum ServerMessage {
     IceCandidateReceived(Forwarded),
     PeerState {
         user_id: UserId,
+        #[serde(deserialize_with = "object::deserialize")]
         media: Media,
     },
     RoomUpdated {
+        #[serde(deserialize_with = "object::deserialize")]
         room_info: RoomInfo,
     },
     OwnerToken {
@@ -195,6 +198,7 @@ pub enum ServerMessage {
         request_id: Option<u32>,
     },
     TurnCredentials {
+        #[serde(deserialize_with = "object::list")]
         ice_servers: Vec<IceServer>,
         ice_ttl_seconds: u64,
     },
@@ -204,6 +208,9 @@ pub enum ServerMessage {
     },
     RoomFull {
         max_participants: u8,
+        /// When a seat becomes free at the latest that nobody sits in, unless its participant comes back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
     },
     AuthRequired {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -232,11 +239,14 @@ pub struct RoomJoined {
     pub room_id: RoomId,
     pub user_id: UserId,
     pub resume_token: Token,
+    #[serde(deserialize_with = "object::list")]
     pub participants: Vec<Participant>,
+    #[serde(deserialize_with = "object::deserialize")]
     pub room_info: RoomInfo,
     pub is_owner: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner_token: Option<Token>,
+    #[serde(deserialize_with = "object::list")]
     pub ice_servers: Vec<IceServer>,
     pub ice_ttl_seconds: u64,
     pub seat_hold_seconds: u64,
@@ -261,6 +271,7 @@ pub struct Participant {
     /// Its name, sealed where the link has a secret.
     pub display_name: Payload,
     /// What it sends.
+    #[serde(deserialize_with = "object::deserialize")]
     pub media: Media,
     /// Its connection is lost and its seat held.
     pub away: bool,
@@ -368,12 +379,12 @@ impl Request {
     /// [`DecodeError`] for anything outside PROTOCOL.md §3 and §5.
     pub fn decode(frame: &str) -> Result<Self, (Option<u32>, DecodeError)> {
         check_shape(frame).map_err(|error| (None, error))?;
-        let request_id = match serde_json::from_str::<Envelope>(frame) {
+        let request_id = match object::from_str::<Envelope>(frame) {
             Ok(envelope) => envelope.request_id,
             Err(error) => return Err((None, malformed(&error))),
         };
         let mut message: ClientMessage =
-            serde_json::from_str(frame).map_err(|error| (request_id, malformed(&error)))?;
+            object::from_str(frame).map_err(|error| (request_id, malformed(&error)))?;
         message.check_limits().map_err(|error| (request_id, error))?;
         Ok(Self { request_id, message })
     }
@@ -436,7 +447,7 @@ struct PlainName {
 }
 
 fn clean_plain_name(json: &str) -> Result<String, DecodeError> {
-    let plain: PlainName = serde_json::from_str(json)
+    let plain: PlainName = object::from_str(json)
         .map_err(|_| DecodeError::OutOfRange { field: "displayName.plain", expected: r#"{"name":"…"}"# })?;
     let name = text::clean(&plain.name, limits::NAME_CHARS);
     Ok(serde_json::to_string(&PlainName { name }).expect("a string serializes"))
@@ -535,7 +546,7 @@ impl Received {
     /// [`DecodeError`] when it is no message of this version.
     pub fn decode(frame: &str) -> Result<Self, DecodeError> {
         check_shape_from_relay(frame)?;
-        serde_json::from_str(frame).map_err(|error| malformed(&error))
+        object::from_str(frame).map_err(|error| malformed(&error))
     }
 
     /// The sequence number of a frame that is no message of this version: it counts all the same, or the next one would look like a gap.

@@ -1,7 +1,7 @@
 //! Frames from clients that mean no good, and frames at each limit.
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 use snug_wire::message::Received;
 use snug_wire::{ClientMessage, DecodeError, ErrorCode, Payload, Request, limits};
 
@@ -93,6 +93,112 @@ fn plain_names_are_cleaned_and_cut() {
     };
     let expected = json!({"name": format!("Ana {}", "x".repeat(60))}).to_string();
     assert_eq!(join.display_name, Payload::Plain(expected));
+}
+
+fn golden(name: &str) -> Value {
+    let path = format!("{}/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).expect("the golden file exists");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+#[test]
+fn what_the_golden_file_calls_malformed_is_refused_with_its_code() {
+    let golden = golden("malformed.json");
+    for case in golden["client"].as_array().expect("a list") {
+        let frame = case["frame"].as_str().expect("a text");
+        let code = serde_json::to_value(refusal(frame).1.code()).expect("a code");
+        assert_eq!(code, case["code"], "{frame}");
+    }
+    for frame in golden["server"].as_array().expect("a list") {
+        let frame = frame.as_str().expect("a text");
+        assert!(Received::decode(frame).is_err(), "{frame}");
+    }
+}
+
+/// All orders of `values`, or one when there are too many.
+fn orders(values: Vec<Value>) -> Vec<Vec<Value>> {
+    if values.len() > 6 {
+        return vec![values];
+    }
+    if values.is_empty() {
+        return vec![values];
+    }
+    let mut all = Vec::new();
+    for first in 0..values.len() {
+        let mut rest = values.clone();
+        let head = rest.remove(first);
+        all.extend(orders(rest).into_iter().map(|rest| std::iter::once(head.clone()).chain(rest).collect()));
+    }
+    all
+}
+
+/// The message with each of its objects, one at a time, as the arrays that serde's derive could take for it.
+fn with_arrays(value: &Value, wrap: &dyn Fn(Value) -> Value, found: &mut Vec<Value>) {
+    match value {
+        Value::Object(fields) => {
+            found.push(wrap(json!([])));
+            let values = fields.values().cloned().collect();
+            found.extend(orders(values).into_iter().map(|order| wrap(Value::Array(order))));
+            if let Some(kind) = fields.get("type") {
+                let mut rest = fields.clone();
+                rest.remove("type");
+                found.push(wrap(json!([kind, rest])));
+                let orders = orders(rest.values().cloned().collect());
+                found.extend(orders.into_iter().map(|mut order| {
+                    order.insert(0, kind.clone());
+                    wrap(Value::Array(order))
+                }));
+            }
+            for (name, inner) in fields {
+                let inside = |changed: Value| {
+                    let mut fields = fields.clone();
+                    fields[name] = changed;
+                    wrap(Value::Object(fields))
+                };
+                with_arrays(inner, &inside, found);
+            }
+        }
+        Value::Array(elements) => {
+            for (index, inner) in elements.iter().enumerate() {
+                let inside = |changed: Value| {
+                    let mut elements = elements.clone();
+                    elements[index] = changed;
+                    wrap(Value::Array(elements))
+                };
+                with_arrays(inner, &inside, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn no_array_is_taken_for_an_object_anywhere_in_any_message() {
+    let golden = golden("messages.json");
+    let mut tried = 0;
+    for (side, accepts) in [
+        ("client", (|frame: &str| Request::decode(frame).is_ok()) as fn(&str) -> bool),
+        ("server", |frame: &str| Received::decode(frame).is_ok()),
+    ] {
+        for message in golden[side].as_array().expect("a list") {
+            assert!(accepts(&message.to_string()), "{message}");
+            let mut found = Vec::new();
+            with_arrays(message, &|value| value, &mut found);
+            for changed in found {
+                assert!(!accepts(&changed.to_string()), "{side}: {changed}");
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 500, "{tried}");
+}
+
+#[test]
+fn arrays_in_fields_that_nobody_knows_are_ignored_as_those_are() {
+    let frame = r#"{"type":"toggle_audio","enabled":true,"later":[{"media":[1]},[]]}"#;
+    assert!(Request::decode(frame).is_ok());
+    let frame = r#"{"type":"user_away","userId":"AAAAAAAAAAAAAAAAAAAAAA","seq":2,"later":[[1],{}]}"#;
+    assert!(Received::decode(frame).is_ok());
 }
 
 proptest! {

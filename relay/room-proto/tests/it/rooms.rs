@@ -10,6 +10,96 @@ use snug_wire::{CloseCode, LinkProof, limits};
 const ROOM: &str = "sunny-mountain-42";
 
 #[test]
+fn a_full_room_says_how_long_the_seat_of_a_lost_connection_is_held() {
+    let mut world = World::new();
+    let (ana, _) = world.join(1, ROOM);
+    let (bo, joined) = world.join(2, ROOM);
+    assert_eq!(
+        world.request(ana, json!({"type": "update_settings", "maxParticipants": 2}))["type"],
+        "user_joined"
+    );
+    let cy = world.connect(3);
+    let full = json!({"type": "room_full", "maxParticipants": 2});
+    assert_eq!(world.try_join(cy, ROOM, json!({})), full, "everybody is there");
+    world.drop_connection(bo);
+    world.pass(Duration::from_millis(7_300));
+    let held = json!({"type": "room_full", "maxParticipants": 2, "retryAfterMs": 22_700});
+    assert_eq!(world.try_join(cy, ROOM, json!({})), held);
+    let again = world.connect(2);
+    let resume = json!({"type": "resume", "roomId": ROOM, "userId": bo.user, "resumeToken": joined["resumeToken"], "lastSeq": 1});
+    assert_eq!(world.request(again, resume)["type"], "resumed");
+    assert_eq!(world.try_join(cy, ROOM, json!({})), full, "it came back");
+    world.drop_connection(again);
+    world.send(ana, json!({"type": "ping"}));
+    world.pass(Duration::from_millis(29_999));
+    assert_eq!(world.try_join(cy, ROOM, json!({}))["retryAfterMs"], 1);
+    world.pass(Duration::from_millis(1));
+    assert_eq!(world.try_join(cy, ROOM, json!({}))["type"], "room_joined", "exactly then");
+}
+
+#[test]
+fn a_seat_that_fell_silent_counts_as_one_that_may_become_free() {
+    let mut world = World::new();
+    let (ana, _) = world.join(1, ROOM);
+    world.join(2, ROOM);
+    world.send(ana, json!({"type": "update_settings", "maxParticipants": 2}));
+    world.pass(Duration::from_secs(25));
+    world.send(ana, json!({"type": "ping"}));
+    let cy = world.connect(3);
+    // 45 s until the relay gives the silent connection up, 30 s more until the seat is gone.
+    assert_eq!(world.try_join(cy, ROOM, json!({}))["retryAfterMs"], 50_000);
+    for _ in 0..5 {
+        world.pass(Duration::from_secs(10));
+        world.send(ana, json!({"type": "ping"}));
+    }
+    assert_eq!(world.try_join(cy, ROOM, json!({}))["type"], "room_joined");
+}
+
+#[test]
+fn who_leaves_or_closes_frees_the_seat_at_once() {
+    for closes in [true, false] {
+        let mut world = World::new();
+        let (ana, _) = world.join(1, ROOM);
+        let (bo, _) = world.join(2, ROOM);
+        world.send(ana, json!({"type": "update_settings", "maxParticipants": 2}));
+        if closes {
+            world.say_goodbye(bo);
+        } else {
+            world.send(bo, json!({"type": "leave_room"}));
+        }
+        // A page that is loaded again comes back as somebody else, and finds its own seat free.
+        let again = world.connect(4);
+        assert_eq!(world.try_join(again, ROOM, json!({}))["type"], "room_joined");
+    }
+}
+
+#[test]
+fn a_maximum_below_those_inside_puts_nobody_out_and_lets_nobody_in() {
+    let mut world = World::new();
+    let (ana, _) = world.join(1, ROOM);
+    let (bo, joined) = world.join(2, ROOM);
+    let (cy, _) = world.join(3, ROOM);
+    world.send(ana, json!({"type": "update_settings", "maxParticipants": 2, "requestId": 1}));
+    assert_eq!(world.seated_in(ROOM).len(), 3, "nobody is put out");
+    world.drop_connection(bo);
+    let again = world.connect(2);
+    let resume = json!({"type": "resume", "roomId": ROOM, "userId": bo.user, "resumeToken": joined["resumeToken"], "lastSeq": 1});
+    assert_eq!(world.request(again, resume)["type"], "resumed", "who is inside may come back");
+    let dee = world.connect(4);
+    assert_eq!(world.try_join(dee, ROOM, json!({}))["type"], "room_full");
+    world.send(cy, json!({"type": "leave_room"}));
+    assert_eq!(
+        world.try_join(dee, ROOM, json!({}))["type"],
+        "room_full",
+        "two are inside, and two is the maximum"
+    );
+    world.drop_connection(again);
+    assert_eq!(world.try_join(dee, ROOM, json!({}))["retryAfterMs"], 30_000);
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.try_join(dee, ROOM, json!({}))["type"], "room_joined");
+}
+
+#[test]
 fn the_first_to_join_makes_the_room_and_owns_it() {
     let mut world = World::new();
     let (_, joined) = world.join(1, ROOM);

@@ -158,6 +158,63 @@ fn servers_that_change_are_told_to_everybody_inside_and_later_to_who_is_away() {
 }
 
 #[test]
+fn after_the_wall_clock_was_set_everybody_inside_gets_credentials_that_hold() {
+    // A day off, an hour, a machine that slept for ten minutes; and back.
+    for jump in [86_400, 3600, 600, 30, -30, -3600, -86_400] {
+        let mut world = World::new();
+        let (ana, _) = world.join(1, ROOM);
+        let (bo, joined) = world.join(2, ROOM);
+        let (cy, _) = world.join(3, "other-room");
+        world.drop_connection(bo);
+        for client in [ana, cy] {
+            world.receive_types(client);
+        }
+        world.set_wall_clock(jump);
+        world.pass(Duration::from_secs(2));
+        for client in [ana, cy] {
+            let fresh = world.try_receive(client).expect("within two seconds, though nobody said anything");
+            assert_eq!(fresh["type"], "turn_credentials", "{jump}");
+            let username = fresh["iceServers"][0]["username"].as_str().expect("a user name");
+            let expiry: u64 = username.split(':').next().and_then(|text| text.parse().ok()).expect("a time");
+            assert!(expiry.abs_diff(world.now.unix + 3600) <= 2, "{jump}: {expiry}");
+            assert_eq!(world.try_receive(client), None, "once");
+        }
+        let again = world.connect(2);
+        let resume = json!({"type": "resume", "roomId": ROOM, "userId": bo.user, "resumeToken": joined["resumeToken"], "lastSeq": 1});
+        assert_eq!(world.request(again, resume)["type"], "resumed");
+        let missed = world.receive_types(again);
+        assert!(
+            missed.contains(&"turn_credentials".to_owned()),
+            "{jump}: who was away is told when it is back"
+        );
+        world.pass(Duration::from_secs(10));
+        assert_eq!(world.receive_types(cy), Vec::<String>::new(), "{jump}: and no more after that");
+    }
+}
+
+#[test]
+fn a_jump_is_noticed_with_the_first_message_after_it() {
+    let mut world = World::new();
+    let (ana, _) = world.join(1, ROOM);
+    world.set_wall_clock(7200);
+    world.send(ana, json!({"type": "ping"}));
+    assert_eq!(world.receive_types(ana), ["turn_credentials", "pong"]);
+}
+
+#[test]
+fn the_clocks_are_compared_while_somebody_is_inside_and_no_longer() {
+    let mut world = World::new();
+    let (ana, _) = world.join(1, ROOM);
+    world.say_goodbye(ana);
+    world.pass(Duration::from_secs(7200));
+    assert_eq!(world.server.poll_timeout(), None);
+    let (bo, _) = world.join(2, ROOM);
+    world.set_wall_clock(-500);
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.receive_types(bo), ["turn_credentials"]);
+}
+
+#[test]
 fn the_seats_that_there_are_can_be_asked_for() {
     let mut world = World::new();
     let (ana, _) = world.join(1, ROOM);

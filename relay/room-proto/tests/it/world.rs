@@ -17,6 +17,8 @@ pub const START: u64 = 1_795_392_000;
 pub struct World {
     pub server: RoomServer,
     pub now: Now,
+    /// When the clock began; set together with the wall clock.
+    started: Now,
     pub disk: BTreeMap<String, Vec<u8>>,
     pub disk_failure: Option<StoreFailure>,
     pub password_failure: Option<Busy>,
@@ -29,6 +31,8 @@ pub struct World {
     pub password_work: usize,
     /// Who has a seat, by what the state machine said.
     pub seated: BTreeSet<(RoomId, UserId)>,
+    /// Who has had one: a replay tells of those who came and left.
+    ever_seated: BTreeSet<(RoomId, UserId)>,
     /// By which name the next connections reach the relay.
     pub host: Option<&'static str>,
     next_connection: u64,
@@ -73,9 +77,11 @@ impl World {
     }
 
     pub fn with(config: RoomServerConfig) -> Self {
+        let now = Now { at: Instant::now(), unix: START };
         Self {
             server: RoomServer::new(config, [7; 32], Box::new(Turn)),
-            now: Now { at: Instant::now(), unix: START },
+            now,
+            started: now,
             disk: BTreeMap::new(),
             disk_failure: None,
             password_failure: None,
@@ -86,6 +92,7 @@ impl World {
             metas: BTreeMap::new(),
             password_work: 0,
             seated: BTreeSet::new(),
+            ever_seated: BTreeSet::new(),
             host: None,
             next_connection: 0,
         }
@@ -98,7 +105,7 @@ impl World {
 
     /// Another process over the same disk.
     pub fn restarted(self) -> Self {
-        Self { disk: self.disk, now: self.now, ..Self::new() }
+        Self { disk: self.disk, now: self.now, started: self.started, ..Self::new() }
     }
 
     pub fn connect_from(&mut self, user: UserId, address: &str) -> Client {
@@ -177,6 +184,13 @@ impl World {
         self.settle();
     }
 
+    /// Sets the wall clock, as an administrator, NTP or a suspended machine does; no time passes.
+    pub fn set_wall_clock(&mut self, by: i64) {
+        let set = |unix: u64| unix.checked_add_signed(by).expect("after 1970");
+        self.now.unix = set(self.now.unix);
+        self.started.unix = set(self.started.unix);
+    }
+
     /// Turns the clock, stopping at every timer on the way as a shell would.
     pub fn pass(&mut self, duration: Duration) {
         let until = self.now.at + duration;
@@ -189,8 +203,9 @@ impl World {
     }
 
     fn turn_clock(&mut self, to: Instant) {
-        let passed = to - self.now.at;
-        self.now = Now { at: to, unix: self.now.unix + passed.as_secs() };
+        // Parts of seconds add up.
+        let passed = to - self.started.at;
+        self.now = Now { at: to, unix: self.started.unix + passed.as_secs() };
     }
 
     /// The next message for `client`; a test that expects one fails when there is none.
@@ -227,6 +242,7 @@ impl World {
                     self.closed.insert(connection.0, code);
                 }
                 Output::Seated { room, user } => {
+                    self.ever_seated.insert((room.clone(), user));
                     assert!(self.seated.insert((room, user)), "{user} has two seats");
                 }
                 Output::Unseated { room, user } => {
@@ -243,13 +259,13 @@ impl World {
 
     /// Whoever is told that somebody is there: the shell was told before.
     fn check_seats_named_by(&self, message: &Value) {
-        let joined = match message["type"].as_str() {
-            Some("room_joined") => &message["userId"],
-            Some("user_joined") => &message["participant"]["userId"],
+        let (joined, seats) = match message["type"].as_str() {
+            Some("room_joined") => (&message["userId"], &self.seated),
+            Some("user_joined") => (&message["participant"]["userId"], &self.ever_seated),
             _ => return,
         };
         let is_joined = |user: &UserId| *joined == json!(user);
-        assert!(self.seated.iter().any(|(_, user)| is_joined(user)), "{message} came before its seat");
+        assert!(seats.iter().any(|(_, user)| is_joined(user)), "{message} came before its seat");
     }
 
     fn run_job(&mut self, job: Output) {

@@ -1,0 +1,97 @@
+//! Whether the wall clock was set, which moves every time of expiry that was told to clients: credentials end by the
+//! wall clock, timers run by the monotonic one. A machine that was suspended looks the same, because its monotonic
+//! clock stood still meanwhile.
+
+use std::time::{Duration, Instant};
+
+use crate::io::Now;
+
+/// How far the clocks may drift apart. Credentials are renewed with at least 75 s of their life left, the wall clock
+/// is read in whole seconds, and a clock that is slewed loses half a second in a quarter of an hour.
+const TOLERANCE: u64 = 10;
+
+/// Compares the two clocks.
+pub(crate) struct WallClock {
+    /// How often somebody has to compare them while credentials are out.
+    next: Option<Instant>,
+    /// The last reading that is known to be consistent with what was told to clients.
+    anchor: Option<Now>,
+}
+
+impl WallClock {
+    /// Time from a jump to its discovery: new allocations are refused that long at most.
+    pub(crate) const INTERVAL: Duration = Duration::from_secs(2);
+
+    pub(crate) fn new() -> Self {
+        Self { next: None, anchor: None }
+    }
+
+    /// Whether the wall clock was set, forwards or backwards, since it was last asked.
+    pub(crate) fn was_set(&mut self, now: Now) -> bool {
+        let Some(anchor) = self.anchor else {
+            self.anchor = Some(now);
+            return false;
+        };
+        let expected = anchor.unix.saturating_add(now.at.saturating_duration_since(anchor.at).as_secs());
+        let was_set = now.unix.abs_diff(expected) > TOLERANCE;
+        if was_set {
+            self.anchor = Some(now);
+        }
+        was_set
+    }
+
+    /// When the clocks are to be compared again; `None` when that is planned already.
+    pub(crate) fn plan(&mut self, now: Now) -> Option<Instant> {
+        if self.next.is_some_and(|at| at > now.at) {
+            return None;
+        }
+        self.next = Some(now.at + Self::INTERVAL);
+        self.next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::WallClock;
+    use crate::io::Now;
+
+    fn after(start: Now, passed: u64, set_by: i64) -> Now {
+        let unix = (start.unix + passed).checked_add_signed(set_by).expect("after 1970");
+        Now { at: start.at + Duration::from_secs(passed), unix }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_noticed_once_in_both_directions() {
+        let start = Now { at: Instant::now(), unix: 1_795_392_000 };
+        for jump in [11, 3600, 86_400 * 365, -11, -3600, -86_400 * 365] {
+            let mut clock = WallClock::new();
+            assert!(!clock.was_set(start));
+            assert!(!clock.was_set(after(start, 100, 0)));
+            assert!(clock.was_set(after(start, 102, jump)), "{jump}");
+            assert!(!clock.was_set(after(start, 200, jump)), "{jump}");
+            assert!(clock.was_set(after(start, 202, 0)), "and set right again");
+        }
+    }
+
+    #[test]
+    fn seconds_that_are_cut_off_and_slewing_are_no_jump() {
+        let start = Now { at: Instant::now(), unix: 1_795_392_000 };
+        let mut clock = WallClock::new();
+        for passed in 0..5000 {
+            for off in [-1, 0, 1, 9, -9] {
+                assert!(!clock.was_set(after(start, passed, off)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_before_1970_does_no_harm() {
+        let start = Now { at: Instant::now(), unix: 0 };
+        let mut clock = WallClock::new();
+        assert!(!clock.was_set(start) && clock.was_set(after(start, 1, 1_795_392_000)));
+        assert!(clock.was_set(Now { at: start.at + Duration::from_secs(2), unix: u64::MAX }));
+        assert!(!clock.was_set(Now { at: start.at + Duration::from_secs(3), unix: u64::MAX }));
+    }
+}
