@@ -1,4 +1,4 @@
-// Native clients on networks that fail: relays that die, cables that are pulled, other networks, firewalls, NATs, and machines that sleep.
+// Native clients on networks that fail: relays that die, cables that are pulled, other networks, firewalls, and machines that sleep.
 // Real processes in network namespaces; each scenario prints how long nobody saw or heard anything.
 
 import assert from 'node:assert/strict';
@@ -33,12 +33,12 @@ const join = (cleanup, name, namespace, { room, cert }, options = {}) =>
   native(cleanup, name, room.url, { ca: cert.cert, inside: ['ip', 'netns', 'exec', namespace], env: FLOW_LOG, args: SMALL, ...options });
 
 /** Two people, each in a home of their own, who have seen and heard each other. */
-async function call(cleanup, { behind = home => home.namespace, options = {} } = {}) {
+async function call(cleanup, { options = {} } = {}) {
   const lab = new Lab(cleanup);
   const there = await relayIn(cleanup, lab);
   const people = [];
   for (const [name, home] of [['Ana', lab.homes.a], ['Bo', lab.homes.b]]) {
-    people.push(join(cleanup, name, behind(home, lab), there, options));
+    people.push(join(cleanup, name, home.namespace, there, options));
     await people.at(-1).saw('joined');
   }
   const joined = performance.now();
@@ -167,14 +167,3 @@ scenario('where UDP is blocked the relay is reached by WebSocket, and media flow
   console.log('over', JSON.stringify(one.quality));
   assert.equal(one.quality.relayProtocol, 'tcp');
 });
-
-for (const symmetric of [false, true]) {
-  const kind = symmetric ? 'NATs that use another port for every destination' : 'NATs that keep ports';
-  scenario(`two behind ${kind} meet ${symmetric ? 'at the relay' : 'directly'}`, { skip }, async cleanup => {
-    const { people } = await call(cleanup, { behind: (home, lab) => lab.behindNat(cleanup, home, { symmetric }) });
-    for (const someone of people) {
-      const { participants: [one] } = await someone.shows('how they are connected', shown => shown.participants[0]?.quality.packetsReceived > 100);
-      assert.equal(one.quality.relayed, symmetric, JSON.stringify(one.quality));
-    }
-  });
-}

@@ -10,10 +10,19 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 
 export const RELAY_HOST = '10.99.0.1';
 export const RELAY_HOST_6 = 'fd99::1';
+
+/** The network behind a home's NAT. */
+const NAT_HOST = '192.168.1';
+
+/** What such a NAT keeps of a packet that went out, and which of those that come it lets in by that. */
+const LET_IN = {
+  'full-cone': { of: 'inet_service', note: 'udp sport', known: 'udp dport' },
+  address: { of: 'inet_service . ipv4_addr', note: 'udp sport . ip daddr', known: 'udp dport . ip saddr' },
+};
 
 /** Why no network namespace can be made here, or null. */
 export function whyNot() {
@@ -55,9 +64,17 @@ export class Lab {
 
   /** A program that is Chromium, started in a home. */
   chromiumIn(home) {
-    const path = join(this.#folder, `chromium-${home}`);
-    const namespace = this.homes[home].namespace;
-    writeFileSync(path, `#!/bin/sh\nexec ip netns exec ${namespace} ${process.env.SNUG_CHROMIUM ?? '/usr/bin/chromium'} "$@"\n`);
+    return this.#programIn(home, process.env.SNUG_CHROMIUM ?? '/usr/bin/chromium');
+  }
+
+  /** A program that is Firefox, started in a home. */
+  firefoxIn(home) {
+    return this.#programIn(home, process.env.SNUG_FIREFOX ?? '/usr/bin/firefox-esr');
+  }
+
+  #programIn(home, program) {
+    const path = join(this.#folder, `${basename(program)}-${home}`);
+    writeFileSync(path, `#!/bin/sh\nexec ip netns exec ${this.homes[home].namespace} ${program} "$@"\n`);
     chmodSync(path, 0o755);
     return path;
   }
@@ -79,26 +96,43 @@ export class Lab {
     rules.forEach((rule, at) => this.in(this.router, `ip rule add pref ${at + 3} ${rule} blackhole`));
   }
 
-  /** A network behind a home's router, which translates addresses; its namespace. `symmetric`: another port for every destination. */
-  behindNat(cleanup, { namespace }, { symmetric }) {
+  /**
+   * A network behind a home's router, which translates addresses; its namespace. By `kind` (RFC
+   * 4787), the router lets in what comes to a port that something inside has sent from: from
+   * anybody (`full-cone`), from addresses that it has sent to (`address`), or from addresses and
+   * ports that it has sent to (`port`); `symmetric` is as the last, with another port for every
+   * destination.
+   */
+  behindNat(cleanup, { namespace }, { kind }) {
     const inner = `${namespace}n`;
     this.#namespace(cleanup, inner);
     this.in(namespace, `ip link add inside type veth peer name eth0 netns ${inner}`);
-    this.in(namespace, 'ip addr add 192.168.1.1/24 dev inside');
+    this.in(namespace, `ip addr add ${NAT_HOST}.1/24 dev inside`);
     this.in(namespace, 'ip link set inside up');
-    this.in(inner, 'ip addr add 192.168.1.2/24 dev eth0');
+    this.in(inner, `ip addr add ${NAT_HOST}.2/24 dev eth0`);
     this.in(inner, 'ip link set eth0 up');
-    this.in(inner, 'ip route add default via 192.168.1.1');
+    this.in(inner, `ip route add default via ${NAT_HOST}.1`);
     this.in(namespace, 'sysctl -qw net.ipv4.ip_forward=1');
-    this.in(namespace, 'nft add table ip nat');
-    this.in(namespace, 'nft add chain ip nat out { type nat hook postrouting priority srcnat ; }');
-    this.in(namespace, `nft add rule ip nat out oifname eth0 masquerade${symmetric ? ' fully-random' : ''}`);
-    // What nobody inside asked for is dropped before the kernel makes a note of it, which would take the port from who answers.
-    this.in(namespace, 'nft add table ip filter');
-    for (const hook of ['input', 'forward']) {
-      this.in(namespace, `nft add chain ip filter ${hook} { type filter hook ${hook} priority filter ; }`);
-      this.in(namespace, `nft add rule ip filter ${hook} iifname eth0 ct state new drop`);
+    const nft = rule => this.in(namespace, `nft ${rule}`);
+    nft('add table ip nat');
+    nft('add chain ip nat out { type nat hook postrouting priority srcnat ; }');
+    nft(`add rule ip nat out oifname eth0 masquerade${kind === 'symmetric' ? ' fully-random' : ''}`);
+    // What nobody inside asked for is dropped before the kernel makes a note of it, which would take
+    // the port from whoever answers.
+    nft('add table ip filter');
+    for (const hook of ['input', 'forward']) nft(`add chain ip filter ${hook} { type filter hook ${hook} priority filter ; }`);
+    const { of, note, known } = LET_IN[kind] ?? {};
+    if (of) {
+      // Ports stay as they are, so a note of what went out says what may come in.
+      nft(`add set ip filter noted { type ${of} ; flags dynamic,timeout ; timeout 3m ; }`);
+      nft(`add rule ip filter forward oifname eth0 meta l4proto udp update @noted { ${note} }`);
+      nft('add chain ip nat in { type nat hook prerouting priority dstnat ; }');
+      nft('add chain ip filter early { type filter hook prerouting priority mangle ; }');
+      nft(`add rule ip filter early iifname eth0 meta l4proto udp ${known} @noted meta mark set 1`);
+      nft(`add rule ip nat in meta mark 1 dnat to ${NAT_HOST}.2`);
+      nft('add rule ip filter forward iifname eth0 meta mark 1 accept');
     }
+    for (const hook of ['input', 'forward']) nft(`add rule ip filter ${hook} iifname eth0 ct state new drop`);
     return inner;
   }
 

@@ -62,11 +62,11 @@ export async function chromium(cleanup, { camera = 'pattern', ask = false, args 
 }
 
 /** Starts a Firefox with an invented camera and microphone, driven over WebDriver BiDi. */
-export async function firefox(cleanup, { prefs = {} } = {}) {
+export async function firefox(cleanup, { prefs = {}, program = FIREFOX } = {}) {
   const profile = mkdtempSync(join(tmpdir(), 'snug-firefox-'));
   const browser = await puppeteer.launch({
     browser: 'firefox',
-    executablePath: FIREFOX,
+    executablePath: program,
     headless: true,
     userDataDir: profile,
     protocolTimeout: 180_000,

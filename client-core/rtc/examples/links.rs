@@ -16,13 +16,16 @@ use snug_rtc::{
 };
 use tokio::sync::mpsc;
 
+#[path = "../src/tests/conditions.rs"]
+mod conditions;
 #[path = "../src/tests/traffic.rs"]
 mod traffic;
-#[path = "../src/tests/wire.rs"]
+#[path = "links/wire.rs"]
 mod wire;
 
+use conditions::Conditions;
 use traffic::Traffic;
-use wire::{Conditions, Line, Wire};
+use wire::{Line, Wire};
 
 const SECOND: Duration = Duration::from_secs(1);
 const SEED: u64 = 42;

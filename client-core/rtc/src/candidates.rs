@@ -86,7 +86,7 @@ fn bare(candidate: &str) -> &str {
 }
 
 /// As the library reads it: from the session, else from the first section that is in use, else from any.
-fn generation(description: &SessionDescription) -> [Option<String>; 2] {
+pub(crate) fn generation(description: &SessionDescription) -> [Option<String>; 2] {
     ["ice-ufrag", "ice-pwd"].map(|key| {
         let of = |inactive| {
             let mut sections = description.media_descriptions.iter();
@@ -97,6 +97,14 @@ fn generation(description: &SessionDescription) -> [Option<String>; 2] {
         let session = description.attribute(key).map(String::as_str);
         session.or_else(|| of(false)).or_else(|| of(true)).map(str::to_owned)
     })
+}
+
+/// The candidates of a description.
+pub(crate) fn lines(description: &SessionDescription) -> impl Iterator<Item = &str> {
+    let attributes = description.media_descriptions.iter().flat_map(|section| &section.attributes);
+    attributes
+        .filter(|attribute| attribute.is_ice_candidate())
+        .filter_map(|attribute| attribute.value.as_deref())
 }
 
 #[cfg(test)]

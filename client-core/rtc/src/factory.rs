@@ -13,10 +13,11 @@ use webrtc::peer_connection::{
     MediaEngine, RTCConfiguration, RTCConfigurationBuilder, RTCIceServer, RTCIceTransportPolicy,
     SettingEngine, SettingEngineBuilder,
 };
-use webrtc::runtime::Runtime;
+use webrtc::runtime::{Runtime, TokioRuntime};
 
 use crate::event::PeerEvent;
 use crate::interceptors::{Departure, Feedback, MID, MediaTap, Nack, RtxUnwrap, TWCC, WireTap};
+use crate::pairs::Pairs;
 use crate::shared::Shared;
 use crate::stats::RelayProtocol;
 use crate::tunnel::{TunnelRuntime, Tunnels};
@@ -60,23 +61,45 @@ pub struct FactoryConfig {
 #[derive(Debug, Clone)]
 pub struct Factory {
     config: FactoryConfig,
+    /// Where sockets and time come from.
+    below: Arc<dyn Runtime>,
 }
 
 impl Factory {
     /// Takes effect for the connections made from it.
     pub fn new(config: FactoryConfig) -> Self {
-        Self { config }
+        Self::over(config, Arc::new(TokioRuntime))
+    }
+
+    /// Over another network than the system's.
+    pub(crate) fn over(config: FactoryConfig, below: Arc<dyn Runtime>) -> Self {
+        Self { config, below }
     }
 
     /// The network of one connection.
-    pub(crate) fn runtime(tunnels: &Arc<Tunnels>, shared: &Shared) -> Arc<dyn Runtime> {
-        Arc::new(TunnelRuntime { tunnels: Arc::clone(tunnels), channel: Arc::clone(&shared.channel) })
+    pub(crate) fn runtime(
+        &self,
+        tunnels: &Arc<Tunnels>,
+        pairs: &Arc<Pairs>,
+        shared: &Shared,
+    ) -> Arc<dyn Runtime> {
+        Arc::new(TunnelRuntime {
+            below: Arc::clone(&self.below),
+            tunnels: Arc::clone(tunnels),
+            pairs: Arc::clone(pairs),
+            channel: Arc::clone(&shared.channel),
+        })
     }
 
     /// The TURN servers of one connection that are reached over streams.
     pub(crate) fn tunnels(&self, shared: &Arc<Shared>) -> Arc<Tunnels> {
         let told = Arc::clone(shared);
         Arc::new(Tunnels::new(&self.config, move |problem| told.emit(PeerEvent::RelayProblem(problem))))
+    }
+
+    /// The candidate pairs of one connection. Call it inside a Tokio runtime.
+    pub(crate) fn pairs(&self) -> Arc<Pairs> {
+        Pairs::new(!self.config.relay_only)
     }
 
     pub(crate) fn binds(&self) -> Vec<SocketAddr> {

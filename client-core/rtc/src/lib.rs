@@ -10,6 +10,7 @@ mod event;
 mod factory;
 mod flights;
 mod interceptors;
+mod pairs;
 mod peer;
 mod sdp;
 mod shared;

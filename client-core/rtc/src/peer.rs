@@ -25,10 +25,11 @@ use webrtc::peer_connection::{
     RTCSessionDescription,
 };
 
-use crate::candidates::{Candidates, MOST, Verdict};
+use crate::candidates::{self, Candidates, MOST, Verdict};
 use crate::error::RtcError;
 use crate::event::{PayloadKind, PeerEvent, PeerEvents, PeerState};
 use crate::factory::{self, Factory};
+use crate::pairs::Pairs;
 use crate::sdp::{Described, with_trickle};
 use crate::shared::{LocalStream, Shared, State};
 use crate::stats::{CandidateKind, Estimate, Flow, LinkStats, PathStats};
@@ -59,6 +60,7 @@ pub struct Peer {
     outgoing: [Arc<TrackLocalStaticRTP>; 4],
     shared: Arc<Shared>,
     tunnels: Arc<Tunnels>,
+    pairs: Arc<Pairs>,
     factory: Factory,
     reader: JoinHandle<()>,
     /// Whether the four sections are there already.
@@ -82,6 +84,7 @@ impl Peer {
         let messages = events.messages.clone();
         let shared = Shared::new(events, streams);
         let tunnels = factory.tunnels(&shared);
+        let pairs = factory.pairs();
         let ice_servers = tunnels.stand_ins(ice_servers)?;
         let media_engine = factory::media_engine().map_err(build_error)?;
         let connection = PeerConnectionBuilder::new()
@@ -90,7 +93,7 @@ impl Peer {
             .with_media_engine(media_engine)
             .with_interceptor_registry(factory::interceptors(&shared))
             .with_handler(Arc::new(Handler { shared: Arc::clone(&shared), tunnels: Arc::clone(&tunnels) }))
-            .with_runtime(Factory::runtime(&tunnels, &shared))
+            .with_runtime(factory.runtime(&tunnels, &pairs, &shared))
             .with_udp_addrs(factory.binds())
             .with_data_channel_send_buffer_limit(CHANNEL_BUFFER)
             .build()
@@ -107,6 +110,7 @@ impl Peer {
             outgoing,
             shared,
             tunnels,
+            pairs,
             factory: factory.clone(),
             reader,
             sections: tokio::sync::Mutex::new(false),
@@ -181,7 +185,10 @@ impl Peer {
             sdp_mline_index: mline,
             ..Default::default()
         };
-        self.connection.add_ice_candidate(init).await.map_err(|error| RtcError::Candidate(error.to_string()))
+        let added = self.connection.add_ice_candidate(init).await;
+        added.map_err(|error| RtcError::Candidate(error.to_string()))?;
+        self.pairs.offered(candidate);
+        Ok(())
     }
 
     /// Replaces the STUN and TURN servers; used from the next ICE restart on.
@@ -279,6 +286,9 @@ impl Peer {
 
     /// Asked of the transport: the library's statistics name the candidates of a pair by ids that nothing else has.
     async fn path(&self) -> Option<PathStats> {
+        if let Some((local, remote)) = self.pairs.in_use() {
+            return Some(PathStats { local, remote, relay: None });
+        }
         let sctp = self.connection.sctp().await?;
         let pair = sctp.transport().ice_transport().get_selected_candidate_pair().await.ok()??;
         Some(PathStats {
@@ -322,6 +332,10 @@ impl Peer {
         *candidates = if taken.is_ok() { next } else { Candidates::closed() };
         drop(candidates);
         taken.map_err(description_error)?;
+        if let [Some(ufrag), Some(password)] = candidates::generation(&parsed) {
+            self.pairs.described(&ufrag, &password);
+        }
+        candidates::lines(&parsed).for_each(|candidate| self.pairs.offered(candidate));
         self.remember_remote(sdp);
         Ok(())
     }

@@ -8,6 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rtc::ice::agent::Agent;
+use rtc::ice::agent::agent_config::AgentConfig;
+use rtc::ice::candidate::CandidateConfig;
+use rtc::ice::candidate::candidate_host::CandidateHostConfig;
+use rtc::ice::mdns::MulticastDnsMode;
 use rtc::interceptor::{
     AttributedPacket, BandwidthEstimator, Gcc, Interceptor, NackGeneratorBuilder, Packet, PacketReport,
     RTCPFeedback, ReceiverReportBuilder, Registry, SenderReportBuilder, Slot, StreamInfo, TaggedPacket,
@@ -381,4 +386,75 @@ async fn turn_servers_behind_streams_are_not_even_tried() {
     // A library that tried it would wait for an answer here, too.
     let _ = tokio::time::timeout(Duration::from_secs(2), gathered).await;
     assert!(server.accept().is_err(), "mended: rtc/src/tunnel can go, if TLS is there, too");
+}
+
+/// Carries what two agents say to each other for a while, and returns the addresses that the first
+/// one sent to.
+fn carry_checks(
+    agents: &mut [Agent; 2],
+    from: Instant,
+    time: Duration,
+) -> std::collections::BTreeSet<std::net::SocketAddr> {
+    const STEP: Duration = Duration::from_millis(20);
+    let mut reached = std::collections::BTreeSet::new();
+    let mut now = from;
+    while now < from + time {
+        now += STEP;
+        for one in 0..2 {
+            agents[one].handle_timeout(now).unwrap();
+            while let Some(mut datagram) = agents[one].poll_write() {
+                if one == 0 {
+                    reached.insert(datagram.transport.peer_addr);
+                }
+                let TransportContext { local_addr, peer_addr, .. } = datagram.transport;
+                datagram.now = now;
+                (datagram.transport.local_addr, datagram.transport.peer_addr) = (peer_addr, local_addr);
+                // What an agent does not like is dropped.
+                let _ = agents[1 - one].handle_read(datagram);
+            }
+        }
+    }
+    reached
+}
+
+/// `rtc/src/pairs` can go once this fails.
+#[test]
+fn an_agent_that_has_selected_a_pair_never_tries_a_better_one() {
+    let start = Instant::now();
+    let candidate = |address: &str, priority| {
+        let base_config = CandidateConfig {
+            network: "udp".into(),
+            address: address.into(),
+            port: 5_000,
+            component: 1,
+            priority,
+            ..CandidateConfig::default()
+        };
+        CandidateHostConfig { base_config, ..CandidateHostConfig::default() }.new_candidate_host().unwrap()
+    };
+    let mut agents = [true, false].map(|is_controlling| {
+        let config = AgentConfig {
+            is_controlling,
+            check_interval: Duration::from_millis(50),
+            multicast_dns_mode: MulticastDnsMode::Disabled,
+            ..AgentConfig::default()
+        };
+        Agent::new(start, Arc::new(config), rtc::crypto::default_provider().unwrap()).unwrap()
+    });
+    let (first, better) = ("192.0.2.2", "192.0.2.3");
+    agents[0].add_local_candidate(candidate("192.0.2.1", 2_000)).unwrap();
+    agents[0].add_remote_candidate(candidate(first, 1_000)).unwrap();
+    agents[1].add_local_candidate(candidate(first, 1_000)).unwrap();
+    agents[1].add_remote_candidate(candidate("192.0.2.1", 2_000)).unwrap();
+    let credentials = agents.each_ref().map(|agent| agent.get_local_credentials().clone());
+    for one in 0..2 {
+        let (ufrag, pwd) = (credentials[1 - one].ufrag.clone(), credentials[1 - one].pwd.clone());
+        agents[one].start_connectivity_checks(start, one == 0, ufrag, pwd).unwrap();
+    }
+    carry_checks(&mut agents, start, Duration::from_secs(5));
+    assert!(agents.iter().all(|agent| agent.get_selected_candidate_pair().is_some()));
+    agents[1].add_local_candidate(candidate(better, 2_000_000)).unwrap();
+    agents[0].add_remote_candidate(candidate(better, 2_000_000)).unwrap();
+    let reached = carry_checks(&mut agents, start + Duration::from_secs(5), Duration::from_secs(60));
+    assert_eq!(reached.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>(), [first]);
 }

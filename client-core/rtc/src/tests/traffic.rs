@@ -3,13 +3,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use snug_media_proto::packetize::SlicedFrame;
 use snug_media_proto::section::Section;
 use snug_media_proto::vp8::{Descriptor, PictureId};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::{Flow, OutgoingRtp, Peer, Rtp};
 
@@ -125,7 +126,7 @@ async fn receive(mut media: mpsc::Receiver<Rtp>, begin: Instant, record: Arc<Mut
         if section == Section::Microphone {
             let Some(made) = packet.payload.first_chunk() else { continue };
             let made = Duration::from_micros(u64::from_be_bytes(*made));
-            let came = packet.arrival.saturating_duration_since(begin);
+            let came = packet.arrival.saturating_duration_since(begin.into_std());
             record.sound.push((made, came.saturating_sub(made)));
         } else {
             record.picture_bytes += packet.payload.len();

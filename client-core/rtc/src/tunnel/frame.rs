@@ -11,7 +11,7 @@ const USERNAME: u16 = 0x0006;
 const ERROR_CODE: u16 = 0x0009;
 
 /// Tells a request and its answer from others.
-pub(super) type TransactionId = [u8; 12];
+pub(crate) type TransactionId = [u8; 12];
 
 /// What a message is for, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(super) fn kind(message: &[u8]) -> Option<Kind> {
 }
 
 /// The id of a STUN message; `None` for ChannelData.
-pub(super) fn transaction(message: &[u8]) -> Option<TransactionId> {
+pub(crate) fn transaction(message: &[u8]) -> Option<TransactionId> {
     match message {
         [0x00..=0x3f, ..] => message.get(8..HEADER)?.try_into().ok(),
         _ => None,
@@ -116,7 +116,7 @@ pub(super) fn error_code(message: &[u8]) -> Option<u16> {
 }
 
 /// The value of the first attribute of this type (RFC 8489 §14).
-fn attribute(message: &[u8], wanted: u16) -> Option<&[u8]> {
+pub(crate) fn attribute(message: &[u8], wanted: u16) -> Option<&[u8]> {
     let mut rest = message.get(HEADER..)?;
     while let Some(&[kind_high, kind_low, high, low]) = rest.first_chunk() {
         let length = usize::from(u16::from_be_bytes([high, low]));

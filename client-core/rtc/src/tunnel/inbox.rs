@@ -28,10 +28,10 @@ impl State {
 
 /// The datagrams for one socket.
 #[derive(Default)]
-pub(super) struct Inbox(Mutex<State>);
+pub(crate) struct Inbox(Mutex<State>);
 
 impl Inbox {
-    pub(super) fn push(&self, from: SocketAddr, datagram: Vec<u8>) {
+    pub(crate) fn push(&self, from: SocketAddr, datagram: Vec<u8>) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.bytes += datagram.len();
         state.waiting.push_back((from, datagram));
@@ -46,7 +46,7 @@ impl Inbox {
     }
 
     /// The next datagram that fits. With `reader`, who reads is woken when there is one; the last one asking counts.
-    pub(super) fn pop(
+    pub(crate) fn pop(
         &self,
         buffer: &mut IoSliceMut<'_>,
         meta: &mut RecvMeta,

@@ -12,9 +12,9 @@
 //! that the library hears of UDP before TCP before TLS when they come at about the same time, since the library takes the first of equals.
 
 mod dial;
-mod frame;
+pub(crate) mod frame;
 mod hurry;
-mod inbox;
+pub(crate) mod inbox;
 mod publish;
 mod queue;
 mod servers;
@@ -27,7 +27,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use snug_wire::IceServer;
 use tokio::runtime::Handle;
@@ -282,7 +282,8 @@ impl Tunnels {
         }
     }
 
-    fn sends(&self) {
+    /// A packet goes to a TURN server.
+    pub(crate) fn sends(&self) {
         self.sent.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -301,7 +302,8 @@ impl Tunnels {
             return None;
         }
         let woke = turns.woke.swap(false, Ordering::Relaxed);
-        let cut = turns.hurry.cut(asked, self.sent.load(Ordering::Relaxed), woke, Instant::now())?;
+        let now = tokio::time::Instant::now().into_std();
+        let cut = turns.hurry.cut(asked, self.sent.load(Ordering::Relaxed), woke, now)?;
         Some((cut, Arc::clone(&turns.woke)))
     }
 

@@ -11,8 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use webrtc::runtime::{
-    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime,
-    TokioRuntime, Transmit,
+    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime, Transmit,
 };
 
 use super::Tunnels;
@@ -22,6 +21,7 @@ use super::servers::{StandIn, stand_in_number};
 use super::stream::Tunnel;
 use crate::early::{Opened, PausingSocket};
 use crate::flights::FlightSocket;
+use crate::pairs::{PairSocket, Pairs};
 use crate::stats::RelayProtocol;
 
 /// The library asks for names on the task that carries the packets: one without an answer must not hold them up for long.
@@ -32,28 +32,32 @@ type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// The runtime of one connection.
 #[derive(Debug)]
 pub(crate) struct TunnelRuntime {
+    /// Where sockets and time come from.
+    pub(crate) below: Arc<dyn Runtime>,
     pub(crate) tunnels: Arc<Tunnels>,
+    pub(crate) pairs: Arc<Pairs>,
     pub(crate) channel: Arc<Opened>,
 }
 
 impl Runtime for TunnelRuntime {
     fn spawn(&self, future: Later<'static, ()>) -> Box<dyn JoinHandle> {
-        TokioRuntime.spawn(future)
+        self.below.spawn(future)
     }
 
     fn spawn_reactor(&self, pool: usize, future: Later<'static, ()>) -> Box<dyn JoinHandle> {
-        TokioRuntime.spawn_reactor(pool, future)
+        self.below.spawn_reactor(pool, future)
     }
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        let below = TokioRuntime.wrap_udp_socket(socket)?;
+        let below = self.below.wrap_udp_socket(socket)?;
         let tunnel = Arc::new(TunnelSocket::new(below, Arc::clone(&self.tunnels)));
-        let socket = Arc::new(FlightSocket::new(tunnel));
+        let paired = PairSocket::new(tunnel, Arc::clone(&self.pairs), Arc::clone(&self.tunnels));
+        let socket = Arc::new(FlightSocket::new(Arc::new(paired)));
         Ok(Arc::new(PausingSocket::new(socket, Arc::clone(&self.channel))))
     }
 
     fn wrap_tcp_listener(&self, listener: TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
-        TokioRuntime.wrap_tcp_listener(listener)
+        self.below.wrap_tcp_listener(listener)
     }
 
     /// The library dials what the other side names: that would show it this machine's address, and make this machine
@@ -73,18 +77,18 @@ impl Runtime for TunnelRuntime {
             return Box::pin(async move { Ok(vec![SocketAddr::new(ip, port)]) });
         }
         Box::pin(async move {
-            let found = tokio::time::timeout(NAME_TIMEOUT, TokioRuntime.resolve_host(host)).await;
+            let found = tokio::time::timeout(NAME_TIMEOUT, self.below.resolve_host(host)).await;
             found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         })
     }
 
     fn now(&self) -> Instant {
-        TokioRuntime.now()
+        self.below.now()
     }
 
     fn sleep(&self, duration: Duration) -> Later<'static, ()> {
-        let Some((cut, woke)) = self.tunnels.cut_short(duration) else { return TokioRuntime.sleep(duration) };
-        let sleep = (!cut.is_zero()).then(|| TokioRuntime.sleep(cut));
+        let Some((cut, woke)) = self.tunnels.cut_short(duration) else { return self.below.sleep(duration) };
+        let sleep = (!cut.is_zero()).then(|| self.below.sleep(cut));
         Box::pin(async move {
             if let Some(sleep) = sleep {
                 sleep.await;
@@ -94,19 +98,19 @@ impl Runtime for TunnelRuntime {
     }
 
     fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
-        TokioRuntime.interval(period)
+        self.below.interval(period)
     }
 
     fn block_on(&self, future: Pin<Box<dyn Future<Output = ()> + '_>>) {
-        TokioRuntime.block_on(future);
+        self.below.block_on(future);
     }
 
     fn yield_now(&self) -> Later<'static, ()> {
-        TokioRuntime.yield_now()
+        self.below.yield_now()
     }
 
     fn name(&self) -> &'static str {
-        TokioRuntime.name()
+        self.below.name()
     }
 }
 

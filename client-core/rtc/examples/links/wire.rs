@@ -1,49 +1,16 @@
-//! A network on the loopback interface that loses, delays and holds back what passes: each candidate is handed on with the
-//! address of a socket in here, which forwards what it receives from a socket that stands for the sender.
+//! A network on the loopback interface that loses, delays and holds back what passes: each candidate
+//! is handed on with the address of a socket in here, which forwards what it receives from a socket
+//! that stands for the sender.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
-/// What a direction does to packets.
-#[derive(Debug, Clone, Copy)]
-pub struct Conditions {
-    /// The part that is lost, 0 to 1.
-    pub loss: f64,
-    /// How long a packet is under way at least.
-    pub delay: Duration,
-    /// Bits a second, IP headers included; 0 is no limit.
-    pub bps: u64,
-    /// What would wait for longer is dropped.
-    pub queue: Duration,
-}
-
-impl Default for Conditions {
-    fn default() -> Self {
-        Self { loss: 0.0, delay: Duration::ZERO, bps: 0, queue: Duration::from_secs(1) }
-    }
-}
-
-struct State {
-    conditions: Conditions,
-    busy_until: Instant,
-    random: u64,
-}
-
-impl State {
-    /// SplitMix64, in [0, 1).
-    fn roll(&mut self) -> f64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
+use super::conditions::{Conditions, Direction};
 
 /// A packet on its way: when it arrives, from which socket, where to.
 type Passing = (Instant, Vec<u8>, Arc<UdpSocket>, SocketAddr);
@@ -51,7 +18,7 @@ type Passing = (Instant, Vec<u8>, Arc<UdpSocket>, SocketAddr);
 /// One direction, which any number of connections may share. Clones are the same line.
 #[derive(Clone)]
 pub struct Line {
-    state: Arc<Mutex<State>>,
+    direction: Arc<Mutex<Direction>>,
     passing: mpsc::UnboundedSender<Passing>,
 }
 
@@ -64,31 +31,20 @@ impl Line {
                 let _ = from.try_send_to(&packet, to);
             }
         });
-        let conditions = Conditions::default();
-        let state = State { conditions, busy_until: Instant::now(), random: seed };
-        Self { state: Arc::new(Mutex::new(state)), passing }
+        Self { direction: Arc::new(Mutex::new(Direction::new(seed, Instant::now()))), passing }
     }
 
     /// From here on.
     pub fn set(&self, conditions: Conditions) {
-        self.state.lock().expect("nothing panics with it").conditions = conditions;
+        self.direction.lock().expect("nothing panics with it").conditions = conditions;
     }
 
     fn carry(&self, packet: &[u8], from: Arc<UdpSocket>, to: SocketAddr) {
-        let mut state = self.state.lock().expect("nothing panics with it");
-        let Conditions { loss, delay, bps, queue } = state.conditions;
-        if state.roll() < loss {
-            return;
-        }
         let now = Instant::now();
-        let begins = state.busy_until.max(now);
-        let bits = (packet.len() as u64 + 28) * 8;
-        match (bits * 1_000_000_000).checked_div(bps) {
-            Some(_) if begins - now > queue => return,
-            Some(nanos) => state.busy_until = begins + Duration::from_nanos(nanos),
-            None => state.busy_until = now,
+        let arrival = self.direction.lock().expect("nothing panics with it").carry(packet.len(), now);
+        if let Some(arrival) = arrival {
+            let _ = self.passing.send((arrival, packet.to_vec(), from, to));
         }
-        let _ = self.passing.send((state.busy_until + delay, packet.to_vec(), from, to));
     }
 }
 
