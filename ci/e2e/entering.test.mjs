@@ -89,7 +89,7 @@ scenario('an error that a person may see is a page in their language, and JSON f
   await ana.press('#meant');
   await until('the room that is meant', async () => new URL(ana.page.url()).pathname === '/room/lodz');
   assert.equal(new URL(ana.page.url()).hash, '#c2l4dGVlbiBieXRlcyBvaw');
-  for (const path of ['/room/', '/room', '/room/會議', '/room/abc/def']) {
+  for (const path of ['/room/', '/room', '/ROOM//', '/room/會議']) {
     const none = await ana.page.goto(relay.origin + path);
     assert.equal(none.status(), 404, path);
     await reads(ana, /names no room/);

@@ -45,7 +45,7 @@ const app = {
 };
 
 function route() {
-  app.show(location.pathname.startsWith('/room/') ? 'prejoin' : 'landing');
+  app.show(/^\/+room(\/|$)/i.test(location.pathname) ? 'prejoin' : 'landing');
 }
 
 applyTheme(recall('theme', 'auto'));

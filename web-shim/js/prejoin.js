@@ -391,7 +391,7 @@ export function showPrejoin(app, known) {
 
 /** The room's name as the address has it, also when it is none. */
 function roomInPath() {
-  const name = location.pathname.split('/')[2] ?? '';
+  const name = location.pathname.split('/').filter(Boolean)[1] ?? '';
   try {
     return decodeURIComponent(name).toLowerCase();
   } catch {
