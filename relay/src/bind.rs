@@ -1,11 +1,15 @@
 //! Sockets that listen. Never more than the standard library does, but for one thing: an IPv6 socket can be told to leave
 //! IPv4 alone, so that `[::]` and `0.0.0.0` may have the same port.
 
+mod available;
+
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
+
+pub(crate) use available::{Absence, Available, available, has, has_alone};
 
 /// Connections that wait to be accepted, as the standard library and tokio have it.
 const BACKLOG: i32 = 1024;
@@ -40,6 +44,27 @@ pub(crate) fn datagrams(address: SocketAddr, only_v6: bool) -> io::Result<UdpSoc
     open(address, Type::DGRAM, only_v6).map(Into::into)
 }
 
+/// What an operator can do about an address that cannot be listened on. `option` names it.
+pub(crate) fn advice(error: &io::Error, option: &str) -> String {
+    match (Absence::of(error), error.kind()) {
+        (Some(Absence::Family), _) => {
+            format!("this system does not have that family of addresses; give another address with {option}")
+        }
+        (Some(Absence::Address), _) => {
+            format!("no interface of this machine has that address; give another with {option}")
+        }
+        (None, io::ErrorKind::AddrInUse) => {
+            format!(
+                "another program has it, perhaps another relay; end that, or give another address with {option}"
+            )
+        }
+        (None, io::ErrorKind::PermissionDenied) => format!(
+            "ports below 1024 need the capability CAP_NET_BIND_SERVICE; give it to the relay, or another port with {option}"
+        ),
+        (None, _) => format!("give another address with {option}"),
+    }
+}
+
 /// Whether another socket has this port of this address, for UDP or for TCP.
 pub(crate) fn is_taken(address: SocketAddr, kinds: &[Type]) -> bool {
     let in_use = |error: io::Error| error.kind() == io::ErrorKind::AddrInUse;
@@ -48,11 +73,6 @@ pub(crate) fn is_taken(address: SocketAddr, kinds: &[Type]) -> bool {
             .and_then(|socket| if *kind == Type::STREAM { socket.listen(1) } else { Ok(()) });
         tried.is_err_and(in_use)
     })
-}
-
-/// Whether the system has addresses of this one's family at all: many machines have no IPv6.
-pub(crate) fn has_family(ip: IpAddr) -> bool {
-    Socket::new(Domain::for_address(SocketAddr::new(ip, 0)), Type::DGRAM, None).is_ok()
 }
 
 fn open(address: SocketAddr, kind: Type, only_v6: bool) -> io::Result<Socket> {
@@ -75,7 +95,7 @@ mod tests {
 
     use socket2::Type;
 
-    use super::{has_family, is_taken, listen};
+    use super::{has, is_taken, listen};
 
     fn address(text: &str) -> SocketAddr {
         text.parse().expect("an address")
@@ -86,7 +106,7 @@ mod tests {
         let v4 = listen(&[address("0.0.0.0:0")]).expect("a free port").remove(0);
         let port = v4.local_addr().expect("bound").port();
         drop(v4);
-        if has_family(address("[::]:0").ip()) {
+        if has(address("[::]:0").ip()).is_ok() {
             let both = [
                 SocketAddr::new(address("[::]:0").ip(), port),
                 SocketAddr::new(address("0.0.0.0:0").ip(), port),
@@ -100,7 +120,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_of_ipv6_alone_takes_ipv4_too() {
-        if has_family(address("[::]:0").ip()) {
+        if has(address("[::]:0").ip()).is_ok() {
             let all = listen(&[address("[::]:0")]).expect("a free port").remove(0);
             let port = all.local_addr().expect("bound").port();
             assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());

@@ -17,7 +17,7 @@ use socket2::Type;
 use tokio_rustls::TlsAcceptor;
 use tracing::{error, info, warn};
 
-use crate::bind::{has_family, is_taken};
+use crate::bind::{self, Available, is_taken};
 use crate::config::TurnPlan;
 use crate::hub::Hub;
 use crate::ice::OwnServer;
@@ -67,10 +67,18 @@ enum State {
     },
 }
 
-/// A server that runs, and the address for TLS that another program has.
+/// A server that runs, and why there is no TURN over TLS.
 struct Started {
     turn: Turn,
-    without_tls: Option<SocketAddr>,
+    without_tls: Option<String>,
+}
+
+/// Why a server cannot be started yet.
+enum Waits {
+    /// For another program to give this address up.
+    Taken(SocketAddr),
+    /// For this machine to get one of the addresses that the operator named.
+    Absent,
 }
 
 /// What keeps the server up; to be spawned once there is a hub.
@@ -91,9 +99,23 @@ impl Embedded {
         let embedded = Self::default();
         warn_of_ports(&launch.plan.relay_ports);
         warn_of_private_addresses(&launch.detected(), &launch.plan.external);
+        if launch.plan.listen.given {
+            launch.listen().warn("--turn-listen");
+        }
+        if launch.plan.tls_listen.given {
+            launch.tls_listen().warn("--turn-tls-listen");
+        }
         let turn = match launch.attempt()? {
             Ok(started) => Some(embedded.up(started)),
-            Err(address) => {
+            Err(Waits::Absent) => {
+                warn!(
+                    "this machine has none of the addresses of --turn-listen, so there is no STUN and TURN server until it \
+                     has; give another address with --turn-listen, or --no-turn"
+                );
+                embedded.down("this machine has none of the addresses it is to listen on".into());
+                None
+            }
+            Err(Waits::Taken(address)) => {
                 warn!(
                     "{address} is taken by another program, so there is no STUN and TURN server until it is free; \
                      give another address with --turn-listen, or --no-turn"
@@ -131,10 +153,7 @@ impl Embedded {
         }
         let own = OwnServer { ports: ports(&turn.addresses), tls_ports: ports(&turn.tls_addresses) };
         self.tell(own.clone());
-        let lacks = without_tls.map(|address| {
-            format!("port {} is taken by another program, so there is no TURN over TLS", address.port())
-        });
-        *self.state() = State::Up { handle: turn.handle(), own, lacks };
+        *self.state() = State::Up { handle: turn.handle(), own, lacks: without_tls };
         turn
     }
 
@@ -238,15 +257,25 @@ impl Keeper {
 }
 
 impl Launch {
-    /// The server, or the address that it waits for.
-    fn attempt(&self) -> anyhow::Result<Result<Started, SocketAddr>> {
+    fn listen(&self) -> Available {
+        bind::available(&self.plan.listen.addresses, bind::has_alone)
+    }
+
+    fn tls_listen(&self) -> Available {
+        bind::available(&self.plan.tls_listen.addresses, bind::has_alone)
+    }
+
+    /// The server, or what it waits for.
+    fn attempt(&self) -> anyhow::Result<Result<Started, Waits>> {
         let plan = &self.plan;
-        // What is not given is what there is: a machine without IPv6 has none here either.
-        let present = |given: bool, addresses: &[SocketAddr]| -> Vec<SocketAddr> {
-            addresses.iter().copied().filter(|address| given || has_family(address.ip())).collect()
-        };
-        let listen = present(plan.listen.given, &plan.listen.addresses);
-        let mut tls_listen = present(plan.tls_listen.given, &plan.tls_listen.addresses);
+        let listen = self.listen().addresses;
+        if listen.is_empty() {
+            return Ok(Err(Waits::Absent));
+        }
+        let mut tls_listen = self.tls_listen().addresses;
+        let mut lacks = (tls_listen.is_empty() && !plan.tls_listen.addresses.is_empty()).then(|| {
+            "this machine has none of the addresses for it, so there is no TURN over TLS".to_owned()
+        });
         if let Some(address) = listen.iter().find(|address| is_taken(**address, &[Type::DGRAM, Type::STREAM]))
         {
             anyhow::ensure!(
@@ -254,10 +283,10 @@ impl Launch {
                 "cannot listen on {address} for STUN and TURN, another program does; choose another address with \
                  --turn-listen, or --no-turn"
             );
-            return Ok(Err(*address));
+            return Ok(Err(Waits::Taken(*address)));
         }
-        let without_tls = tls_listen.iter().copied().find(|address| is_taken(*address, &[Type::STREAM]));
-        if let Some(address) = without_tls {
+        if let Some(address) = tls_listen.iter().copied().find(|address| is_taken(*address, &[Type::STREAM]))
+        {
             anyhow::ensure!(
                 !plan.tls_listen.given,
                 "cannot listen on {address} for TURN over TLS, another program does; choose another address with \
@@ -267,6 +296,10 @@ impl Launch {
                 "{address} is taken by another program, so there is no TURN over TLS; free it and start the relay again, or give \
                  another with --turn-tls-listen, or `off`"
             );
+            lacks = Some(format!(
+                "port {} is taken by another program, so there is no TURN over TLS",
+                address.port()
+            ));
             tls_listen.clear();
         }
         let mut seed = [0; 32];
@@ -278,7 +311,7 @@ impl Launch {
         settings.max_relay_sockets = plan.max_relay_sockets;
         let turn = turn::start(settings, seed, tls)
             .context("the STUN and TURN server does not start; --no-turn runs without it")?;
-        Ok(Ok(Started { turn, without_tls }))
+        Ok(Ok(Started { turn, without_tls: lacks }))
     }
 
     /// This machine's addresses and those by which others know it.
@@ -406,7 +439,7 @@ mod tests {
         assert_eq!(health["reason"], format!("port {} is taken by another program", address.port()));
         assert!(embedded.own_server().read().expect("not poisoned").ports.is_empty(), "nobody is told of it");
         drop(other);
-        let _turn = embedded.up(keeper.launch.attempt().expect("no failure").expect("it is free"));
+        let _turn = embedded.up(keeper.launch.attempt().expect("no failure").ok().expect("it is free"));
         assert_eq!(embedded.own_server().read().expect("not poisoned").ports, [address.port()]);
         assert!(embedded.is_healthy());
     }
@@ -425,6 +458,29 @@ mod tests {
             format!("port {} is taken by another program, so there is no TURN over TLS", address.port());
         assert_eq!(health["reason"], reason);
         assert_eq!(embedded.own_server().read().expect("not poisoned").ports.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_this_machine_does_not_have_is_no_failure() {
+        // TEST-NET-3 (RFC 5737): no interface has it.
+        let absent = SocketAddr::new(ip("203.0.113.7"), 3478);
+        let (embedded, keeper) = Embedded::start(launch(absent, true)).expect("the rest of the relay works");
+        assert!(keeper.turn.is_none() && !embedded.is_healthy());
+        let health = embedded.health().await;
+        assert_eq!(health["status"], "unavailable");
+        assert_eq!(health["reason"], "this machine has none of the addresses it is to listen on");
+        let mut launch = launch(absent, true);
+        launch.plan.listen.addresses.push(SocketAddr::new(ip("127.0.0.1"), 0));
+        launch.plan.tls_listen.addresses = vec![absent];
+        launch.plan.tls_listen.given = true;
+        let (embedded, _keeper) = Embedded::start(launch).expect("one of them is there");
+        assert_eq!(embedded.own_server().read().expect("not poisoned").ports.len(), 1);
+        let health = embedded.health().await;
+        assert_eq!(health["status"], "degraded");
+        assert_eq!(
+            health["reason"],
+            "this machine has none of the addresses for it, so there is no TURN over TLS"
+        );
     }
 
     #[tokio::test]

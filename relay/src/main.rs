@@ -76,6 +76,31 @@ fn main() -> ExitCode {
     }
 }
 
+/// Listens on those of `addresses` that this machine has, and says which it has not.
+///
+/// # Errors
+/// When one that it has cannot be taken.
+fn listen(option: &str, addresses: &[SocketAddr], what_for: &str) -> anyhow::Result<Vec<TcpListener>> {
+    let found = bind::available(addresses, bind::has);
+    if !found.addresses.is_empty() || option != "--listen" {
+        found.warn(option);
+    }
+    bind::listen(&found.addresses).map_err(|(address, error)| {
+        let advice = bind::advice(&error, option);
+        anyhow::Error::new(error).context(format!("cannot listen on {address}{what_for}: {advice}"))
+    })
+}
+
+/// The end of a relay that nobody could reach.
+fn nothing_to_listen_on(wanted: &[SocketAddr]) -> String {
+    let wanted: Vec<String> = wanted.iter().map(SocketAddr::to_string).collect();
+    format!(
+        "cannot listen on {}: this machine has none of these addresses; give one that it has with --listen, such as \
+         0.0.0.0:443 for all of its IPv4 addresses",
+        wanted.join(", ")
+    )
+}
+
 fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!("snug-relay: {error:#}");
     ExitCode::FAILURE
@@ -83,18 +108,15 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 
 async fn run(mut config: Config, started: Instant) -> anyhow::Result<()> {
     // Sockets first: an address that is taken should fail before anything is touched.
-    let listeners = bind::listen(&config.listen).map_err(|(address, error)| {
-        let advice = "is another relay running? Choose another address with --listen";
-        anyhow::Error::new(error).context(format!("cannot listen on {address}; {advice}"))
-    })?;
-    let metrics_listener = bind::listen(config.metrics_listen.as_slice()).map_err(|(address, error)| {
-        let advice = "choose another with --metrics-listen, or `off`";
-        anyhow::Error::new(error).context(format!("cannot listen on {address} for metrics; {advice}"))
-    })?;
+    let listeners = listen("--listen", &config.listen, "")?;
+    anyhow::ensure!(!listeners.is_empty(), nothing_to_listen_on(&config.listen));
+    let metrics_listener =
+        listen("--metrics-listen", config.metrics_listen.as_slice(), " for metrics (or turn them `off`)")?;
     let https = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
     let quic_ports = quic::take_ports(&config.quic, &https).map_err(|(address, error)| {
-        let advice = "choose another with --quic-listen, or `off`";
-        anyhow::Error::new(error).context(format!("cannot listen on {address} for QUIC; {advice}"))
+        let advice = bind::advice(&error, "--quic-listen");
+        anyhow::Error::new(error)
+            .context(format!("cannot listen on {address} for QUIC (or turn it `off`): {advice}"))
     })?;
     let tls = match &config.tls {
         Some(files) => Some(tls::acceptor(files)?),

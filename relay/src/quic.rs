@@ -100,8 +100,13 @@ pub(crate) fn take_ports(
 ) -> Result<Vec<Port>, (SocketAddr, io::Error)> {
     let (addresses, given) = match listen {
         QuicListen::Off => return Ok(Vec::new()),
-        QuicListen::LikeHttps => (https, false),
-        QuicListen::At(addresses) => (addresses.as_slice(), true),
+        // Those that it got, so this machine has them.
+        QuicListen::LikeHttps => (https.to_vec(), false),
+        QuicListen::At(addresses) => {
+            let found = bind::available(addresses, bind::has);
+            found.warn("--quic-listen");
+            (found.addresses, true)
+        }
     };
     let one = |address: &SocketAddr| {
         let shares = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();

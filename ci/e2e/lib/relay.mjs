@@ -79,8 +79,8 @@ export class Relay {
  * prefix, such as `ip netns exec …`. `turnListen` is where its own TURN server listens: a port of its own, since relays of tests that run
  * side by side would meet at the default one; null leaves it to the relay.
  */
-export async function startRelay(cleanup, { data, port = 0, host = '127.0.0.1', log = 'info', args = [], inside = [], turnListen = `${host}:0` } = {}) {
-  const options = { data: data ?? dataDir(cleanup), host, log, args, inside, turnListen };
+export async function startRelay(cleanup, { data, port = 0, host = '127.0.0.1', log = 'info', args = [], inside = [], turnListen = `${host}:0`, metrics = '127.0.0.1:0' } = {}) {
+  const options = { data: data ?? dataDir(cleanup), host, log, args, inside, turnListen, metrics };
   const command = [
     ...inside,
     binary(),
@@ -89,7 +89,7 @@ export async function startRelay(cleanup, { data, port = 0, host = '127.0.0.1', 
     '--data-dir',
     options.data,
     '--metrics-listen',
-    '127.0.0.1:0',
+    metrics,
     '--log-level',
     log,
     '--no-qr',

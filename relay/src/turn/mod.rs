@@ -39,7 +39,7 @@ use tokio_rustls::TlsAcceptor;
 use self::door::StreamDoor;
 use self::mailbox::{Control, Mailbox};
 use self::thread::TurnThread;
-use crate::bind::listen_on;
+use crate::bind::{self, listen_on};
 
 /// Chunks of frames from all streams that may wait for the thread, 8 MiB. Streams are not read while it is full. A chunk is what one read
 /// brought, at most the longest message: 64 KiB and a header.
@@ -163,12 +163,16 @@ pub(crate) fn start(
     };
     let (mut datagrams, mut streams, mut tls_streams) = (Vec::new(), Vec::new(), Vec::new());
     for address in &settings.listen {
-        let (udp, tcp) = bind_both(*address, &options).with_context(|| taken("STUN and TURN", *address))?;
+        let (udp, tcp) = bind_both(*address, &options)
+            .map_err(|error| cannot_listen(error, "STUN and TURN", *address, "--turn-listen"))?;
         datagrams.push(udp);
         streams.push(tcp);
     }
     for address in &settings.tls_listen {
-        tls_streams.push(listen_on(*address, true).with_context(|| taken("TURN over TLS", *address))?);
+        tls_streams.push(
+            listen_on(*address, true)
+                .map_err(|error| cannot_listen(error, "TURN over TLS", *address, "--turn-tls-listen"))?,
+        );
     }
     anyhow::ensure!(
         tls_streams.is_empty() || tls.is_some(),
@@ -208,10 +212,10 @@ pub(crate) fn start(
     Ok(Turn { addresses, tls_addresses, handle, accepting, thread: Some(thread), ended })
 }
 
-fn taken(what: &str, address: SocketAddr) -> String {
-    format!(
-        "cannot listen on {address} for {what}; is another server running there? Choose another address, or turn it off"
-    )
+fn cannot_listen(error: io::Error, what: &str, address: SocketAddr, option: &str) -> anyhow::Error {
+    let advice = bind::advice(&error, option);
+    anyhow::Error::new(error)
+        .context(format!("cannot listen on {address} for {what} (or turn it off): {advice}"))
 }
 
 impl Turn {
