@@ -157,19 +157,19 @@ mod tests {
     fn what_the_golden_file_calls_malformed_is_refused() {
         let golden: Value =
             serde_json::from_str(include_str!("../../../relay/wire/golden/malformed.json")).expect("JSON");
-        let readers: [(&str, fn(&str) -> bool); 5] = [
-            ("channel", |text| ChannelMessage::decode(text).is_some()),
-            ("name", |text| snug_wire::object::from_str::<NameBody>(text).is_ok()),
-            ("description", |text| read_description(text).is_some()),
-            ("candidate", |text| read_candidate(text).is_some()),
-            ("chat", |text| read_chat(text).is_some()),
-        ];
-        for (kind, accepts) in readers {
+        let accepts = |kind: &str, text: &str| match kind {
+            "channel" => ChannelMessage::decode(text).is_some(),
+            "name" => snug_wire::object::from_str::<NameBody>(text).is_ok(),
+            "description" => read_description(text).is_some(),
+            "candidate" => read_candidate(text).is_some(),
+            _ => read_chat(text).is_some(),
+        };
+        for kind in ["channel", "name", "description", "candidate", "chat"] {
             let cases = golden[kind].as_array().expect("a list");
             assert!(cases.len() >= 3, "{kind}");
             for case in cases {
                 let text = case.as_str().expect("a text");
-                assert!(!accepts(text), "{kind}: {text}");
+                assert!(!accepts(kind, text), "{kind}: {text}");
             }
         }
     }
