@@ -1,6 +1,6 @@
 // A slow processor: a browser with all its processes that may run only for a share of the time.
 
-import { mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { tree } from '../../bench/lib/process.mjs';
 
 const GROUPS = '/sys/fs/cgroup/cpu';
@@ -21,7 +21,13 @@ export function slow(cleanup, pid, share) {
     cleanup.add(() => {
       // A group goes only when nobody is in it.
       writeFileSync(`${group}/cpu.cfs_quota_us`, '-1');
-      for (const one of tree(pid)) writeFileSync(`${GROUPS}/cgroup.procs`, String(one));
+      for (const one of readFileSync(`${group}/cgroup.procs`, 'utf8').split('\n').filter(Boolean)) {
+        try {
+          writeFileSync(`${GROUPS}/cgroup.procs`, one);
+        } catch {
+          // It ended meanwhile.
+        }
+      }
       rmdirSync(group);
     });
     return 'quota';
