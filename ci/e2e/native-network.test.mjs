@@ -11,7 +11,6 @@ import { scenario } from './lib/scenario.mjs';
 import { during, until } from './lib/until.mjs';
 
 const skip = whyNot() ?? false;
-if (skip) console.log(`skipped: native clients on failing networks, because this ${skip}`);
 
 /** What a person may have to wait for picture and sound once the network is there. */
 const BAR = 3_000;

@@ -10,7 +10,6 @@ import { scenario } from './lib/scenario.mjs';
 import { during, until } from './lib/until.mjs';
 
 const skip = whyNot() ?? false;
-if (skip) console.log(`skipped: calls through firewalls, because this ${skip}`);
 
 /** The page restarts ICE after two seconds without media; browsers alone would wait for five, and then for the page. */
 const CUT = 7_000;

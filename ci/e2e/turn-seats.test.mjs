@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
+import { skip } from './lib/needs.mjs';
 import { newRoom, startRelay } from './lib/relay.mjs';
 import { scenario } from './lib/scenario.mjs';
 import { serverOf, TurnClient } from './lib/turnclient.mjs';
@@ -58,7 +59,7 @@ scenario('two participants of a room talk through the server over UDP and over T
   const sides = [await turnOf(cleanup, ana), await turnOf(cleanup, bo, 'tcp')];
   for (const side of sides) assert.equal(await side.allocate(), 0);
   assert.equal(await allocations(relay), 2);
-  for (const [side, other] of [sides, sides.toReversed()]) assert.equal(await side.bind(other.relayed), 0);
+  for (const [side, other] of [sides, [...sides].reverse()]) assert.equal(await side.bind(other.relayed), 0);
   sides[0].say('over UDP');
   sides[1].say('over TCP');
   await until('each to hear the other', () => sides[1].heard.includes('over UDP') && sides[0].heard.includes('over TCP'));
@@ -102,7 +103,7 @@ scenario('a relay that drains takes no new allocation and keeps what there is', 
   const [ana, bo] = [await seated(cleanup, relay, room), await seated(cleanup, relay, room)];
   const sides = [await turnOf(cleanup, ana), await turnOf(cleanup, bo)];
   for (const side of sides) assert.equal(await side.allocate(), 0);
-  for (const [side, other] of [sides, sides.toReversed()]) assert.equal(await side.bind(other.relayed), 0);
+  for (const [side, other] of [sides, [...sides].reverse()]) assert.equal(await side.bind(other.relayed), 0);
   relay.child.kill('SIGTERM');
   await ana.hears('drain');
   assert.equal(await (await turnOf(cleanup, ana)).allocate(), 508);
@@ -135,7 +136,7 @@ async function takeDefaultPort() {
 
 scenario('a relay whose default port is taken waits for it, and then tells everybody inside', async (cleanup, t) => {
   const other = await takeDefaultPort();
-  if (!other) return t.skip('port 3478 is taken on this machine');
+  if (!other) return skip(t, 'needs port 3478, which is taken on this machine');
   const relay = await startRelay(cleanup, { turnListen: null });
   assert.match(relay.log, /3478 is taken by another program.*--turn-listen/);
   assert.deepEqual((await healthOf(relay)).turn, { status: 'unavailable', reason: 'port 3478 is taken by another program' });

@@ -8,7 +8,6 @@ import { allocationsBecome, seatWithTurn, total, turnFigures } from './lib/relay
 import { scenario } from './lib/scenario.mjs';
 
 const skip = whyNoTools() ?? false;
-if (skip) console.log(`skipped: coturn's tools, because this ${skip}`);
 
 /** Relays on both loopback addresses; peers there are allowed, or nothing could be sent to from outside the server. */
 async function server(cleanup, { host = '127.0.0.1', tls = null } = {}) {

@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { skip, whyWithout } from '../../ci/e2e/lib/needs.mjs';
 import { qrMatrix } from '../js/qr.js';
 
 /** Bytes that just fit, and just do not fit, versions 1 to 12 at level M. */
@@ -29,6 +30,8 @@ function read(grid, folder) {
 }
 
 test('every_version_is_read_back_at_its_largest', (context) => {
+  const why = whyWithout('zbar-tools', 'zbarimg');
+  if (why) return skip(context, why);
   const folder = mkdtempSync(join(tmpdir(), 'snug-qr-'));
   context.after(() => rmSync(folder, { recursive: true }));
   for (const [at, bytes] of CAPACITY.entries()) {

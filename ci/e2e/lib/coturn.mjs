@@ -1,10 +1,11 @@
 // coturn's own client tools, as a second opinion on the relay's TURN server.
 
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import dgram from 'node:dgram';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { whyWithout } from './needs.mjs';
 import { until } from './until.mjs';
 
 /**
@@ -38,8 +39,7 @@ export function loadedDice(cleanup) {
 
 /** Why the tools cannot be used here, or null. */
 export function whyNoTools() {
-  if (spawnSync('turnutils_uclient', ['-h']).error) return 'needs turnutils_uclient of the package coturn';
-  return spawnSync('cc', ['--version']).error ? 'needs a C compiler' : null;
+  return whyWithout('coturn', 'turnutils_uclient', 'turnutils_peer', 'turnutils_stunclient') ?? whyWithout('gcc libc6-dev', 'cc');
 }
 
 /** Runs a tool to its end. A tool that hangs is ended and said to have timed out. */

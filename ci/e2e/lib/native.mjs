@@ -6,10 +6,11 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { until } from './until.mjs';
 
 export const nativeBinary = () => {
-  const target = process.env.CARGO_TARGET_DIR ?? join(import.meta.dirname, '../../../target');
+  const target = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL('../../../target', import.meta.url));
   const path = process.env.SNUG_NATIVE ?? join(target, 'release/snug');
   if (!existsSync(path)) throw new Error(`no native client at ${path}: build it with \`cargo build --release -p snug\` or set SNUG_NATIVE`);
   return path;

@@ -4,20 +4,32 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { natives } from './native.mjs';
+import { skip, whyFailed } from './needs.mjs';
 import { artifacts, everybody } from './people.mjs';
 import { Cleanup } from './until.mjs';
 
-/** Declares a test. The last argument, `story(cleanup, t)`, opens what it needs; all of it is put away whatever happens. */
+/** The longest that a story may take, in milliseconds. Node.js 18 has no option for all of them. */
+const PATIENCE = 600_000;
+
+/**
+ * Declares a test. The last argument, `story(cleanup, t)`, opens what it needs; all of it is put away whatever happens.
+ *
+ * The option `skip` is the reason that it cannot run on this machine, or false; a program of the system that it does not find is
+ * another. Both are failures in continuous integration.
+ */
 export function scenario(sentence, ...rest) {
   const story = rest.pop();
-  const options = rest.pop() ?? {};
-  test(sentence, options, async t => {
+  const { skip: lacking, ...options } = rest.pop() ?? {};
+  test(sentence, { timeout: PATIENCE, ...options }, async t => {
+    if (lacking) return skip(t, lacking);
     const cleanup = new Cleanup();
     everybody.clear();
     natives.clear();
     try {
       await story(cleanup, t);
     } catch (error) {
+      const why = whyFailed(error);
+      if (why) return skip(t, why);
       await keepEvidence(sentence);
       throw error;
     } finally {
