@@ -1,8 +1,11 @@
 //! Does it compile, and may we ship what it is made of.
 
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
 use anyhow::Result;
 
-use crate::run::{Outcome, command, output, passes};
+use crate::run::{Outcome, cache, command, output, passes, target_dir};
 
 /// The crates that must compile where there is no operating system.
 pub(crate) const PURE: [&str; 6] =
@@ -16,17 +19,52 @@ const WASM: &str = "wasm32-unknown-unknown";
 pub(crate) fn run() -> Result<Outcome> {
     let mut outcome =
         Outcome::one(passes(command("cargo", &["check", "--workspace", "--all-targets", "--locked"])));
-    let targets =
-        output(command("rustc", &["--print", "target-libdir", "--target", WASM])).unwrap_or_default();
-    if std::path::Path::new(targets.trim()).is_dir() {
-        let mut check = command("cargo", &["check", "--locked", "--target", WASM]);
-        check.args(PURE.iter().flat_map(|name| ["--package", name]));
-        outcome.add(Outcome::one(passes(check)));
-    } else {
-        println!("skipped: the pure crates for {WASM}, which this toolchain does not have");
-    }
+    outcome.add(for_wasm());
     outcome.add(Outcome::one(engine_alone()?));
     Ok(outcome)
+}
+
+/// The pure crates where there is no operating system: with the standard library for WebAssembly that the toolchain has, or one that is
+/// built from its sources. `ci/test` brings one or the other (`ci/wasm.sh`).
+fn for_wasm() -> Outcome {
+    let unpacked = cache().map(|cache| cache.join("wasm-rust/rustc")).unwrap_or_default();
+    let compilers = [PathBuf::from("rustc"), unpacked];
+    let Some((compiler, library)) =
+        compilers.iter().find_map(|compiler| Some((compiler, wasm_library(compiler)?)))
+    else {
+        return Outcome::missing(&format!(
+            "no compiler here has a standard library for {WASM} or its sources: rustup target add {WASM}, or apt-get install rust-web-src beside rustc-web"
+        ));
+    };
+    let mut check = command("cargo", &["check", "--locked", "--target", WASM]);
+    check.args(PURE.iter().flat_map(|name| ["--package", name]));
+    if library == Library::Sources {
+        // Not stable, and taken by a stable compiler all the same when it is told so, as for fuzzing.
+        check.arg("-Zbuild-std=std,panic_abort").env("RUSTC_BOOTSTRAP", "1");
+    }
+    // A folder of its own, so that two compilers do not undo each other's work.
+    check.env("RUSTC", compiler).env("CARGO_TARGET_DIR", target_dir().join("wasm"));
+    Outcome::one(passes(check))
+}
+
+/// What a compiler has of the standard library for WebAssembly.
+#[derive(PartialEq, Eq)]
+enum Library {
+    Built,
+    Sources,
+}
+
+fn wasm_library(compiler: &Path) -> Option<Library> {
+    let print = |what: &[&str]| {
+        let mut ask = command(&compiler.to_string_lossy(), what);
+        let asked = ask.stderr(Stdio::null()).output().ok().filter(|asked| asked.status.success())?;
+        Some(PathBuf::from(String::from_utf8_lossy(&asked.stdout).trim()))
+    };
+    if print(&["--print", "target-libdir", "--target", WASM])?.is_dir() {
+        return Some(Library::Built);
+    }
+    let lock = print(&["--print", "sysroot"])?.join("lib/rustlib/src/rust/library/Cargo.lock");
+    lock.is_file().then_some(Library::Sources)
 }
 
 /// Whether the engine and the command line compile without their default features, and what the engine is built from then.

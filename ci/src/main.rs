@@ -10,6 +10,9 @@ mod bench;
 mod check;
 mod fuzz;
 mod lint;
+#[path = "../needs.rs"]
+#[allow(dead_code, reason = "the driver runs no such test itself")]
+mod needs;
 mod run;
 mod runners;
 mod suites;
@@ -26,12 +29,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Every suite, or those named, one after the other; ends with `N passed, N failed`
+    /// Every suite, or those named, one after the other; ends with `N passed, N failed`, and `, N skipped` for what this machine lacks
     All {
-        /// Names such as `lint` or `e2e`
+        /// Names such as `lint` or `e2e`; `quick` is everything that needs no browser, no bench and no fuzzing
         suites: Vec<String>,
     },
-    /// Does everything compile with the lock file as it is; the pure crates for wasm32 too where that target is installed
+    /// Does everything compile with the lock file as it is; the pure crates for wasm32 too
     Check,
     /// Formatting, clippy without warnings, forbidden calls in the page, unfinished work, file length
     Lint,

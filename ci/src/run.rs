@@ -6,16 +6,29 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-/// How many checks of a suite passed and failed.
+use crate::needs;
+
+/// How many checks of a suite passed, failed, and could not run on this machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
+    pub(crate) skipped: u64,
 }
 
 impl Outcome {
     pub(crate) fn one(good: bool) -> Self {
-        Self { passed: u64::from(good), failed: u64::from(!good) }
+        Self { passed: u64::from(good), failed: u64::from(!good), skipped: 0 }
+    }
+
+    /// A check that lacks something of this machine: skipped, or failed in continuous integration.
+    pub(crate) fn missing(why: &str) -> Self {
+        if needs::is_ci(std::env::var("CI").ok().as_deref()) {
+            println!("failed, because CI is set and this cannot be checked: {why}");
+            return Self::one(false);
+        }
+        println!("skipped: {why}");
+        Self { skipped: 1, ..Self::default() }
     }
 
     /// Nothing failed, and something was checked: a suite that finds nothing to do has not shown anything.
@@ -26,6 +39,24 @@ impl Outcome {
     pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+
+    /// Takes those that skipped themselves from those that passed: a runner that knows no such tests has counted them there.
+    pub(crate) fn without(self, skipped: u64) -> Self {
+        let found = skipped.min(self.passed);
+        Self { passed: self.passed - found, skipped: self.skipped + found, ..self }
+    }
+}
+
+/// The last line: `3 passed, 0 failed`, and `, 1 skipped` where there is one.
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        if self.skipped > 0 {
+            write!(f, ", {} skipped", self.skipped)?;
+        }
+        Ok(())
     }
 }
 
@@ -40,6 +71,16 @@ pub(crate) fn target_dir() -> PathBuf {
         Some(path) => root().join(path),
         None => root().join("target"),
     }
+}
+
+/// Where `ci/test` and the benches keep what they bring: `None` for a user without a home.
+pub(crate) fn cache() -> Option<PathBuf> {
+    let cache = match (std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
+        (Some(cache), _) if !cache.is_empty() => PathBuf::from(cache),
+        (_, Some(home)) => PathBuf::from(home).join(".cache"),
+        _ => return None,
+    };
+    Some(cache.join("snug-ci"))
 }
 
 /// A command that runs in the workspace's root, never reads standard input, and is printed before it runs.
@@ -74,13 +115,17 @@ pub(crate) fn output(mut command: Command) -> Result<String> {
 
 /// Runs a test runner, shows its output line by line, and adds up the counts that `count` finds in it.
 ///
-/// A runner that fails without having counted a failure (it did not compile, it crashed) counts as one.
+/// A runner that fails without having counted a failure (it did not compile, it crashed) counts as one. Tests that leave a line in the
+/// file of [`needs::SKIPS`] are skipped, whatever the runner says of them.
 ///
 /// # Errors
 /// When its output cannot be read.
 pub(crate) fn counted(mut command: Command, count: fn(&str) -> Option<Outcome>) -> Result<Outcome> {
     print_command(&command);
-    let mut child = match command.stdout(Stdio::piped()).spawn() {
+    let skips = target_dir().join(format!("skipped-{}", std::process::id()));
+    std::fs::create_dir_all(target_dir())?;
+    std::fs::write(&skips, "")?;
+    let mut child = match command.env(needs::SKIPS, &skips).stdout(Stdio::piped()).spawn() {
         Ok(child) => child,
         Err(error) => {
             println!("could not run {}: {error}", command.get_program().display());
@@ -101,7 +146,10 @@ pub(crate) fn counted(mut command: Command, count: fn(&str) -> Option<Outcome>) 
     if !child.wait()?.success() && total.failed == 0 {
         total.failed = 1;
     }
-    Ok(total)
+    let skipped = std::fs::read_to_string(&skips)?;
+    let _ = std::fs::remove_file(&skips);
+    skipped.lines().for_each(|line| println!("skipped: {line}"));
+    Ok(total.without(skipped.lines().count() as u64))
 }
 
 /// Files of the repository, committed or about to be, with one of these endings, relative to the root.

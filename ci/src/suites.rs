@@ -21,20 +21,32 @@ const SUITES: [Suite; 9] = [
     ("bench", || bench::run(bench::What::All, true)),
 ];
 
+/// Stands for what needs no browser, no bench and no fuzzing: for the working day.
+const QUICK: &str = "quick";
+const QUICK_SUITES: [Suite; 7] = [
+    ("check", check::run),
+    ("lint", lint::run),
+    ("arch", arch::run),
+    ("test", runners::cargo_test),
+    ("web", web::run),
+    ("licenses", check::licenses),
+    ("e2e without browsers", runners::e2e_without_browsers),
+];
+
 /// Runs the named suites (all of them without names) and goes on after a failure.
 ///
 /// # Errors
 /// When a name is unknown.
 pub(crate) fn run_all(names: &[String]) -> Result<Outcome> {
+    let known: Vec<_> = SUITES.iter().map(|(known, _)| *known).chain([QUICK]).collect();
     for name in names {
-        let known: Vec<_> = SUITES.iter().map(|(known, _)| *known).collect();
         ensure!(known.contains(&name.as_str()), "no suite is called {name}; there are: {}", known.join(", "));
     }
+    let named = |suite: &&Suite| names.is_empty() || names.iter().any(|wanted| wanted == suite.0);
+    let quick: &[Suite] = if names.iter().any(|name| name == QUICK) { &QUICK_SUITES } else { &[] };
+    let others = SUITES.iter().filter(named).filter(|suite| quick.iter().all(|other| other.0 != suite.0));
     let mut rows: Vec<(&str, Outcome, Duration)> = Vec::new();
-    for (name, suite) in SUITES {
-        if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
-            continue;
-        }
+    for &(name, suite) in quick.iter().chain(others) {
         println!("\n== {name}");
         let started = Instant::now();
         let mut outcome = suite().unwrap_or_else(|error| {
@@ -48,13 +60,15 @@ pub(crate) fn run_all(names: &[String]) -> Result<Outcome> {
         rows.push((name, outcome, started.elapsed()));
     }
     let mut total = Outcome::default();
-    println!("\n| suite | passed | failed | seconds |\n|---|---|---|---|");
+    println!("\n| suite | passed | failed | skipped | seconds |\n|---|---|---|---|---|");
     for (name, outcome, took) in &rows {
-        println!("| {name} | {} | {} | {:.0} |", outcome.passed, outcome.failed, took.as_secs_f32());
+        let Outcome { passed, failed, skipped } = outcome;
+        println!("| {name} | {passed} | {failed} | {skipped} | {:.0} |", took.as_secs_f32());
         total.add(*outcome);
     }
     let all: Duration = rows.iter().map(|(_, _, took)| *took).sum();
-    println!("| all | {} | {} | {:.0} |\n", total.passed, total.failed, all.as_secs_f32());
-    println!("{} passed, {} failed", total.passed, total.failed);
+    let Outcome { passed, failed, skipped } = total;
+    println!("| all | {passed} | {failed} | {skipped} | {:.0} |\n", all.as_secs_f32());
+    println!("{total}");
     Ok(total)
 }

@@ -5,12 +5,13 @@
 //      home B ── r-b ┘
 //
 // The router can keep the homes from each other, and a home from all UDP; both ways packets vanish, as they do at a firewall.
-// Nothing in it is connected to the machine's own network. It needs root; `canBuild` says why it cannot be built elsewhere.
+// Nothing in it is connected to the machine's own network. It needs root; `whyNot` says why it cannot be built elsewhere.
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { whyWithout } from './needs.mjs';
 
 export const RELAY_HOST = '10.99.0.1';
 export const RELAY_HOST_6 = 'fd99::1';
@@ -27,9 +28,10 @@ const LET_IN = {
 /** Why no network namespace can be made here, or null. */
 export function whyNot() {
   if (process.getuid() !== 0) return 'needs root to make network namespaces';
+  const tool = whyWithout('iproute2', 'ip') ?? whyWithout('procps', 'sysctl') ?? whyWithout('nftables', 'nft');
+  if (tool) return tool;
   const name = `snugtry${process.pid}`;
   const made = spawnSync('ip', ['netns', 'add', name]);
-  if (made.error) return 'needs iproute2';
   if (made.status !== 0) return `network namespaces are not allowed here: ${String(made.stderr).trim()}`;
   execFileSync('ip', ['netns', 'del', name]);
   return null;

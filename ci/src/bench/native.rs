@@ -2,9 +2,11 @@
 //! cost, and two pages beside two bare ones.
 //! What is measured runs in processes of its own: scripts in ci/bench, and examples of the client's crates.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, ensure};
 
-use crate::run::{command, output};
+use crate::run::{command, output, target_dir};
 use crate::runners::{build_native, native_binary, relay_binary};
 
 /// One participant of a call of five, natively and in a headless Chromium. Needs Chromium, and `npm ci` in ci/.
@@ -67,11 +69,12 @@ fn script(name: &str, args: &[&str]) -> Result<String> {
 
 /// Runs an example of a crate: as it is shipped, or for a smoke run as the tests have built it.
 fn example(package: &str, name: &str, args: &[&str], smoke: bool) -> Result<String> {
-    let mut all = vec!["run", "--locked", "--quiet", "--package", package, "--example", name];
-    if !smoke {
-        all.push("--release");
-    }
-    all.push("--");
-    all.extend(args);
-    output(command("cargo", &all))
+    output(command(&build_example(package, name, smoke)?.to_string_lossy(), args))
+}
+
+/// Builds an example and returns its path. The tests' build has the whole workspace's features.
+pub(super) fn build_example(package: &str, name: &str, smoke: bool) -> Result<PathBuf> {
+    let which: &[&str] = if smoke { &["--workspace"] } else { &["--release", "--package", package] };
+    output(command("cargo", &[&["build", "--locked", "--quiet", "--example", name][..], which].concat()))?;
+    Ok(target_dir().join(if smoke { "debug" } else { "release" }).join("examples").join(name))
 }

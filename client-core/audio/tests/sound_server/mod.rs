@@ -1,5 +1,8 @@
 //! A PulseAudio server of a test's own, for the tests of this crate and of snug-core. It uses no device and never the user's server.
 
+#[path = "../../../../ci/needs.rs"]
+mod needs;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,8 +17,12 @@ pub struct SoundServer {
 }
 
 impl SoundServer {
-    /// Starts it in an emptied `folder` with these lines of configuration, and waits for `sink`, which they make.
-    pub fn start(folder: &Path, lines: &str, sink: &str) -> Self {
+    /// Starts it in an emptied `folder` with these lines of configuration, and waits for `sink`, which they make. `None`: the test is
+    /// skipped, because it is not installed.
+    pub fn start(folder: &Path, lines: &str, sink: &str) -> Option<Self> {
+        if !needs::programs("pulseaudio pulseaudio-utils", &["pulseaudio", "pactl"]) {
+            return None;
+        }
         let folder = folder.to_owned();
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
@@ -35,16 +42,12 @@ impl SoundServer {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| {
-                panic!(
-                    "pulseaudio does not start ({error}): ci/test installs it, or apt-get install pulseaudio"
-                )
-            });
+            .unwrap_or_else(|error| panic!("pulseaudio does not start: {error}"));
         let server = Self { child, folder };
         until("the server answers", || {
             socket.exists() && pactl(&server.address(), &["list", "short", "sinks"]).contains(sink)
         });
-        server
+        Some(server)
     }
 
     fn address(&self) -> String {

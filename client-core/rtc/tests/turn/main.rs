@@ -1,6 +1,8 @@
 //! Links through real TURN servers: over UDP, TCP and TLS, with servers that vanish, refuse, or are something else altogether.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../../../ci/needs.rs"]
+mod needs;
 #[path = "../../../tests/relay_binary/mod.rs"]
 mod relay_binary;
 mod servers;
@@ -198,7 +200,7 @@ async fn both_sides_meet_at_the_projects_own_relay_by_every_protocol() {
 
 #[tokio::test]
 async fn both_sides_meet_at_coturn_by_every_protocol() {
-    let coturn = Coturn::start();
+    let Some(coturn) = Coturn::start() else { return };
     let servers = coturn.servers();
     every_protocol("coturn", &coturn.certificate.trusted(), &servers, &servers).await;
 }
@@ -242,7 +244,7 @@ async fn udp_is_taken_where_it_works_and_streams_where_it_does_not() {
 
 #[tokio::test]
 async fn a_server_that_is_killed_and_comes_back_carries_the_link_again() {
-    let mut coturn = Coturn::start();
+    let Some(mut coturn) = Coturn::start() else { return };
     let servers = coturn.servers();
     for protocol in [RelayProtocol::Tcp, RelayProtocol::Tls] {
         let config = relay_only(Some(protocol), coturn.certificate.trusted());
@@ -269,7 +271,7 @@ async fn a_server_that_is_killed_and_comes_back_carries_the_link_again() {
 
 #[tokio::test]
 async fn a_server_that_comes_up_late_is_tried_again_until_then() {
-    let mut coturn = Coturn::start();
+    let Some(mut coturn) = Coturn::start() else { return };
     coturn.kill();
     let (servers, tls) = (coturn.servers(), coturn.certificate.trusted());
     let late = tokio::task::spawn_blocking(move || {
@@ -296,7 +298,7 @@ async fn problem(config: FactoryConfig, servers: &[IceServer]) -> RelayProblem {
 
 #[tokio::test]
 async fn a_certificate_that_is_not_valid_is_told_with_its_reason() {
-    let coturn = Coturn::with_certificate(Certificate::new(&["turn.example"]));
+    let Some(coturn) = Coturn::with_certificate(Certificate::new(&["turn.example"])) else { return };
     let stranger = Certificate::new(&["127.0.0.1"]);
     for (trusted, reason) in
         [(&stranger, "no authority trusted here signed it"), (&coturn.certificate, "it is for another name")]
@@ -311,7 +313,7 @@ async fn a_certificate_that_is_not_valid_is_told_with_its_reason() {
 
 #[tokio::test]
 async fn a_credential_that_is_not_valid_is_told_by_every_protocol() {
-    let coturn = Coturn::start();
+    let Some(coturn) = Coturn::start() else { return };
     for protocol in PROTOCOLS {
         let config = relay_only(Some(protocol), coturn.certificate.trusted());
         let problem = problem(config, &coturn.servers_with("open barley")).await;
