@@ -25,7 +25,7 @@ use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use keeper::{Job, Keeper, LoadReply, Reserve, SaveReply};
+use keeper::{Job, Keeper, LoadReply, Reply, Reserve, SaveReply};
 
 /// Jobs that may wait. At a few hundred bytes a record this is well under a mebibyte.
 pub(crate) const QUEUE_LENGTH: usize = 1024;
@@ -183,17 +183,17 @@ impl Store {
         Ok(Self { jobs, status })
     }
 
-    /// Reads one record. `reply` runs on the store's thread (or at once, when the queue is full) and must not block.
+    /// Reads one record. `reply` is called exactly once, on the store's thread (or at once, when the job is not taken), and must not block.
     pub(crate) fn load(
         &self,
         key: impl Into<String>,
         reply: impl FnOnce(Result<Option<Vec<u8>>, Failure>) + Send + 'static,
     ) {
         let key = key.into();
-        let reply: LoadReply = Box::new(reply);
+        let reply: LoadReply = Reply::new(reply);
         if key.len() > MAX_KEY_BYTES {
             // Nothing was ever stored under it.
-            return reply(Ok(None));
+            return reply.send(Ok(None));
         }
         self.submit(Job::Load { key, reply });
     }
@@ -206,10 +206,10 @@ impl Store {
         reply: impl FnOnce(Result<(), Failure>) + Send + 'static,
     ) {
         let key = key.into();
-        let reply: SaveReply = Box::new(reply);
+        let reply: SaveReply = Reply::new(reply);
         if key.len() > MAX_KEY_BYTES || bytes.len() > MAX_RECORD_BYTES {
             tracing::error!(key = key.len(), record = bytes.len(), "a record is over the store's limits");
-            return reply(Err(Failure::Unavailable));
+            return reply.send(Err(Failure::Unavailable));
         }
         self.submit(Job::Save { key, bytes, reply });
     }
@@ -220,7 +220,7 @@ impl Store {
     }
 
     /// Answers what is queued, closes the files cleanly (the next start is then faster) and ends the thread.
-    /// Blocks for at most `patience`. Later jobs hear [`Failure::Unavailable`].
+    /// Blocks for at most `patience`. Jobs handed over meanwhile and later hear [`Failure::Unavailable`].
     pub(crate) fn close(&self, patience: Duration) {
         let (done, closed) = mpsc::channel();
         if self.jobs.send(Job::Close { done }).is_ok() {

@@ -18,10 +18,34 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// A page written by redb is 4 KiB, and a record dirties a handful: what a batch may cost in each file beyond its bytes.
 const BYTES_PER_SAVE: u64 = 16 * 1024;
 
+/// Who hears the outcome of a job, exactly once. A job can be dropped before it is served: a channel takes jobs until its receiver is
+/// gone, which is after the last look into it. Its reply is a refusal then.
+pub(super) struct Reply<T>(Option<Box<dyn FnOnce(Result<T, Failure>) + Send>>);
+
+impl<T> Reply<T> {
+    pub(super) fn new(hear: impl FnOnce(Result<T, Failure>) + Send + 'static) -> Self {
+        Self(Some(Box::new(hear)))
+    }
+
+    pub(super) fn send(mut self, outcome: Result<T, Failure>) {
+        if let Some(hear) = self.0.take() {
+            hear(outcome);
+        }
+    }
+}
+
+impl<T> Drop for Reply<T> {
+    fn drop(&mut self) {
+        if let Some(hear) = self.0.take() {
+            hear(Err(Failure::Unavailable));
+        }
+    }
+}
+
 /// Hears what a load found.
-pub(super) type LoadReply = Box<dyn FnOnce(Result<Option<Vec<u8>>, Failure>) + Send>;
+pub(super) type LoadReply = Reply<Option<Vec<u8>>>;
 /// Hears how a save went.
-pub(super) type SaveReply = Box<dyn FnOnce(Result<(), Failure>) + Send>;
+pub(super) type SaveReply = Reply<()>;
 
 /// One entry of the queue.
 pub(super) enum Job {
@@ -52,8 +76,8 @@ impl Job {
     /// Answers a job that was not accepted.
     pub(super) fn refuse(self, why: Failure) {
         match self {
-            Self::Load { reply, .. } => reply(Err(why)),
-            Self::Save { reply, .. } => reply(Err(why)),
+            Self::Load { reply, .. } => reply.send(Err(why)),
+            Self::Save { reply, .. } => reply.send(Err(why)),
             Self::Close { done } => drop(done),
         }
     }
@@ -145,7 +169,7 @@ impl Keeper {
                 // It must see the save that was queued before it.
                 Job::Load { key, reply } if saves.contains_key(&key) => loads_after.push((key, reply)),
                 // It need not wait for the disk.
-                Job::Load { key, reply } => reply(self.load(&key)),
+                Job::Load { key, reply } => reply.send(self.load(&key)),
                 Job::Save { key, bytes, reply } => {
                     saves.insert(key, bytes);
                     saved.push(reply);
@@ -164,11 +188,11 @@ impl Keeper {
                 Err(_) => status.refused += count,
             });
             for reply in saved {
-                reply(result);
+                reply.send(result);
             }
         }
         for (key, reply) in loads_after {
-            reply(self.load(&key));
+            reply.send(self.load(&key));
         }
         closing
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use redb::{Database, ReadableDatabase, TableDefinition};
 
-use super::keeper::Reserve;
+use super::keeper::{Job, Reserve};
 use super::record::Record;
 use super::{Failure, MAX_RECORD_BYTES, QUEUE_LENGTH, RecoveredFrom, Store, StoreError, StoreState};
 
@@ -212,6 +212,31 @@ fn after_closing_jobs_are_refused_and_not_lost_in_silence() {
     store.close(PATIENCE);
     assert_eq!(save(&store, "a-b", b"x"), Err(Failure::Unavailable));
     assert_eq!(load(&store, &key(0)), Err(Failure::Unavailable));
+}
+
+#[test]
+fn what_is_handed_over_while_the_store_closes_is_answered() {
+    let dir = filled(1);
+    let store = open(dir.path());
+    assert_eq!(settled(&store), StoreState::Ok);
+    let (held, hold) = mpsc::channel::<()>();
+    let (entered, inside) = mpsc::channel();
+    store.load("a-b", move |_| {
+        entered.send(()).expect("the test waits");
+        let _ = hold.recv();
+    });
+    inside.recv().expect("the thread is held up");
+    let (done, closed) = mpsc::channel();
+    store.jobs.send(Job::Close { done }).expect("the thread takes jobs");
+    let (reply, saved) = mpsc::channel();
+    store.save("a-b", b"x".to_vec(), move |result| reply.send(result).expect("the test waits"));
+    let (reply, loaded) = mpsc::channel();
+    store.load(key(0), move |result| reply.send(result).expect("the test waits"));
+    drop(held);
+    assert_eq!(saved.recv_timeout(PATIENCE), Ok(Err(Failure::Unavailable)));
+    assert_eq!(loaded.recv_timeout(PATIENCE), Ok(Err(Failure::Unavailable)));
+    assert_eq!(closed.recv_timeout(PATIENCE), Ok(()));
+    assert_eq!(load(&open(dir.path()), "a-b"), Ok(None), "refused means not stored");
 }
 
 #[test]
