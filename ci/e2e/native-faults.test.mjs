@@ -1,7 +1,7 @@
 // What goes wrong in a call with native clients: somebody's process dies, the relay dies, and everything that can be wrong with what was asked for.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -153,4 +153,37 @@ scenario('a relay that speaks another version of the protocol is told by that', 
     server.close(done);
   }));
   await refused(cleanup, `http://127.0.0.1:${server.address().port}/room/some-room`, {}, 'version_unsupported', 5, /version|update/i);
+});
+
+scenario('a relay that breaks as soon as it has given a seat is asked more and more seldom', async cleanup => {
+  const golden = JSON.parse(readFileSync(new URL('../../relay/wire/golden/messages.json', import.meta.url), 'utf8'));
+  const example = type => golden.server.find(message => message.type === type);
+  const server = createServer();
+  const sockets = new WebSocketServer({ server });
+  const asked = [];
+  sockets.on('connection', socket => {
+    asked.push(performance.now());
+    socket.on('message', data => {
+      const message = JSON.parse(data);
+      if (message.type === 'hello') return socket.send(JSON.stringify(example('welcome')));
+      if (message.type !== 'join_room' && message.type !== 'resume') return undefined;
+      const { roomId, userId } = message;
+      const joined = { ...example('room_joined'), seq: 1, roomId, userId, participants: [], iceServers: [] };
+      delete joined.requestId;
+      socket.send(JSON.stringify(message.type === 'resume' ? { ...example('resumed'), replayed: 0 } : joined));
+      return socket.close(1011);
+    });
+  });
+  await new Promise(done => server.listen(0, '127.0.0.1', done));
+  cleanup.add(() => new Promise(done => {
+    sockets.clients.forEach(socket => socket.terminate());
+    server.close(done);
+  }));
+  const ana = native(cleanup, 'Ana', `http://127.0.0.1:${server.address().port}/room/some-room`);
+  await ana.saw('joined');
+  await during(16_000);
+  const waits = asked.slice(1).map((at, index) => Math.round(at - asked[index]));
+  console.log(`asked ${asked.length} times in 16 s, after ${waits.join(', ')} ms`);
+  assert.ok(asked.length >= 5 && asked.length <= 11, `asked ${asked.length} times`);
+  assert.ok(waits.slice(-2).every(wait => wait >= 1900), 'at the end every 2 to 4 s');
 });

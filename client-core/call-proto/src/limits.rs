@@ -92,5 +92,7 @@ pub(crate) const FULL: Duration = Duration::from_secs(5);
 pub(crate) const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 /// Longest wait before a new connection.
 pub(crate) const MOST_BACKOFF: Duration = Duration::from_secs(4);
+/// A connection whose seat was held for so long was of use: the next wait is the first one again.
+pub(crate) const HELD: Duration = Duration::from_secs(10);
 /// A sender's clock is believed within this, in milliseconds.
 pub(crate) const CLOCK_MS: u64 = 86_400_000;

@@ -79,6 +79,8 @@ struct Timers {
     pong: Option<Instant>,
     doubt: Option<Instant>,
     rejoin: Option<Instant>,
+    /// When the seat has been held for long enough that the connection was of use.
+    held: Option<Instant>,
 }
 
 pub(crate) struct Signaling {
@@ -90,15 +92,19 @@ pub(crate) struct Signaling {
     connection: Connection,
     timers: Timers,
     drain: Option<Instant>,
-    /// Whether there was a seat since a relay last sent us away: one that gives none and drains again is not hurried.
-    seated_since_drain: bool,
+    /// The connection has held its seat for [`limits::HELD`].
+    steady: bool,
     first_join: Option<Instant>,
     /// We have had a seat: from then on every loss is followed by a return.
     seated: bool,
     resume: Option<Token>,
     last_seq: u64,
     heartbeat: Duration,
+    /// The next wait. It doubles with each use and is short again once a connection has held its seat for a while: a relay that
+    /// breaks as soon as it has given a seat is as broken as one that gives none.
     backoff: Duration,
+    /// The last question was a resume, so that its refusal is followed by a join.
+    resuming: bool,
     /// The relay asked for a password before, so the room exists and has one.
     asked: bool,
     /// A wrong password, whose hint is being asked for.
@@ -123,13 +129,14 @@ impl Signaling {
             connection: Connection::Opening { deadline: now + limits::OPENING },
             timers: Timers::default(),
             drain: None,
-            seated_since_drain: false,
+            steady: false,
             first_join: Some(now + limits::FIRST_JOIN),
             seated: false,
             resume: None,
             last_seq: 0,
             heartbeat: snug_wire::limits::HEARTBEAT,
             backoff: limits::FIRST_BACKOFF,
+            resuming: false,
             asked: false,
             fetching_hint: false,
             tried_without_password: false,
@@ -155,9 +162,9 @@ impl Signaling {
             Connection::Opening { deadline } => Some(deadline),
             Connection::Idle | Connection::Open => None,
         };
-        let Timers { answer, beat, pong, doubt, rejoin } = self.timers;
+        let Timers { answer, beat, pong, doubt, rejoin, held } = self.timers;
         let requests = self.requests.values().map(|request| request.deadline).min();
-        [connection, answer, beat, pong, doubt, rejoin, self.drain, self.first_join, requests]
+        [connection, answer, beat, pong, doubt, rejoin, held, self.drain, self.first_join, requests]
             .into_iter()
             .flatten()
             .min()
@@ -167,8 +174,9 @@ impl Signaling {
         if due(&mut self.first_join, now) {
             return self.first_join_failed();
         }
+        self.note_held(now);
         if due(&mut self.drain, now) {
-            self.drained(now);
+            self.reconnect(now);
         }
         match self.connection {
             Connection::Waiting { until } if until <= now => self.connect(now),
@@ -309,6 +317,7 @@ impl Signaling {
             Connection::Idle | Connection::Waiting { .. } => return,
             Connection::Opening { .. } | Connection::Open => {}
         }
+        self.note_held(now);
         self.forget_connection();
         if code == Some(CloseCode::Kicked as u16) {
             return self.end(EndCode::Kicked, ErrorCode::Kicked.message().to_owned());
@@ -339,16 +348,6 @@ impl Signaling {
         self.connect(now);
     }
 
-    /// The time that a draining relay asked for is over.
-    fn drained(&mut self, now: Instant) {
-        if std::mem::take(&mut self.seated_since_drain) {
-            return self.reconnect(now);
-        }
-        self.abandon(ABANDONED);
-        self.note_loss();
-        self.back_off(now);
-    }
-
     fn lost(&mut self, now: Instant) {
         self.note_loss();
         // A password is waited for without a connection; a draining relay is given its time.
@@ -365,9 +364,26 @@ impl Signaling {
     }
 
     fn back_off(&mut self, now: Instant) {
-        let part = 0.5 + f64::from(self.random.next_u32()) / f64::from(u32::MAX) / 2.0;
-        self.connection = Connection::Waiting { until: now + self.backoff.mul_f64(part) };
+        let wait = self.next_backoff();
+        self.connection = Connection::Waiting { until: now + wait };
+    }
+
+    fn next_backoff(&mut self) -> Duration {
+        let wait = self.jittered(self.backoff);
         self.backoff = (self.backoff * 2).min(limits::MOST_BACKOFF);
+        wait
+    }
+
+    /// Between half and all of it, so that the participants of a broken relay do not come back as one.
+    fn jittered(&mut self, wait: Duration) -> Duration {
+        wait.mul_f64(0.5 + f64::from(self.random.next_u32()) / f64::from(u32::MAX) / 2.0)
+    }
+
+    fn note_held(&mut self, now: Instant) {
+        if due(&mut self.timers.held, now) {
+            self.steady = true;
+            self.backoff = limits::FIRST_BACKOFF;
+        }
     }
 
     /// Lets the connection go, if there is one.
@@ -381,6 +397,7 @@ impl Signaling {
     fn forget_connection(&mut self) {
         self.connection = Connection::Idle;
         self.timers = Timers::default();
+        self.steady = false;
         self.fetching_hint = false;
         let ids: Vec<u32> = self.requests.keys().copied().collect();
         for id in ids {
@@ -427,6 +444,7 @@ impl Signaling {
         match self.resume.clone() {
             Some(resume_token) => {
                 self.timers.answer = Some(now + limits::RESUMED);
+                self.resuming = true;
                 let (room_id, user_id, last_seq) = (self.room.clone(), self.user, self.last_seq);
                 self.write(ClientMessage::Resume { room_id, user_id, resume_token, last_seq });
             }
@@ -435,6 +453,7 @@ impl Signaling {
     }
 
     fn join(&mut self, with_password: bool, now: Instant) {
+        self.resuming = false;
         self.timers.answer = Some(now + if self.seated { limits::REJOINED } else { limits::ANSWER });
         self.acts.push_back(Act::Join { with_password });
     }
@@ -458,6 +477,7 @@ impl Signaling {
             None => true,
             Some(seq) if seq <= self.last_seq => false,
             Some(seq) if seq > self.last_seq + 1 => {
+                self.note_held(now);
                 self.abandon(ABANDONED);
                 self.lost(now);
                 false
@@ -491,11 +511,11 @@ impl Signaling {
                     return;
                 }
                 self.last_seq = seq.unwrap_or(1);
-                self.seat(joined.resume_token.clone());
+                self.seat(joined.resume_token.clone(), now);
                 self.acts.push_back(Act::Joined(joined));
             }
             ServerMessage::Resumed { resume_token, .. } if self.seated => {
-                self.seat(resume_token);
+                self.seat(resume_token, now);
                 self.acts.push_back(Act::Resumed);
             }
             ServerMessage::AuthRequired { hint } => self.auth_required(hint, now),
@@ -516,7 +536,13 @@ impl Signaling {
             }
             ServerMessage::Kicked {} => self.end(EndCode::Kicked, ErrorCode::Kicked.message().to_owned()),
             ServerMessage::Drain { reconnect_after_ms } => {
-                self.drain = Some(now + Duration::from_millis(reconnect_after_ms.min(60_000)));
+                // A relay that sends us away as soon as it has let us in is not hurried, whatever it asks for.
+                self.note_held(now);
+                if self.steady || self.drain.is_none() {
+                    let least = if self.steady { Duration::ZERO } else { self.next_backoff() };
+                    let wait = Duration::from_millis(reconnect_after_ms.min(60_000));
+                    self.drain = Some(now + wait.max(least));
+                }
                 self.acts.push_back(Act::Draining);
             }
             ServerMessage::Done { request_id }
@@ -532,16 +558,17 @@ impl Signaling {
         }
     }
 
-    fn seat(&mut self, resume: Token) {
+    fn seat(&mut self, resume: Token, now: Instant) {
         self.seated = true;
-        self.seated_since_drain = true;
         self.resume = Some(resume);
         self.first_join = None;
         self.timers.answer = None;
         self.timers.rejoin = None;
         self.tried_without_password = false;
         self.fetching_hint = false;
-        self.backoff = limits::FIRST_BACKOFF;
+        if !self.steady {
+            self.timers.held.get_or_insert(now + limits::HELD);
+        }
         self.state = SignalingState::Online;
     }
 
@@ -566,7 +593,7 @@ impl Signaling {
     fn refused_by(&mut self, code: ErrorCode, message: String, retry_after_ms: Option<u64>, now: Instant) {
         self.timers.answer = None;
         match code {
-            ErrorCode::ResumeFailed if self.seated => {
+            ErrorCode::ResumeFailed if self.seated && self.resuming => {
                 // The token is shown again: should the answer to the join be lost, it resumes the seat that the join made.
                 self.last_seq = 0;
                 self.join(true, now);
@@ -620,11 +647,9 @@ impl Signaling {
         let wait = match (code, retry_after_ms) {
             (EndCode::Refused(code), _) if is_final(code) => None,
             (EndCode::Refused(ErrorCode::Draining), None) => Some(limits::REJOIN),
-            (_, Some(wait)) => Some(Duration::from_millis(wait)),
-            (_, None) if self.seated => {
-                let part = 0.5 + f64::from(self.random.next_u32()) / f64::from(u32::MAX) / 2.0;
-                Some(limits::REJOIN.mul_f64(part))
-            }
+            // At least the back-off: a relay that asks for no wait at all is not to be asked without end.
+            (_, Some(wait)) => Some(Duration::from_millis(wait).max(self.next_backoff())),
+            (_, None) if self.seated => Some(self.jittered(limits::REJOIN)),
             (_, None) => None,
         };
         // The first join does not wait for longer than it may take.

@@ -467,3 +467,140 @@ fn a_relay_that_sends_everybody_away_at_once_is_asked_more_and_more_seldom() {
     seat.says(&ServerMessage::Resumed { resume_token: Token::from_bytes([8; 32]), replayed: 0 });
     assert_eq!(seat.call.snapshot().signaling, SignalingState::Online);
 }
+
+/// How a relay breaks as soon as it has given a seat.
+#[derive(Clone, Copy, Debug)]
+enum Breaks {
+    /// It closes the connection.
+    Closes,
+    /// It sends everybody away at once, and closes or does not.
+    Drains { closes: bool },
+    /// It leaves a message out.
+    Skips,
+    /// It refuses the seat and asks for no wait.
+    Refuses,
+    /// It forgets the seat, and the join that follows as well.
+    Forgets,
+}
+
+impl Breaks {
+    const ALL: [Self; 6] = [
+        Self::Closes,
+        Self::Drains { closes: true },
+        Self::Drains { closes: false },
+        Self::Skips,
+        Self::Refuses,
+        Self::Forgets,
+    ];
+
+    /// Answers what the seat asks for, and breaks.
+    fn answer(self, seat: &mut Seat, resumes: bool) {
+        match self {
+            Self::Refuses => {
+                return seat.says(&ServerMessage::Error {
+                    code: ErrorCode::ServerBusy,
+                    message: "Busy.".into(),
+                    request_id: None,
+                    retry_after_ms: Some(0),
+                });
+            }
+            Self::Forgets => return seat.says(&ServerMessage::error(ErrorCode::ResumeFailed, None)),
+            _ if resumes => {
+                seat.says(&ServerMessage::Resumed { resume_token: Token::from_bytes([8; 32]), replayed: 0 });
+            }
+            _ => seat.join(&[]),
+        }
+        match self {
+            Self::Skips => {
+                seat.seq += 7;
+                seat.numbered(&ServerMessage::UserAway { user_id: HIGH });
+            }
+            Self::Drains { .. } => seat.says(&ServerMessage::Drain { reconnect_after_ms: 0 }),
+            _ => {}
+        }
+        if matches!(self, Self::Closes | Self::Drains { closes: true }) {
+            seat.input(Input::Disconnected { close_code: None, error: None });
+        }
+    }
+}
+
+/// Lets a relay that opens at once and answers at once break again and again; answers with when it was asked.
+fn asked_by(seat: &mut Seat, breaks: Breaks, resumes: bool, time: Duration) -> Vec<Instant> {
+    let (mut asked, mut opened) = (Vec::new(), 0);
+    let end = seat.now.at + time;
+    let mut answered = seat.sent.len();
+    while seat.now.at < end {
+        let connects = seat.outputs.iter().filter(|output| matches!(output, Output::Connect)).count();
+        if std::mem::replace(&mut opened, connects) < connects && opened > 1 {
+            seat.input(Input::Connected);
+        }
+        let asks = |request: &&Request| {
+            matches!(request.message, ClientMessage::JoinRoom(_) | ClientMessage::Resume { .. })
+        };
+        while seat.sent.len() > answered {
+            let questions = seat.sent[answered..].iter().filter(asks).count();
+            answered = seat.sent.len();
+            for _ in 0..questions {
+                asked.push(seat.now.at);
+                breaks.answer(seat, resumes);
+                assert!(asked.len() < 1000, "{breaks:?}: asked without end");
+            }
+        }
+        seat.pass(Duration::from_millis(10));
+    }
+    // A resume that is refused is followed by a join at once, which is one question in two steps.
+    let steps = asked.len();
+    asked.dedup();
+    assert!(steps <= 2 * asked.len(), "{breaks:?}: {steps} steps for {} questions", asked.len());
+    asked
+}
+
+#[test]
+fn a_relay_that_breaks_as_soon_as_it_has_given_a_seat_is_asked_more_and_more_seldom() {
+    for breaks in Breaks::ALL {
+        for resumes in [true, false] {
+            let mut seat = Seat::joined(&[]);
+            seat.input(Input::Disconnected { close_code: None, error: None });
+            let asked = asked_by(&mut seat, breaks, resumes, Duration::from_secs(60));
+            let told = format!("{breaks:?}, resumes: {resumes}, asked {} times in a minute", asked.len());
+            assert!((10..=40).contains(&asked.len()), "{told}");
+            let waits: Vec<Duration> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            let late = waits.iter().rev().take(6);
+            assert!(
+                late.clone().all(|wait| *wait <= Duration::from_millis(4_100)),
+                "{told}: bounded, {waits:?}"
+            );
+            assert!(late.clone().all(|wait| *wait >= Duration::from_secs(2)), "{told}: {waits:?}");
+            assert!(late.clone().min() != late.max(), "{told}: spread, {waits:?}");
+        }
+    }
+}
+
+#[test]
+fn the_wait_is_short_again_once_a_seat_was_held_for_a_while() {
+    let wait = |held: Duration| {
+        let mut seat = Seat::joined(&[]);
+        seat.input(Input::Disconnected { close_code: None, error: None });
+        asked_by(&mut seat, Breaks::Closes, true, Duration::from_secs(30));
+        let connects =
+            |seat: &Seat| seat.outputs.iter().filter(|output| matches!(output, Output::Connect)).count();
+        let again = |seat: &mut Seat| {
+            let (before, lost) = (connects(seat), seat.now.at);
+            while connects(seat) == before {
+                seat.pass(Duration::from_millis(10));
+            }
+            seat.now.at - lost
+        };
+        again(&mut seat);
+        seat.input(Input::Connected);
+        seat.says(&ServerMessage::Resumed { resume_token: Token::from_bytes([8; 32]), replayed: 0 });
+        seat.pass(held);
+        // Whatever the shell does first: a timer that is due, or the loss.
+        seat.now.at += Duration::from_millis(100);
+        seat.input(Input::Disconnected { close_code: None, error: None });
+        again(&mut seat)
+    };
+    assert!(wait(Duration::from_secs(2)) >= Duration::from_secs(2), "two seconds are not a while");
+    assert!(wait(Duration::from_millis(9_950)) <= Duration::from_millis(260));
+    assert!(wait(Duration::from_secs(60)) <= Duration::from_millis(260));
+}
