@@ -366,15 +366,16 @@ impl Session {
                     let what = "this call was started without a camera; start it with one";
                     return self.tell(problem("no_camera", &what));
                 }
-                self.order(Order::SwitchCamera(enabled));
+                // The others are told what was accepted, not what was asked for.
+                if !self.order(Order::SwitchCamera(enabled)) {
+                    return;
+                }
                 self.parts.media.video = enabled;
                 Input::SetMedia(self.parts.media)
             }
-            Command::SelectCamera { id } => return self.order(Order::Select(DeviceKind::Camera, id)),
-            Command::SelectMicrophone { id } => {
-                return self.order(Order::Select(DeviceKind::Microphone, id));
-            }
-            Command::SelectSpeaker { id } => return self.order(Order::Select(DeviceKind::Speaker, id)),
+            Command::SelectCamera { id } => return self.select(DeviceKind::Camera, id),
+            Command::SelectMicrophone { id } => return self.select(DeviceKind::Microphone, id),
+            Command::SelectSpeaker { id } => return self.select(DeviceKind::Speaker, id),
             Command::SetScreen { enabled } => return self.share_screen(enabled),
             Command::SetHand { raised } => {
                 self.parts.media.hand = raised;
@@ -404,11 +405,14 @@ impl Session {
 
     fn set_recording(&mut self, folder: Option<PathBuf>) {
         // Its files are finished by their own threads.
-        drop(self.stop_recording());
-        let Some(folder) = folder else { return };
+        let Some(folder) = folder else { return drop(self.stop_recording()) };
         let what = folder.display().to_string();
+        // A recording goes on where another one cannot begin.
         match Recording::new(folder, self.shell.teller.clone()) {
-            Ok(recording) => self.recording = Some(recording),
+            Ok(recording) => {
+                drop(self.stop_recording());
+                self.recording = Some(recording);
+            }
             Err(error) => {
                 return self
                     .tell(problem("record_folder", &format!("{what}: {error}; choose another folder")));
@@ -444,10 +448,17 @@ impl Session {
         Some(recording)
     }
 
-    fn order(&mut self, order: Order) {
-        if !self.parts.switchboard.order(order) {
-            self.tell(problem("devices_busy", &"the devices are still being opened; repeat the command"));
+    fn select(&mut self, kind: DeviceKind, id: Option<String>) {
+        self.order(Order::Select(kind, id));
+    }
+
+    /// Whether it was accepted; if not, somebody is told.
+    fn order(&mut self, order: Order) -> bool {
+        let accepted = self.parts.switchboard.order(order);
+        if let Err(refused) = accepted {
+            self.tell(problem(refused.code(), &refused));
         }
+        accepted.is_ok()
     }
 
     fn share_screen(&mut self, enabled: bool) {

@@ -6,7 +6,8 @@
 //! [`AudioIo`]: snug_audio::io::AudioIo
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -69,12 +70,35 @@ pub(crate) struct Wiring {
     pub(crate) tell: Tell,
 }
 
+/// An order that was not taken; nothing of it happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("the devices are still being opened; repeat the command in a moment")]
+    Busy,
+    #[error("the thread that opens devices has ended; leave the call and join again")]
+    Ended,
+}
+
+impl Refused {
+    /// A word for scripts.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::Busy => "devices_busy",
+            Self::Ended => "devices_ended",
+        }
+    }
+}
+
 /// The session's end. Dropping it closes the camera.
 pub(crate) struct Switchboard {
     orders: Option<SyncSender<Order>>,
     camera: CameraState,
     has_camera: bool,
+    /// What the last accepted order makes of the camera.
     is_on: bool,
+    /// Orders to switch the camera: accepted here, carried out there.
+    switches: u64,
+    switched: Arc<AtomicU64>,
     looking: Stop,
     thread: Option<JoinHandle<()>>,
 }
@@ -88,6 +112,7 @@ impl Switchboard {
         if on {
             camera.set_starting();
         }
+        let switched = Arc::new(AtomicU64::new(0));
         if let Some(config) = &wiring.devices {
             let (devices, orders, stop) = (Arc::clone(&config.devices), orders.clone(), looking.clone());
             // Not waited for: a sound system may take seconds to answer.
@@ -95,32 +120,51 @@ impl Switchboard {
                 .name("snug-look".into())
                 .spawn(move || look(&*devices, &orders, &stop))?;
         }
-        let state = camera.clone();
+        let (state, done) = (camera.clone(), Arc::clone(&switched));
         let thread = std::thread::Builder::new().name("snug-switch".into()).spawn(move || {
-            Board::new(wiring, state, on).run(&waiting);
+            Board::new(wiring, state, on, done).run(&waiting);
         })?;
-        Ok(Self { orders: Some(orders), camera, has_camera, is_on: on, looking, thread: Some(thread) })
+        let orders = Some(orders);
+        Ok(Self {
+            orders,
+            camera,
+            has_camera,
+            is_on: on,
+            switches: 0,
+            switched,
+            looking,
+            thread: Some(thread),
+        })
     }
 
-    /// Says whether there was room for it.
-    pub(crate) fn order(&mut self, order: Order) -> bool {
-        if let Order::SwitchCamera(on) = order {
+    /// What is known of the camera changes with an order that is taken, and with no other.
+    pub(crate) fn order(&mut self, order: Order) -> Result<(), Refused> {
+        let on = if let Order::SwitchCamera(on) = order { Some(on) } else { None };
+        let orders = self.orders.as_ref().ok_or(Refused::Ended)?;
+        orders.try_send(order).map_err(|error| match error {
+            TrySendError::Full(_) => Refused::Busy,
+            TrySendError::Disconnected(_) => Refused::Ended,
+        })?;
+        if let Some(on) = on {
             self.is_on = on;
-            if on {
-                self.camera.set_starting();
-            }
+            self.switches += 1;
         }
-        self.orders.as_ref().is_some_and(|orders| orders.try_send(order).is_ok())
+        Ok(())
     }
 
-    /// Whether the others should be told that there is a picture of ours.
+    /// Whether the others should be told that there is a picture of ours: there is one, or it has just been asked for.
     pub(crate) fn is_camera_shown(&self) -> bool {
-        self.is_on && self.camera.is_shown()
+        self.is_on && (self.is_switching() || self.camera.is_shown())
     }
 
     /// Width and height of the camera's pictures in pixels, while there are any.
     pub(crate) fn camera_size(&self) -> Option<(u32, u32)> {
-        self.camera.size().filter(|_| self.is_on)
+        self.camera.size().filter(|_| self.is_on && !self.is_switching())
+    }
+
+    /// Whether an accepted order to switch the camera has still to be carried out.
+    fn is_switching(&self) -> bool {
+        self.switched.load(Ordering::Acquire) < self.switches
     }
 
     /// Whether there is anything to switch on.
@@ -165,6 +209,8 @@ struct Board {
     encoding: Option<Encoding>,
     /// Plugged in at the last look; `None` before it.
     seen: Option<Vec<Device>>,
+    /// Counts the orders to switch the camera that were carried out.
+    switched: Arc<AtomicU64>,
 }
 
 struct Running {
@@ -174,13 +220,13 @@ struct Running {
 }
 
 impl Board {
-    fn new(mut wiring: Wiring, state: CameraState, on: bool) -> Self {
+    fn new(mut wiring: Wiring, state: CameraState, on: bool, switched: Arc<AtomicU64>) -> Self {
         let camera = wiring.camera.as_mut().and_then(|camera| camera.chosen.take());
         let sound = wiring.devices.as_mut();
         let (microphone, speaker) =
             sound.map_or((None, None), |config| (config.microphone.take(), config.speaker.take()));
         let chosen = [camera, microphone, speaker];
-        Self { wiring, state, on, chosen, running: None, encoding: None, seen: None }
+        Self { wiring, state, on, chosen, running: None, encoding: None, seen: None, switched }
     }
 
     fn run(mut self, orders: &Receiver<Order>) {
@@ -191,6 +237,7 @@ impl Board {
                 Order::SwitchCamera(on) => {
                     self.on = on;
                     self.settle();
+                    self.switched.fetch_add(1, Ordering::Release);
                 }
                 Order::Select(kind, id) => self.select(kind, id),
                 Order::Seen(list) => {
@@ -219,10 +266,12 @@ impl Board {
             self.chosen[kind as usize] = id;
             return self.settle();
         };
-        self.chosen[kind as usize] = id;
+        let before = std::mem::replace(&mut self.chosen[kind as usize], id);
         let [_, microphone, speaker] = &self.chosen;
         let sound = config.devices.sound(microphone.as_deref(), speaker.as_deref());
         if let Err(error) = self.wiring.audio.set_io(sound) {
+            // Else the choice of another device would carry this one out later, unasked.
+            self.chosen[kind as usize] = before;
             self.tell_problem("audio_busy", &error);
         }
     }
@@ -302,7 +351,7 @@ fn camera_problem(event: &CameraEvent) -> Event {
 #[allow(clippy::unwrap_used, reason = "a test may stop anywhere")]
 mod tests {
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc::{RecvTimeoutError, channel};
 
     use snug_audio::io::{AudioIo, PacedIo, Sink, Source};
@@ -333,6 +382,8 @@ mod tests {
         opened: Mutex<Vec<String>>,
         lit: Arc<AtomicUsize>,
         sound: Mutex<Vec<[Option<String>; 2]>>,
+        /// Held, it keeps whatever is opened waiting, as a driver may.
+        slow: Mutex<()>,
     }
 
     impl Devices for Room {
@@ -342,6 +393,7 @@ mod tests {
 
         fn sound(&self, microphone: Option<&str>, speaker: Option<&str>) -> Box<dyn AudioIo> {
             self.sound.lock().unwrap().push([microphone, speaker].map(|id| id.map(str::to_owned)));
+            drop(self.slow.lock().unwrap());
             Box::new(PacedIo::new(Source::Silence, Sink::Discard))
         }
     }
@@ -372,6 +424,7 @@ mod tests {
             let cameras = Arc::clone(&room);
             let open: OpenCamera = Arc::new(move |id| {
                 cameras.opened.lock().unwrap().push(id.unwrap_or("-").to_owned());
+                drop(cameras.slow.lock().unwrap());
                 if id == Some("broken") {
                     return Err(SourceError::NoCameras);
                 }
@@ -447,18 +500,18 @@ mod tests {
     fn a_chosen_camera_that_vanishes_is_replaced_until_it_is_back() {
         let mut stage = Stage::new(Some("b"), true, false);
         stage.opened(&["b"]);
-        assert!(stage.board.order(Order::Seen(list(&["a", "b"]))));
-        assert!(stage.board.order(Order::Seen(list(&["a"]))));
+        stage.board.order(Order::Seen(list(&["a", "b"]))).unwrap();
+        stage.board.order(Order::Seen(list(&["a"]))).unwrap();
         stage.opened(&["b", "a"]);
         let (code, message) = stage.problem();
         assert_eq!(code, "camera_gone");
         assert_eq!(message, r#"the camera "b" is not there: "a" is used until it returns"#);
-        assert!(stage.board.order(Order::Seen(list(&["a", "b"]))));
+        stage.board.order(Order::Seen(list(&["a", "b"]))).unwrap();
         stage.opened(&["b", "a", "b"]);
         assert_eq!(stage.lit(), 1, "one camera at a time");
         // With no other one it is waited for, which is the source's own affair.
-        assert!(stage.board.order(Order::Seen(list(&[]))));
-        assert!(stage.board.order(Order::Seen(list(&["b"]))));
+        stage.board.order(Order::Seen(list(&[]))).unwrap();
+        stage.board.order(Order::Seen(list(&["b"]))).unwrap();
         stage.opened(&["b", "a", "b"]);
     }
 
@@ -467,10 +520,10 @@ mod tests {
         let mut stage = Stage::new(None, true, false);
         stage.until("there is a picture", || stage.board.camera_size() == Some((320, 180)));
         assert!(stage.board.is_camera_shown());
-        assert!(stage.board.order(Order::SwitchCamera(false)));
+        stage.board.order(Order::SwitchCamera(false)).unwrap();
         assert!(!stage.board.is_camera_shown() && stage.board.camera_size().is_none(), "at once");
         stage.until("the light is off", || stage.lit() == 0);
-        assert!(stage.board.order(Order::SwitchCamera(true)));
+        stage.board.order(Order::SwitchCamera(true)).unwrap();
         assert!(stage.board.is_camera_shown(), "at once");
         stage.opened(&["-", "-"]);
         stage.until("there is a picture again", || stage.board.camera_size().is_some());
@@ -483,12 +536,12 @@ mod tests {
     fn another_camera_is_taken_during_the_call() {
         let mut stage = Stage::new(None, false, false);
         assert!(!stage.board.is_camera_shown() && stage.board.has_camera());
-        assert!(stage.board.order(Order::Select(DeviceKind::Camera, Some("b".into()))));
-        assert!(stage.board.order(Order::SwitchCamera(true)));
+        stage.board.order(Order::Select(DeviceKind::Camera, Some("b".into()))).unwrap();
+        stage.board.order(Order::SwitchCamera(true)).unwrap();
         stage.opened(&["b"]);
-        assert!(stage.board.order(Order::Select(DeviceKind::Camera, None)));
+        stage.board.order(Order::Select(DeviceKind::Camera, None)).unwrap();
         stage.opened(&["b", "-"]);
-        assert!(stage.board.order(Order::Select(DeviceKind::Camera, Some("broken".into()))));
+        stage.board.order(Order::Select(DeviceKind::Camera, Some("broken".into()))).unwrap();
         assert_eq!(stage.problem().0, "camera_missing");
         stage.until("the others are told", || !stage.board.is_camera_shown());
     }
@@ -498,14 +551,14 @@ mod tests {
         let mut stage = Stage::new(None, false, true);
         let seen = stage.events.recv_timeout(Duration::from_secs(10)).unwrap();
         assert_eq!(seen, Event::DevicesChanged { devices: list(&["a", "b"]) });
-        assert!(stage.board.order(Order::Select(DeviceKind::Speaker, Some("desk".into()))));
+        stage.board.order(Order::Select(DeviceKind::Speaker, Some("desk".into()))).unwrap();
         let (code, message) = stage.problem();
         assert_eq!(
             (code.as_str(), message.as_str()),
             ("unknown_device", r#"there is no speaker "desk"; choose one of "s" (S)"#)
         );
-        assert!(stage.board.order(Order::Select(DeviceKind::Speaker, Some("s".into()))));
-        assert!(stage.board.order(Order::Select(DeviceKind::Microphone, None)));
+        stage.board.order(Order::Select(DeviceKind::Speaker, Some("s".into()))).unwrap();
+        stage.board.order(Order::Select(DeviceKind::Microphone, None)).unwrap();
         let ids = |microphone: Option<&str>, speaker: Option<&str>| {
             [microphone, speaker].map(|id| id.map(str::to_owned))
         };
@@ -517,7 +570,171 @@ mod tests {
     #[test]
     fn a_shell_with_sound_of_its_own_is_told_that_there_is_nothing_to_choose() {
         let mut stage = Stage::new(None, false, false);
-        assert!(stage.board.order(Order::Select(DeviceKind::Microphone, None)));
+        stage.board.order(Order::Select(DeviceKind::Microphone, None)).unwrap();
         assert_eq!(stage.problem().0, "no_device_list");
+    }
+
+    /// Orders the same again and again until there is no room.
+    fn fill(board: &mut Switchboard) {
+        let mut taken = 0;
+        while board.order(Order::Select(DeviceKind::Camera, None)).is_ok() {
+            taken += 1;
+            assert!(taken <= ORDERS, "the queue is bounded");
+        }
+    }
+
+    #[test]
+    fn a_camera_that_is_switched_on_without_room_for_the_order_stays_off() {
+        let mut stage = Stage::new(None, false, true);
+        let room = Arc::clone(&stage.room);
+        let slow = room.slow.lock().unwrap();
+        stage.board.order(Order::Select(DeviceKind::Microphone, None)).unwrap();
+        stage.until("the sound is being opened", || !room.sound.lock().unwrap().is_empty());
+        fill(&mut stage.board);
+        assert_eq!(stage.board.order(Order::SwitchCamera(true)), Err(Refused::Busy));
+        assert!(!stage.board.is_camera_shown() && stage.board.camera_size().is_none());
+        drop(slow);
+        // With room again the next order counts, and only that.
+        stage.until("there is room", || stage.events.try_iter().count() == 0);
+        while stage.board.order(Order::Select(DeviceKind::Speaker, Some("s".into()))).is_err() {
+            std::thread::yield_now();
+        }
+        let chosen = [None, Some("s".to_owned())];
+        stage.until("the speaker is opened", || room.sound.lock().unwrap().last() == Some(&chosen));
+        assert!(!stage.board.is_camera_shown() && room.opened.lock().unwrap().is_empty());
+        stage.board.order(Order::SwitchCamera(true)).unwrap();
+        assert!(stage.board.is_camera_shown());
+        stage.opened(&["-"]);
+    }
+
+    #[test]
+    fn a_camera_that_is_switched_off_without_room_for_the_order_stays_on() {
+        let mut stage = Stage::new(None, false, false);
+        let room = Arc::clone(&stage.room);
+        let slow = room.slow.lock().unwrap();
+        stage.board.order(Order::SwitchCamera(true)).unwrap();
+        stage.opened(&["-"]);
+        assert!(stage.board.is_camera_shown() && stage.board.camera_size().is_none());
+        fill(&mut stage.board);
+        assert_eq!(stage.board.order(Order::SwitchCamera(false)), Err(Refused::Busy));
+        assert!(stage.board.is_camera_shown());
+        drop(slow);
+        stage.until("there is a picture", || stage.board.camera_size() == Some((320, 180)));
+        assert_eq!(stage.lit(), 1);
+    }
+
+    #[test]
+    fn orders_that_were_accepted_are_what_counts_while_they_wait() {
+        let mut stage = Stage::new(None, true, false);
+        let room = Arc::clone(&stage.room);
+        stage.until("there is a picture", || stage.board.camera_size().is_some());
+        let slow = room.slow.lock().unwrap();
+        // The thread is held up at the second one; what is behind it is known already.
+        for on in [false, true, false, true, false] {
+            stage.board.order(Order::SwitchCamera(on)).unwrap();
+            assert_eq!(stage.board.is_camera_shown(), on);
+            assert_eq!(stage.board.camera_size(), None);
+        }
+        stage.board.order(Order::SwitchCamera(true)).unwrap();
+        drop(slow);
+        stage.until("there is a picture again", || stage.board.camera_size().is_some());
+        assert!(stage.board.is_camera_shown());
+    }
+
+    /// Sound whose devices never open, as those of a sound server that hangs.
+    struct Hanging(Arc<Mutex<()>>);
+
+    impl AudioIo for Hanging {
+        fn start(
+            &mut self,
+            _: snug_audio::io::CaptureSink,
+            _: snug_audio::io::PlayoutSource,
+        ) -> Result<snug_audio::io::Opened, snug_audio::io::IoError> {
+            drop(self.0.lock());
+            Ok(snug_audio::io::Opened::default())
+        }
+
+        fn stop(&mut self) {}
+
+        fn latency(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn check(&mut self) -> Option<snug_audio::io::RestartReason> {
+            None
+        }
+    }
+
+    /// Opens [`Hanging`] sound, and remembers what for.
+    #[derive(Default)]
+    struct Hangs {
+        hold: Arc<Mutex<()>>,
+        sound: Mutex<Vec<[Option<String>; 2]>>,
+    }
+
+    impl Devices for Hangs {
+        fn list(&self) -> Vec<Device> {
+            list(&[])
+        }
+
+        fn sound(&self, microphone: Option<&str>, speaker: Option<&str>) -> Box<dyn AudioIo> {
+            self.sound.lock().unwrap().push([microphone, speaker].map(|id| id.map(str::to_owned)));
+            Box::new(Hanging(Arc::clone(&self.hold)))
+        }
+    }
+
+    #[test]
+    fn a_microphone_that_was_refused_is_not_taken_later_with_another_choice() {
+        let devices = Arc::new(Hangs::default());
+        let (tell, events) = channel();
+        let audio = AudioConfig {
+            io: Box::new(PacedIo::new(Source::Silence, Sink::Discard)),
+            processing: Processing::NONE,
+            bitrate: 32_000,
+            muted: true,
+        };
+        let mut board = Switchboard::start(Wiring {
+            camera: None,
+            devices: Some(DevicesConfig {
+                devices: Arc::<Hangs>::clone(&devices),
+                microphone: Some("first".to_owned()),
+                speaker: None,
+            }),
+            audio: Arc::new(AudioEngine::start(audio, |_| {}, |_| {}).unwrap()),
+            codecs: Arc::new(NoCodecs),
+            epoch: Instant::now(),
+            fanout: Fanout::default(),
+            tell: Arc::new(move |event| drop(tell.send(event))),
+        })
+        .unwrap();
+        let hold = devices.hold.lock().unwrap();
+        let choose = |board: &mut Switchboard, kind| {
+            // Before the first look everything may be chosen.
+            let id = if kind == DeviceKind::Microphone { "m" } else { "s" };
+            board.order(Order::Select(kind, Some(id.into()))).unwrap();
+        };
+        let is_refused = |event: &Event| matches!(event, Event::Problem { code, .. } if code == "audio_busy");
+        let mut refused = None;
+        for _ in 0..32 {
+            choose(&mut board, DeviceKind::Speaker);
+            if let Ok(event) = events.recv_timeout(Duration::from_millis(50))
+                && is_refused(&event)
+            {
+                refused = Some(event);
+                break;
+            }
+        }
+        assert!(refused.is_some(), "a full queue is an answer");
+        choose(&mut board, DeviceKind::Microphone);
+        while !is_refused(&events.recv_timeout(Duration::from_secs(10)).unwrap()) {}
+        drop(hold);
+        let last = || devices.sound.lock().unwrap().last().cloned();
+        let start = Instant::now();
+        let wanted = Some([Some("first".to_owned()), Some("s".to_owned())]);
+        while last() != wanted {
+            assert!(start.elapsed() < Duration::from_secs(10), "{:?}", last());
+            choose(&mut board, DeviceKind::Speaker);
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
