@@ -105,8 +105,34 @@ pub enum IoError {
         /// The system's words.
         cause: String,
     },
-    /// A file is not a sound file that can be read.
-    #[error("{path} is not a usable WAV file: {cause}; convert it to 16-bit PCM WAV")]
+    /// A name stands for something that is no file.
+    #[error("{path} is not played: {what}; give a WAV file")]
+    NotAFile {
+        /// What was given.
+        path: String,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A file is of another kind.
+    #[error(
+        "{path} is {kind}, and only WAV files are played; give one, such as `ffmpeg -i IN -c:a pcm_s16le out.wav` makes"
+    )]
+    Foreign {
+        /// The file.
+        path: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// A WAV file holds what is not played.
+    #[error("{path} is not played: {cause}; convert it by `ffmpeg -i IN -ar 48000 -c:a pcm_s16le out.wav`")]
+    Unsupported {
+        /// The file.
+        path: String,
+        /// What is not played.
+        cause: String,
+    },
+    /// A WAV file holds nothing that makes sense.
+    #[error("{path} is a damaged WAV file: {cause}; export it again where it comes from")]
     Damaged {
         /// The file.
         path: String,
@@ -118,7 +144,14 @@ pub enum IoError {
 impl IoError {
     /// Whether somebody asked for something impossible: waiting does not help.
     pub(crate) fn is_refusal(&self) -> bool {
-        matches!(self, Self::File { .. } | Self::Damaged { .. })
+        matches!(
+            self,
+            Self::File { .. }
+                | Self::NotAFile { .. }
+                | Self::Foreign { .. }
+                | Self::Unsupported { .. }
+                | Self::Damaged { .. }
+        )
     }
 
     /// A short word for scripts.
@@ -128,6 +161,9 @@ impl IoError {
             Self::NoDevice { .. } => "AUDIO_NO_DEVICE",
             Self::Open { .. } => "AUDIO_OPEN_FAILED",
             Self::File { .. } => "AUDIO_FILE_UNREADABLE",
+            Self::NotAFile { .. } => "AUDIO_NOT_A_FILE",
+            Self::Foreign { .. } => "AUDIO_FILE_NOT_WAV",
+            Self::Unsupported { .. } => "AUDIO_FILE_UNSUPPORTED",
             Self::Damaged { .. } => "AUDIO_FILE_DAMAGED",
         }
     }

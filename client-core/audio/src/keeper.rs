@@ -131,7 +131,7 @@ pub(crate) fn run_keeper(
             }
             Err(error) => {
                 // A file that is damaged stays so; a device that was pulled out may come back.
-                let hopeless = matches!(error, IoError::File { .. } | IoError::Damaged { .. });
+                let hopeless = error.is_refusal();
                 retry_at = (!hopeless).then(|| Instant::now() + wait);
                 wait = (wait * 2).min(LAST_RETRY);
                 tell(events, AudioEvent::Failed(error));

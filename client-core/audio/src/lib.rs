@@ -14,6 +14,7 @@ mod level;
 mod playout;
 mod priority;
 mod resample;
+mod riff;
 mod wav;
 
 pub use apm::{Apm, Processing};

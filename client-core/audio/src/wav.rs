@@ -1,15 +1,19 @@
-//! WAV files in and out. Reading takes PCM of 8 to 32 bits and floats, any rate and channels; writing is 16-bit, 48 kHz mono.
+//! WAV files in and out. Reading takes PCM of 8 to 32 bits and floats of 32 and 64, any rate and channels, by a reader of our own that
+//! believes no length a file tells (hound, which writes them, does, and reads no 64-bit floats); writing is 16-bit, 48 kHz mono.
 
+use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, ErrorKind};
+use std::io::{BufWriter, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
+use hound::{SampleFormat, WavSpec, WavWriter};
+use snug_media_proto::container;
 
 use crate::io::IoError;
 use crate::resample::Resampler;
+use crate::riff::{Format, Layout, RiffError};
 use crate::{BLOCK, SAMPLE_RATE};
 
 /// Blocks that wait for a slow disk at most: 5 s.
@@ -19,40 +23,52 @@ const WHOLE_EVERY: usize = 100;
 /// Samples of one file at most: twelve hours, below the format's 4 GiB.
 const LONGEST: u64 = 12 * 3_600 * SAMPLE_RATE as u64;
 
-/// Reads a file as 48 kHz mono, again and again.
+/// Bytes that are read at once, or a frame where that is more.
+const READ_AHEAD: usize = 16 * 1024;
+
+/// Reads a file as 48 kHz mono, again and again. The file may be cut short meanwhile: what is left of it goes on.
 pub(crate) struct WavLoop {
     path: PathBuf,
-    reader: WavReader<BufReader<File>>,
+    file: File,
+    layout: Layout,
+    /// Whole frames that were read, and how much of them has been played.
+    frames: Vec<u8>,
+    played: usize,
+    /// Where the next frames are in the file.
+    at: u64,
     resampler: Resampler,
-    scale: f32,
-    ready: std::collections::VecDeque<f32>,
+    ready: VecDeque<f32>,
     repeat: bool,
+    /// A file that cannot be read any more is told once.
+    told: bool,
 }
 
 impl WavLoop {
     pub(crate) fn open(path: &Path, repeat: bool) -> Result<Self, IoError> {
-        let reader = open(path)?;
-        let spec = reader.spec();
-        let damaged =
-            |cause: &str| IoError::Damaged { path: path.display().to_string(), cause: cause.to_owned() };
-        if !(4_000..=384_000).contains(&spec.sample_rate) {
-            return Err(damaged("its sample rate is not between 4 and 384 kHz"));
-        }
-        if spec.channels == 0 {
-            return Err(damaged("it has no channels"));
-        }
-        if reader.duration() == 0 {
-            return Err(damaged("it holds no sound"));
-        }
-        let scale = match spec.sample_format {
-            SampleFormat::Float => 1.0,
-            SampleFormat::Int => 0.5f32.powi(i32::from(spec.bits_per_sample.clamp(1, 32)) - 1),
-        };
-        let resampler = Resampler::new(spec.sample_rate, SAMPLE_RATE);
-        Ok(Self { path: path.to_owned(), reader, resampler, scale, ready: Default::default(), repeat })
+        let name = || path.display().to_string();
+        let mut file = open_regular(path)?;
+        let layout = Layout::read(&mut file).map_err(|error| match error {
+            RiffError::Read(error) => unusable(path, &error),
+            RiffError::Foreign => IoError::Foreign { path: name(), kind: kind_of(&mut file) },
+            RiffError::Unsupported(cause) => IoError::Unsupported { path: name(), cause },
+            RiffError::Damaged(cause) => IoError::Damaged { path: name(), cause: cause.to_owned() },
+        })?;
+        let resampler = Resampler::new(layout.format.rate, SAMPLE_RATE);
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            at: layout.data.start,
+            layout,
+            frames: Vec::new(),
+            played: 0,
+            resampler,
+            ready: VecDeque::new(),
+            repeat,
+            told: false,
+        })
     }
 
-    /// Fills `out`. Past the end, or behind the first unreadable sample, it is silent or starts again.
+    /// Fills `out`. Past the end, or behind what cannot be read, it is silent or starts again.
     pub(crate) fn read(&mut self, out: &mut [f32]) {
         let mut rewound = false;
         while self.ready.len() < out.len() {
@@ -60,7 +76,8 @@ impl WavLoop {
                 rewound = false;
                 let ready = &mut self.ready;
                 self.resampler.push(sample, |value| ready.push_back(value));
-            } else if self.repeat && !rewound && self.reader.seek(0).is_ok() {
+            } else if self.repeat && !rewound {
+                self.at = self.layout.data.start;
                 rewound = true;
             } else {
                 break;
@@ -73,34 +90,53 @@ impl WavLoop {
 
     /// The mean of the next frame's channels.
     fn frame(&mut self) -> Option<f32> {
-        let spec = self.reader.spec();
-        let mut sum = 0.0;
-        for _ in 0..spec.channels {
-            let value = match spec.sample_format {
-                SampleFormat::Float => self.reader.samples::<f32>().next(),
-                SampleFormat::Int => {
-                    self.reader.samples::<i32>().next().map(|s| s.map(|v| v as f32 * self.scale))
-                }
-            };
-            match value {
-                Some(Ok(value)) if value.is_finite() => sum += value.clamp(-1.0, 1.0),
-                Some(Ok(_)) => {}
-                Some(Err(error)) => {
-                    tracing::warn!(path = %self.path.display(), %error, "the sound file ends early");
-                    return None;
-                }
-                None => return None,
-            }
+        let Format { encoding, channels, .. } = self.layout.format;
+        let length = self.layout.format.frame();
+        if self.played + length > self.frames.len() {
+            self.refill(length);
         }
-        Some(sum / f32::from(spec.channels))
+        let frame = self.frames.get(self.played..self.played + length)?;
+        self.played += length;
+        let sum: f32 = frame.chunks_exact(encoding.bytes()).map(|bytes| encoding.sample(bytes)).sum();
+        Some(sum / f32::from(channels))
+    }
+
+    /// Reads the next whole frames; none at the end.
+    fn refill(&mut self, length: usize) {
+        self.played = 0;
+        self.frames.clear();
+        let most = (READ_AHEAD / length).max(1) * length;
+        let left = self.layout.data.end.saturating_sub(self.at).min(most as u64);
+        let read = self.file.seek(SeekFrom::Start(self.at)).and_then(|_| {
+            let file = &mut self.file;
+            file.take(left).read_to_end(&mut self.frames)
+        });
+        if let Err(error) = read
+            && !std::mem::replace(&mut self.told, true)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "the sound file cannot be read any more");
+        }
+        self.frames.truncate(self.frames.len() / length * length);
+        self.at += self.frames.len() as u64;
     }
 }
 
-fn open(path: &Path) -> Result<WavReader<BufReader<File>>, IoError> {
-    let name = || path.display().to_string();
-    let file = File::open(path).map_err(|error| IoError::File { path: name(), cause: error.to_string() })?;
-    WavReader::new(BufReader::new(file))
-        .map_err(|error| IoError::Damaged { path: name(), cause: error.to_string() })
+/// Opens a file, and nothing that only looks like one: a pipe would be waited for.
+fn open_regular(path: &Path) -> Result<File, IoError> {
+    let metadata = std::fs::metadata(path).map_err(|error| unusable(path, &error))?;
+    if !metadata.is_file() {
+        let what = if metadata.is_dir() { "it is a folder" } else { "it is a pipe or a device" };
+        return Err(IoError::NotAFile { path: path.display().to_string(), what });
+    }
+    File::open(path).map_err(|error| unusable(path, &error))
+}
+
+/// What else the file is.
+fn kind_of(file: &mut File) -> &'static str {
+    let mut start = Vec::new();
+    // What cannot be read is of no known kind.
+    let _ = file.rewind().and_then(|()| file.take(container::START as u64).read_to_end(&mut start));
+    container::kind(&start).unwrap_or("of no kind that is known")
 }
 
 /// Makes a file and never touches one that is there: `name.wav` becomes `name-2.wav`, and so on.
@@ -228,6 +264,8 @@ fn write_all(path: &Path, file: Option<File>, pieces: &Receiver<Piece>) -> Resul
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may stop anywhere")]
 mod tests {
+    use hound::WavReader;
+
     use super::*;
 
     fn folder(name: &str) -> PathBuf {
@@ -281,5 +319,152 @@ mod tests {
         assert_eq!(heard.recv().unwrap().code(), "AUDIO_FILE_UNREADABLE");
         drop(recorder);
         thread.join().unwrap();
+    }
+
+    /// A sine of 1 kHz in a file of one channel at 48 kHz, 100 ms long, with so many bytes cut off.
+    fn tone(path: &Path, cut: u64) {
+        let mut writer = WavWriter::create(path, SPEC).unwrap();
+        for at in 0..4_800 {
+            writer
+                .write_sample((f32::sin(at as f32 * std::f32::consts::TAU / 48.0) * 8_000.0) as i16)
+                .unwrap();
+        }
+        writer.finalize().unwrap();
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_len(file.metadata().unwrap().len() - cut).unwrap();
+    }
+
+    /// The largest step between two samples: 0.032 for the tone, far more for noise.
+    fn roughest(sound: &[f32]) -> f32 {
+        sound.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max)
+    }
+
+    fn play(wav: &mut WavLoop, blocks: usize) -> Vec<f32> {
+        let mut sound = vec![0.0; blocks * BLOCK];
+        sound.chunks_mut(BLOCK).for_each(|block| wav.read(block));
+        sound
+    }
+
+    #[test]
+    fn a_file_that_is_cut_anywhere_is_the_same_sound_in_every_round() {
+        let folder = folder("cut");
+        let path = folder.join("tone.wav");
+        for cut in 0..9 {
+            tone(&path, cut);
+            let mut wav = WavLoop::open(&path, true).unwrap();
+            // Five rounds; at each seam a few samples of the sine may be missing.
+            let sound = play(&mut wav, 50);
+            let peak = sound.iter().copied().fold(0.0, f32::max);
+            assert!((0.23..0.26).contains(&peak), "{cut} bytes cut: {peak}");
+            assert!(roughest(&sound) < 0.2, "{cut} bytes cut: a step of {}", roughest(&sound));
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_shrinks_while_it_plays_goes_on_with_what_is_left() {
+        let folder = folder("shrinks");
+        let path = folder.join("tone.wav");
+        tone(&path, 0);
+        let mut wav = WavLoop::open(&path, true).unwrap();
+        assert!(play(&mut wav, 4).iter().any(|value| value.abs() > 0.2));
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_len(44 + 2 * 2_400 + 1).unwrap();
+        let sound = play(&mut wav, 40);
+        assert!(roughest(&sound) < 0.2, "a step of {}", roughest(&sound));
+        assert!(sound[sound.len() - BLOCK..].iter().any(|value| value.abs() > 0.2), "it goes on");
+        // Nothing is left: silence, at no cost.
+        file.set_len(10).unwrap();
+        play(&mut wav, 20);
+        assert!(play(&mut wav, 1).iter().all(|value| value.abs() < 1e-3));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_of_sixty_four_bit_floats_is_heard() {
+        let folder = folder("doubles");
+        let path = folder.join("double.wav");
+        let mut file = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x03\0\x02\0".to_vec();
+        file.extend(48_000u32.to_le_bytes());
+        file.extend((48_000u32 * 16).to_le_bytes());
+        file.extend([16, 0, 64, 0]);
+        file.extend(b"data\xff\xff\xff\xff");
+        for _ in 0..4_800 {
+            file.extend(0.5f64.to_le_bytes());
+            file.extend(0.25f64.to_le_bytes());
+        }
+        std::fs::write(&path, file).unwrap();
+        let sound = play(&mut WavLoop::open(&path, false).unwrap(), 4);
+        assert!((sound[1_000] - 0.375).abs() < 0.01, "{}", sound[1_000]);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_wav_file_is_refused_by_its_kind_with_a_code_and_one_action() {
+        let folder = folder("foreign");
+        let file = |name: &str, bytes: &[u8]| {
+            let path = folder.join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path
+        };
+        let fifo = folder.join("fifo.wav");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        for (path, code, words) in [
+            (file("a.mp4", b"\0\0\0\x20ftypisom...."), "AUDIO_FILE_NOT_WAV", "is an MP4 file"),
+            (file("b.wav", b"hello\n"), "AUDIO_FILE_NOT_WAV", "is a text file"),
+            (file("c.wav", b"\x89PNG\r\n\x1a\n........"), "AUDIO_FILE_NOT_WAV", "is a PNG picture"),
+            (file("d.wav", b""), "AUDIO_FILE_DAMAGED", "it is empty"),
+            (folder.clone(), "AUDIO_NOT_A_FILE", "it is a folder"),
+            (fifo, "AUDIO_NOT_A_FILE", "it is a pipe or a device"),
+            (folder.join("missing.wav"), "AUDIO_FILE_UNREADABLE", "check the path"),
+        ] {
+            let error = WavLoop::open(&path, true).map(drop).unwrap_err();
+            assert_eq!(error.code(), code, "{error}");
+            assert!(error.to_string().contains(words), "{error}");
+            assert_eq!(error.to_string().matches(';').count(), 1, "a cause and one action: {error}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn the_advice_for_a_file_that_is_not_played_cures_it() {
+        let folder = folder("advice");
+        for (number, format) in [
+            &["-c:a", "pcm_mulaw"][..],
+            &["-c:a", "adpcm_ms"],
+            &["-c:a", "pcm_alaw", "-ar", "8000"],
+            &["-c:a", "pcm_s16le", "-ar", "2000"],
+            &["-c:a", "pcm_s16le", "-ar", "500000"],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let (input, output) =
+                (folder.join(format!("{number}.wav")), folder.join(format!("{number}-out.wav")));
+            let source = ["-f", "lavfi", "-i", "sine=frequency=440:duration=0.2"];
+            ffmpeg(&[&source[..], format, &[input.to_str().unwrap()]].concat());
+            let error = WavLoop::open(&input, true).map(drop).unwrap_err();
+            assert_eq!(error.code(), "AUDIO_FILE_UNSUPPORTED", "{error}");
+            let words = error.to_string();
+            let advice = words.split('`').nth(1).unwrap().strip_prefix("ffmpeg ").unwrap();
+            let arguments: Vec<&str> = advice
+                .split(' ')
+                .map(|word| match word {
+                    "IN" => input.to_str().unwrap(),
+                    "out.wav" => output.to_str().unwrap(),
+                    word => word,
+                })
+                .collect();
+            ffmpeg(&arguments);
+            let sound = play(&mut WavLoop::open(&output, true).unwrap(), 10);
+            assert!(sound.iter().any(|value| value.abs() > 0.05), "{format:?} is heard");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    fn ffmpeg(arguments: &[&str]) {
+        let mut command = std::process::Command::new("ffmpeg");
+        let done = command.args(["-v", "error", "-y"]).args(arguments).output().expect("FFmpeg is installed");
+        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
     }
 }

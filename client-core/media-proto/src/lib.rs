@@ -3,6 +3,7 @@
 //! Its shell is the peer connection (`snug-rtc`); the codecs and devices live in `snug-video` and `snug-audio`.
 
 pub mod assemble;
+pub mod container;
 pub mod estimate;
 pub mod keys;
 pub mod layer;
