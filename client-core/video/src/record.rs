@@ -115,7 +115,7 @@ impl<W: Write + Seek> IvfRecorder<W> {
 }
 
 /// Columns and rows of a VP8 key frame (RFC 6386 §9.1), `None` for every other frame.
-fn key_frame_size(data: &[u8]) -> Option<[u16; 2]> {
+pub(crate) fn key_frame_size(data: &[u8]) -> Option<[u16; 2]> {
     let [tag, _, _, 0x9d, 0x01, 0x2a, w0, w1, h0, h1, ..] = data else { return None };
     (tag & 1 == 0).then(|| [[*w0, *w1], [*h0, *h1]].map(|side| u16::from_le_bytes(side) & 0x3fff))
 }

@@ -164,11 +164,159 @@ fn a_y4m_file_that_cannot_be_played_is_named() {
     assert!(matches!(open(b"RIFF....AVI \n"), Y4mError::Header(_)));
     assert!(matches!(open(b"YUV4MPEG2 W64\n"), Y4mError::Header(_)));
     assert!(matches!(open(b"YUV4MPEG2 W64 H48 C444\n"), Y4mError::Unsupported { .. }));
-    assert!(matches!(open(b"YUV4MPEG2 W64 H48 F0:0\n"), Y4mError::Unsupported { .. }));
-    assert!(matches!(open(b"YUV4MPEG2 W63 H48\n"), Y4mError::Size(_)));
-    assert!(matches!(open(b"YUV4MPEG2 W99999 H99999\n"), Y4mError::Size(_)));
+    assert!(matches!(open(b"YUV4MPEG2 W64 H48 F0:1\n"), Y4mError::Unsupported { .. }));
+    assert!(matches!(open(b"YUV4MPEG2 W64 H48 F30\n"), Y4mError::Header(_)));
+    assert!(matches!(open(b"YUV4MPEG2 W1 H48\n"), Y4mError::Size(_)));
+    assert!(matches!(open(b"YUV4MPEG2 W0 H0\n"), Y4mError::Size(_)));
+    assert!(matches!(open(b"YUV4MPEG2 W99999 H99999\n"), Y4mError::Unsupported { .. }));
+    assert!(matches!(open(b"YUV4MPEG2 W4294967295 H4294967295\n"), Y4mError::Unsupported { .. }));
+    let all = open(b"YUV4MPEG2 W64 H48 F240:1 It C444\n").to_string();
+    assert!(
+        all.contains("a frame rate of 240:1 and interlaced pictures and the colour format \"444\""),
+        "{all}"
+    );
+    assert!(
+        all.contains("`ffmpeg -i in.y4m -vf yadif,fps=30,format=yuv420p -field_order progressive out.y4m`")
+    );
     let mut cut = Y4mReader::new(Cursor::new(b"YUV4MPEG2 W2 H2 F30:1\nFRAME\n12345".to_vec())).unwrap();
     assert!(matches!(cut.next_frame(Instant::now()), Err(Y4mError::Damaged { picture: 0 })));
+}
+
+#[test]
+fn every_usual_y4m_header_is_played_at_its_rate() {
+    for (fields, milliseconds) in [
+        ("", 33.33),
+        (" F0:0", 33.33),
+        (" F30000:1001 Ip C420mpeg2 XYSCSS=420MPEG2", 33.37),
+        (" F25:1 Im A1:1 C420jpeg", 40.0),
+        (" F1:1 I? C420paldv", 1000.0),
+        (" F120:1 C420", 8.33),
+    ] {
+        let file = [format!("YUV4MPEG2 W2 H2{fields}\nFRAME Ixx\n").as_bytes(), b"123456"].concat();
+        let mut reader = Y4mReader::new(Cursor::new(file)).unwrap();
+        assert!((reader.interval().as_secs_f64() * 1000.0 - milliseconds).abs() < 0.01, "{fields}");
+        assert_eq!(reader.next_frame(Instant::now()).unwrap().unwrap().samples(), b"123456");
+    }
+}
+
+#[test]
+fn odd_sides_lose_their_last_column_and_row() {
+    let picture = b"abcdefghiABCDuvwx";
+    let file = [&b"YUV4MPEG2 W3 H3\n"[..], b"FRAME\n", picture, b"FRAME\n", picture].concat();
+    let mut reader = Y4mReader::new(Cursor::new(file)).unwrap();
+    assert_eq!(reader.size(), (2, 2));
+    for _ in 0..2 {
+        assert_eq!(reader.next_frame(Instant::now()).unwrap().unwrap().samples(), b"abdeAu");
+    }
+    assert!(reader.next_frame(Instant::now()).unwrap().is_none());
+}
+
+/// A file with this name, gone with the guard.
+struct Made(std::path::PathBuf);
+
+impl Made {
+    fn new(name: &str, bytes: &[u8]) -> Self {
+        let path = std::env::temp_dir().join(format!("snug-video-{}-{name}", std::process::id()));
+        std::fs::write(&path, bytes).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_y4m_file_that_is_cut_or_shrinks_goes_on_with_its_whole_pictures() {
+    let file = Made::new("cut.y4m", b"YUV4MPEG2 W2 H2 F120:1\nFRAME\n123456FRAME\nabcdefFRAME\n987");
+    let mut source = Y4mSource::open(&file.0).unwrap();
+    let stop = Stop::default();
+    let mut first = || source.next_frame(&stop).map(|picture| picture.unwrap().samples()[0]);
+    assert_eq!((0..5).map(|_| first().unwrap()).collect::<Vec<u8>>(), b"1a1a1");
+    let shrunk = std::fs::File::options().write(true).open(&file.0).unwrap();
+    shrunk.set_len(23 + 12 + 8).unwrap();
+    // What was read ahead may still come.
+    let _ = (first(), first());
+    assert_eq!((0..3).map(|_| first().unwrap()).collect::<Vec<u8>>(), b"111");
+    shrunk.set_len(25).unwrap();
+    let _ = first();
+    assert_eq!(first().unwrap_err().code(), "source_damaged");
+}
+
+#[cfg(feature = "vpx")]
+#[test]
+fn what_is_no_video_file_is_refused_by_its_kind_with_a_code_and_one_action() {
+    let codecs: std::sync::Arc<dyn snug_video::VideoCodecs> = std::sync::Arc::new(snug_video::Vp8Codecs);
+    let fifo = Made::new("pipe.y4m", b"");
+    std::fs::remove_file(&fifo.0).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&fifo.0).status().unwrap().success());
+    let folder = std::env::temp_dir();
+    let files = [
+        ("mp4.y4m", &b"\0\0\0\x20ftypisom"[..], "source_foreign", "is an MP4 file"),
+        ("png.ivf", b"\x89PNG\r\n\x1a\n", "source_foreign", "is a PNG picture"),
+        ("text.y4m", b"hello\n", "source_foreign", "is a text file"),
+        ("noise.y4m", b"\x01\x02\x03", "source_foreign", "is of no kind that is known"),
+        ("empty", b"", "source_foreign", "is an empty file"),
+        ("empty.ivf", b"", "source_damaged", "not an IVF file (it is empty)"),
+        ("empty.y4m", b"", "source_damaged", "not a y4m file (it is empty)"),
+        ("short.ivf", b"DKIF\0\0", "source_damaged", "not an IVF file (it is shorter than a header)"),
+    ];
+    let made: Vec<_> = files.iter().map(|(name, bytes, ..)| Made::new(name, bytes)).collect();
+    let named = files.iter().zip(&made).map(|((_, _, code, words), made)| (made.0.as_path(), *code, *words));
+    let others = [
+        (fifo.0.as_path(), "source_not_a_file", "is a pipe or a device"),
+        (folder.as_path(), "source_not_a_file", "is a folder"),
+        ("/nonexistent/a.ivf".as_ref(), "source_not_found", "check its name"),
+    ];
+    for (path, code, words) in named.chain(others) {
+        let error = snug_video::sources::open_file(path, &codecs).map(drop).unwrap_err();
+        assert_eq!(error.code(), code, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[test]
+fn the_advice_for_a_y4m_file_that_is_not_played_cures_it() {
+    for (name, header, samples) in [
+        ("top", "W64 H48 F25:1 It C420jpeg", 64 * 48 * 3 / 2),
+        ("bottom", "W64 H48 F25:1 Ib C420mpeg2", 64 * 48 * 3 / 2),
+        ("slow", "W64 H48 F1:2 Ip", 64 * 48 * 3 / 2),
+        ("fast", "W64 H48 F240:1 Ip", 64 * 48 * 3 / 2),
+        ("none", "W64 H48 F0:1 Ip", 64 * 48 * 3 / 2),
+        ("never", "W64 H48 F30:0 Ip", 64 * 48 * 3 / 2),
+        ("422", "W64 H48 F25:1 Ip C422", 64 * 48 * 2),
+        ("444", "W64 H48 F25:1 Ip C444", 64 * 48 * 3),
+        ("mono", "W64 H48 F25:1 Ip Cmono", 64 * 48),
+        ("deep", "W64 H48 F25:1 Ip C420p10 XYSCSS=420P10", 64 * 48 * 3),
+        ("wide", "W5000 H48 F25:1 Ip", 5000 * 48 * 3 / 2),
+        ("tall", "W48 H5000 F25:1 Ip", 5000 * 48 * 3 / 2),
+        ("everything", "W5000 H48 F240:1 It C444", 5000 * 48 * 3),
+    ] {
+        let mut bytes = format!("YUV4MPEG2 {header}\n").into_bytes();
+        for shade in [60, 90, 120, 150] {
+            bytes.extend(b"FRAME\n");
+            bytes.resize(bytes.len() + samples, shade);
+        }
+        let file = Made::new(&format!("{name}-in.y4m"), &bytes);
+        let cured = Made::new(&format!("{name}-out.y4m"), b"");
+        let error = Y4mSource::open(&file.0).map(drop).unwrap_err();
+        assert_eq!(error.code(), "source_unsupported", "{name}: {error}");
+        let words = error.to_string();
+        let advice = words.split('`').nth(1).unwrap().strip_prefix("ffmpeg ").unwrap();
+        let mut ffmpeg = std::process::Command::new("ffmpeg");
+        ffmpeg.args(["-v", "error", "-y"]).args(advice.split(' ').map(|word| match word {
+            "in.y4m" => file.0.as_os_str(),
+            "out.y4m" => cured.0.as_os_str(),
+            word => word.as_ref(),
+        }));
+        let done = ffmpeg.output().expect("FFmpeg is installed");
+        assert!(done.status.success(), "{name}: {advice}: {}", String::from_utf8_lossy(&done.stderr));
+        let mut source =
+            Y4mSource::open(&cured.0).map_err(|error| format!("{name}: {advice}: {error}")).unwrap();
+        assert!(source.next_frame(&Stop::default()).unwrap().is_some(), "{name}");
+    }
 }
 
 #[test]

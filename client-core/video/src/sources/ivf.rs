@@ -1,4 +1,5 @@
-//! VP8 from an IVF file, such as a recording of a call, over and over, at the file's own pace.
+//! VP8 from an IVF file, such as a recording of a call, over and over, at the file's own pace. Of the header only the codec is believed:
+//! its length and size are checked against the first key frame, and its count of frames is not read.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -6,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{SourceError, Stop, VideoSource};
+use super::{SourceError, Stop, VideoSource, open_regular};
 use crate::codec::{CodecError, VideoCodecs, VideoDecoder};
 use crate::frame::SharedFrame;
+use crate::record::key_frame_size;
 
 /// Largest frame that is read, in bytes.
 const MAX_FRAME: u32 = 8 << 20;
@@ -16,6 +18,10 @@ const MAX_FRAME: u32 = 8 << 20;
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long the last picture is shown before the first one comes again.
 const LAST: Duration = Duration::from_millis(33);
+/// Shortest time that a picture is shown: times that do not advance would play a file as fast as it can be read.
+const SHORTEST_PAUSE: Duration = Duration::from_nanos(8_333_333);
+/// Length of the header, which every writer makes so long.
+const HEADER: u64 = 32;
 
 /// Why a file is not played.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +34,7 @@ pub enum IvfError {
     Header(&'static str),
     /// Something else than VP8.
     #[error(
-        "the IVF file holds {fourcc:?}, which is not played: make one by `ffmpeg -i in.mp4 -c:v libvpx out.ivf`"
+        "the IVF file holds {fourcc:?}, which is not played: convert it by `ffmpeg -i in.ivf -c:v libvpx out.ivf`"
     )]
     Unsupported {
         /// The codec's four letters.
@@ -49,8 +55,8 @@ pub enum IvfError {
 struct Reader<R> {
     input: BufReader<R>,
     size: (u32, u32),
-    /// Ticks of the file's clock in a second, as a fraction.
-    ticks: (u32, u32),
+    /// Ticks of the file's clock in a second, as a fraction. Without, its frames are [`LAST`] apart.
+    ticks: Option<(u32, u32)>,
     start: u64,
     frame: u64,
     data: Vec<u8>,
@@ -73,12 +79,16 @@ impl<R: Read + Seek> Reader<R> {
                 fourcc: String::from_utf8_lossy(&header[8..12]).into_owned(),
             });
         }
-        let (length, size, ticks) =
-            (short(6), (u32::from(short(12)), u32::from(short(14))), (long(16), long(20)));
-        if length < 32 || size.0 < 2 || size.1 < 2 || ticks.0 == 0 || ticks.1 == 0 {
-            return Err(IvfError::Header("its header has no length, size or clock"));
-        }
-        let start = u64::from(length);
+        let (length, size) = (u64::from(short(6)), (u32::from(short(12)), u32::from(short(14))));
+        let (rate, scale) = (long(16), long(20));
+        let ticks = (rate > 0 && scale > 0).then_some((rate, scale));
+        // Where a key frame stands is the header's end, and it knows its size best.
+        let (start, size) = match (key_frame_at(&mut input, length)?, key_frame_at(&mut input, HEADER)?) {
+            (Some(size), _) => (length, size),
+            (None, Some(size)) => (HEADER, size),
+            (None, None) if length >= HEADER && size.0 >= 2 && size.1 >= 2 => (length, size),
+            (None, None) => return Err(IvfError::Header("its header has no length or size")),
+        };
         input.seek(SeekFrom::Start(start))?;
         Ok(Self { input, size, ticks, start, frame: 0, data: Vec::new() })
     }
@@ -95,13 +105,17 @@ impl<R: Read + Seek> Reader<R> {
         if length > MAX_FRAME {
             return Err(damaged);
         }
-        self.data.resize(length as usize, 0);
-        if !read_all(&mut self.input, &mut self.data)? {
+        // Grows with what there is, not with what the length says.
+        self.data.clear();
+        self.input.by_ref().take(length.into()).read_to_end(&mut self.data)?;
+        if self.data.len() < length as usize {
             // Whoever wrote it was stopped in the middle of a frame; what is before it is whole.
             return Ok(None);
         }
         self.frame += 1;
-        let (rate, scale) = self.ticks;
+        let Some((rate, scale)) = self.ticks else {
+            return Ok(Some(LAST.saturating_mul(u32::try_from(self.frame).unwrap_or(u32::MAX))));
+        };
         let nanoseconds =
             u128::from(u64::from_le_bytes(time)) * u128::from(scale) * 1_000_000_000 / u128::from(rate);
         Ok(Some(Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))))
@@ -112,6 +126,17 @@ impl<R: Read + Seek> Reader<R> {
         self.frame = 0;
         Ok(())
     }
+}
+
+/// Width and height of the key frame whose frame header stands there (RFC 6386 §9.1), if one does.
+fn key_frame_at(input: &mut (impl Read + Seek), at: u64) -> Result<Option<(u32, u32)>, IvfError> {
+    let mut bytes = [0; 22];
+    input.seek(SeekFrom::Start(at))?;
+    if at < HEADER || !read_all(input, &mut bytes)? {
+        return Ok(None);
+    }
+    let size = key_frame_size(&bytes[12..]).map(|[width, height]| (width.into(), height.into()));
+    Ok(size.filter(|size: &(u32, u32)| size.0 >= 2 && size.1 >= 2))
 }
 
 /// False when the input ends before the buffer is full.
@@ -131,6 +156,8 @@ pub struct IvfSource {
     decoder: Box<dyn VideoDecoder>,
     /// The last picture's time in the file, and when it was shown.
     last: Option<(Duration, Instant)>,
+    /// How long the picture before it was shown: as long is the last one of a round.
+    pause: Duration,
 }
 
 impl IvfSource {
@@ -139,11 +166,11 @@ impl IvfSource {
     /// # Errors
     /// When there is none, or it cannot be played.
     pub fn open(path: &Path, codecs: Arc<dyn VideoCodecs>) -> Result<Self, SourceError> {
-        let file = File::open(path).map_err(|reason| SourceError::Open { path: path.into(), reason })?;
+        let file = open_regular(path)?;
         let damaged = |error| SourceError::Ivf { path: path.into(), error };
         let reader = Reader::new(file).map_err(damaged)?;
         let decoder = codecs.decoder().map_err(|error| damaged(error.into()))?;
-        Ok(Self { path: path.into(), reader, codecs, decoder, last: None })
+        Ok(Self { path: path.into(), reader, codecs, decoder, last: None, pause: LAST })
     }
 
     /// Width and height of its first picture.
@@ -152,9 +179,13 @@ impl IvfSource {
     }
 
     /// When the frame of this time is due, `None` for the first one of a round.
-    fn due(&self, time: Option<Duration>) -> Instant {
+    fn due(&mut self, time: Option<Duration>) -> Instant {
         let Some((before, shown)) = self.last else { return Instant::now() };
-        let pause = time.map_or(LAST, |time| time.saturating_sub(before).min(LONGEST_PAUSE));
+        if let Some(time) = time {
+            let pause = time.checked_sub(before).filter(|pause| !pause.is_zero()).unwrap_or(LAST);
+            self.pause = pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        }
+        let pause = self.pause;
         // After a hold-up it goes on from here instead of catching up.
         (shown + pause).max(Instant::now().checked_sub(LAST).unwrap_or(shown))
     }

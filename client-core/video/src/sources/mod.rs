@@ -22,6 +22,8 @@ pub use ivf::{IvfError, IvfSource};
 pub use pattern::{PatternSource, PatternStamp, read_stamp};
 pub use y4m::{Y4mError, Y4mReader, Y4mSource};
 
+use snug_media_proto::container;
+
 use crate::codec::VideoCodecs;
 use crate::frame::{FrameError, SharedFrame};
 
@@ -45,6 +47,24 @@ pub enum SourceError {
         path: PathBuf,
         /// The system's answer.
         reason: io::Error,
+    },
+    /// The name stands for something that is no file.
+    #[error("{path} is {what}, and no file: give a y4m or IVF file")]
+    NotAFile {
+        /// What was given.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// The file is of another kind.
+    #[error(
+        "{path} is {kind}, and only y4m and IVF files are played: give one, such as `ffmpeg -i IN -pix_fmt yuv420p out.y4m` makes"
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
     },
     /// The file is not what it should be.
     #[error("{path}: {error}")]
@@ -88,7 +108,10 @@ impl SourceError {
     /// A short name for scripts.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Open { .. } => "source_not_found",
+            Self::Open { reason, .. } if reason.kind() == io::ErrorKind::NotFound => "source_not_found",
+            Self::Open { .. } => "source_unreadable",
+            Self::NotAFile { .. } => "source_not_a_file",
+            Self::Foreign { .. } => "source_foreign",
             Self::Y4m { error: Y4mError::Read(_), .. } | Self::Ivf { error: IvfError::Read(_), .. } => {
                 "source_read_failed"
             }
@@ -125,18 +148,38 @@ pub type SizedSource = (Box<dyn VideoSource>, (u32, u32));
 /// When there is none, or it cannot be played.
 pub fn open_file(path: &Path, codecs: &Arc<dyn VideoCodecs>) -> Result<SizedSource, SourceError> {
     let mut start = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(4).read_to_end(&mut start))
+    open_regular(path)?
+        .take(container::START as u64)
+        .read_to_end(&mut start)
         .map_err(|reason| SourceError::Open { path: path.into(), reason })?;
-    Ok(if start == b"DKIF" {
+    let is_called = |extension| path.extension().is_some_and(|end| end.eq_ignore_ascii_case(extension));
+    Ok(if start.starts_with(b"DKIF") {
         let source = IvfSource::open(path, Arc::clone(codecs))?;
         let size = source.size();
         (Box::new(source), size)
-    } else {
+    } else if start.starts_with(b"YUV4MPEG") {
         let source = Y4mSource::open(path)?;
         let size = source.size();
         (Box::new(source), size)
+    } else if start.is_empty() && is_called("ivf") {
+        return Err(SourceError::Ivf { path: path.into(), error: IvfError::Header("it is empty") });
+    } else if start.is_empty() && is_called("y4m") {
+        return Err(SourceError::Y4m { path: path.into(), error: Y4mError::Header("it is empty") });
+    } else {
+        let kind = container::kind(&start).unwrap_or("of no kind that is known");
+        return Err(SourceError::Foreign { path: path.into(), kind });
     })
+}
+
+/// Opens a file, and nothing that only looks like one: a pipe would be waited for.
+fn open_regular(path: &Path) -> Result<File, SourceError> {
+    let failed = |reason| SourceError::Open { path: path.into(), reason };
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if metadata.is_file() {
+        return File::open(path).map_err(failed);
+    }
+    let what = if metadata.is_dir() { "a folder" } else { "a pipe or a device" };
+    Err(SourceError::NotAFile { path: path.into(), what })
 }
 
 /// Tells a source to stop, at once even while it waits. Clones share it.
