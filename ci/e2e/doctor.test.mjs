@@ -8,7 +8,7 @@ import { createServer } from 'node:http';
 import { createServer as listen } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { nativeBinary } from './lib/native.mjs';
+import { native, nativeBinary } from './lib/native.mjs';
 import { newRoom, startRelay } from './lib/relay.mjs';
 import { scenario } from './lib/scenario.mjs';
 
@@ -101,7 +101,7 @@ scenario('a certificate for another name is told with the names that it is for',
   const relay = await startRelay(cleanup, { args: [...args, ...NO_TLS_TURN] });
   const { exit, found, text } = await doctor(`https://localhost:${relay.port}`, '--ca', ca);
   assert.equal(exit, 12, text);
-  assert.match(found.certificate[0].message, /elsewhere\.example.*not for localhost/);
+  assert.match(found.certificate[0].message, /^the certificate of localhost is for elsewhere\.example, and not for this name$/);
   assert.equal(found.page, undefined, 'nothing is asked of who cannot be trusted');
 });
 
@@ -110,7 +110,7 @@ scenario('a certificate that has expired is told with its age', async cleanup =>
   const relay = await startRelay(cleanup, { args: [...args, ...NO_TLS_TURN] });
   const { exit, found, text } = await doctor(`https://localhost:${relay.port}`, '--ca', ca);
   assert.equal(exit, 12, text);
-  assert.match(found.certificate[0].message, /^it expired \d{3,} days ago$/);
+  assert.match(found.certificate[0].message, /^the certificate of localhost expired \d{3,} days ago$/);
   assert.match(found.certificate[0].fix, /renew/);
 });
 
@@ -125,6 +125,41 @@ scenario('a certificate of an unknown authority is refused, and one that ends so
   const soon = await doctor(origin, '--ca', ca);
   assert.deepEqual([soon.exit, soon.states.certificate, soon.states['turn-tls']], [0, 'warn', 'warn'], soon.text);
   assert.match(soon.found.certificate[0].message, /valid for [34] more days/);
+});
+
+/** A certificate that signs itself, with these extensions. */
+function selfSigned(cleanup, ...extensions) {
+  const folder = mkdtempSync(join(tmpdir(), 'snug-doctor-'));
+  cleanup.add(() => rmSync(folder, { recursive: true, force: true }));
+  const [cert, key] = ['cert.pem', 'key.pem'].map(name => join(folder, name));
+  const added = ['subjectAltName=DNS:localhost', ...extensions].flatMap(extension => ['-addext', extension]);
+  const made = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '30', '-subj', '/CN=relay'];
+  execFileSync('openssl', [...made, '-keyout', key, '-out', cert, ...added], { stdio: 'pipe' });
+  return { ca: cert, args: ['--tls-cert', cert, '--tls-key', key] };
+}
+
+scenario('a certificate that does not count is told in the same words by the doctor and to who joins', async cleanup => {
+  const stranger = signed(cleanup).ca;
+  const authority = selfSigned(cleanup, 'basicConstraints=critical,CA:TRUE');
+  const server = selfSigned(cleanup, 'basicConstraints=critical,CA:FALSE');
+  for (const [certificate, trusted, words] of [
+    [authority, authority.ca, /^the certificate of localhost is an authority's, not a server's$/],
+    [authority, stranger, /^the certificate of localhost is an authority's, not a server's$/],
+    [server, stranger, /^the certificate of localhost is signed by itself, and not by an authority that this machine trusts$/],
+    [signed(cleanup), stranger, /is not signed by an authority that this machine trusts, and came without the intermediate ones$/],
+    [signed(cleanup, { from: '20240101', to: '20240201' }), null, /expired \d{3,} days ago$/],
+  ]) {
+    const relay = await startRelay(cleanup, { args: [...certificate.args, ...NO_TLS_TURN] });
+    const [origin, ca] = [`https://localhost:${relay.port}`, trusted ?? certificate.ca];
+    const { exit, found, text } = await doctor(origin, '--ca', ca);
+    assert.equal(exit, 12, text);
+    const [{ message, fix }] = found.certificate;
+    assert.match(message, words);
+    console.log(`“${message}; ${fix}”`);
+    const guest = await native(cleanup, 'Ana', `${origin}/room/some-room`, { args: ['--ca', ca] }).ends();
+    assert.equal(guest.ended.code, 'untrusted');
+    assert.equal(guest.ended.message.toLowerCase(), `${message}; ${fix}.`.toLowerCase());
+  }
 });
 
 scenario('nobody listening, an unknown name and a wrong address end with codes of their own', async cleanup => {

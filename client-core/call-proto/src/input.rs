@@ -50,10 +50,10 @@ pub enum ConnectFailure {
     #[error("{0}")]
     Unreachable(String),
     /// Its certificate is not valid.
-    #[error("the relay's certificate is not valid ({0}): check the address, or tell the operator")]
+    #[error("{0}")]
     Untrusted(String),
     /// It answered, but does not take this connection.
-    #[error("the relay does not take this connection ({0}): try again later, or tell the operator")]
+    #[error("{0}")]
     Refused(String),
 }
 

@@ -15,4 +15,4 @@ pub use connection::{Connection, Incoming, Receiver, Sender, Transport};
 pub use connector::{Connector, ConnectorConfig};
 pub use error::{CertificateProblem, ConnectError, ConnectorError, SendError};
 pub use link::{LinkError, RoomLink, Target, parse_link};
-pub use tls::TlsRoots;
+pub use tls::{TlsRoots, certificate_problem};

@@ -101,7 +101,7 @@ async fn what_is_wrong_with_a_certificate_is_told() {
     for (names, expired, trusted, code) in [
         (&["localhost"][..], false, true, "certificate_wrong_name"),
         (&["127.0.0.1"], true, true, "certificate_expired"),
-        (&["127.0.0.1"], false, false, "certificate_not_trusted"),
+        (&["127.0.0.1"], false, false, "certificate_self_signed"),
     ] {
         let (listener, target) = listener("https").await;
         let server = made(names, expired);

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::join_all;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig};
-use snug_core::signaling::Target;
+use snug_core::signaling::{Target, certificate_problem};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -184,44 +184,13 @@ fn refused_certificate(host: &str, error: &io::Error) -> Finding {
             "see the relay's log; a relay at its limit of connections does that, too",
         );
     };
-    let rustls::Error::InvalidCertificate(problem) = cause else {
-        return fail(
+    match certificate_problem(cause) {
+        // The words of who joins.
+        Some(problem) => fail(format!("the certificate of {host} {}", problem.cause()), problem.action()),
+        None => fail(
             format!("no TLS there ({})", short(&cause.to_string())),
             "start the relay with --tls-cert and --tls-key, or give the address with its port of HTTPS",
-        );
-    };
-    match problem {
-        CertificateError::ExpiredContext { time, not_after } => {
-            let days = time.as_secs().saturating_sub(not_after.as_secs()) / 86_400;
-            fail(
-                format!("it expired {days} days ago"),
-                "renew the certificate, and see that the relay reads the new one; check this machine's clock, too",
-            )
-        }
-        CertificateError::Expired => {
-            fail("it has expired".into(), "renew the certificate, and see that the relay reads the new one")
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            fail("it is not valid yet".into(), "check this machine's clock")
-        }
-        CertificateError::NotValidForName => fail(
-            format!("it is not for {host}"),
-            "get a certificate for this name, or use a name that it is for",
         ),
-        CertificateError::NotValidForNameContext { presented, .. } => {
-            let names: Vec<String> = presented.iter().take(5).map(|name| short(name)).collect();
-            fail(
-                format!("it is for {}, not for {host}", names.join(", ")),
-                "get a certificate for this name, or use a name that it is for",
-            )
-        }
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => fail(
-            "it is not signed by an authority that this machine trusts".into(),
-            "use a public certificate together with its intermediate ones (often fullchain.pem), or give your own authority with --ca",
-        ),
-        other => {
-            fail(format!("it cannot be used ({})", short(&other.to_string())), "get another certificate")
-        }
     }
 }
 
