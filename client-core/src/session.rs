@@ -386,7 +386,10 @@ impl Session {
                 Input::SetTiles(tiles.into_iter().filter_map(read).collect())
             }
             Command::SendChat { text } => Input::SendChat(text),
-            Command::SupplyPassword { password } => Input::SupplyPassword(Password::new(password)),
+            Command::SupplyPassword { password } => match Password::new(&password) {
+                Ok(password) => Input::SupplyPassword(password),
+                Err(error) => return self.tell(problem("password_invalid", &error)),
+            },
             Command::SetRecording { folder } => return self.set_recording(folder),
             Command::NetworkChanged => return self.on_network(Change::Moved),
             Command::Retry => Input::RetryNow,

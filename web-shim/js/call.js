@@ -6,6 +6,7 @@ import { browserEnvironment } from './environment.js';
 import { CallError } from './errors.js';
 import { toBase64Url } from './link.js';
 import { Mesh } from './mesh.js';
+import { normalPassword } from './password.js';
 import { CAMERA, SCREEN } from './peer-link.js';
 import { Roster } from './roster.js';
 import { Sealer, deriveLinkProof } from './seal.js';
@@ -112,7 +113,8 @@ export class Call extends EventTarget {
     if (link.secret && !globalThis.crypto?.subtle) throw new CallError('INSECURE');
     // The others would wait for us in vain.
     if (!canConnect(this.#env.RTCPeerConnection)) throw new CallError('NO_WEBRTC');
-    if (password !== undefined) this.#password = password || null;
+    const typed = password === undefined ? this.#password : password;
+    this.#password = typed ? normalPassword(typed) : null;
     if (link.secret) this.#linkProof ??= await deriveLinkProof(link.secret, link.roomId);
     try {
       await this.#signaling.join(asksPassword);
@@ -245,8 +247,9 @@ export class Call extends EventTarget {
 
   /** @param {string} password @param {string} [hint] shown after a failed try */
   async setPassword(password, hint) {
-    await this.#signaling.request({ type: 'set_room_password', password, ...(hint && { hint }) });
-    this.#password = password;
+    const normal = normalPassword(password);
+    await this.#signaling.request({ type: 'set_room_password', password: normal, ...(hint && { hint }) });
+    this.#password = normal;
   }
 
   async clearPassword() {

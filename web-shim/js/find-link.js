@@ -1,5 +1,5 @@
 // Finds the room link in a text that a person pasted: a whole mail, a chat line, a link that was wrapped or rewritten on the way.
-// Never guesses: a link whose secret is damaged is refused. Its test reads `relay/wire/golden/links.json`.
+// Never guesses: a link whose secret is damaged is refused. The same as `relay/wire/src/find_link.rs`; both read `golden/links.json`.
 
 import { readFragment, toBase64Url } from './link.js';
 import { ROOM_ID } from './room-name.js';

@@ -37,7 +37,7 @@ export function openRoomOptions({ call, session }) {
     return made;
   }
 
-  const password = h('input', { id: 'room-password', type: 'password', maxlength: 256, autocomplete: 'new-password' });
+  const password = h('input', { id: 'room-password', type: 'password', autocomplete: 'new-password' });
   const hint = h('input', { id: 'room-hint', type: 'text', maxlength: 128, autocomplete: 'off' });
   const now = h('p', null);
   const clear = button('', t('room.passwordClear'), async () => {

@@ -45,7 +45,7 @@ export function showPrejoin(app, known) {
   // The door.
   const name = h('input', { id: 'name', type: 'text', maxlength: 64, autocomplete: 'nickname', placeholder: t('prejoin.nameHint') });
   name.value = session?.name ?? recall('name', '');
-  const password = h('input', { id: 'password', type: 'password', maxlength: 256, autocomplete: 'off', 'aria-describedby': 'prejoin-status' });
+  const password = h('input', { id: 'password', type: 'password', autocomplete: 'off', 'aria-describedby': 'prejoin-status' });
   const passwordField = field(t('room.password'), password);
   passwordField.hidden = !session?.password;
   password.value = session?.password ?? '';
@@ -327,7 +327,7 @@ export function showPrejoin(app, known) {
   /** @param {CallEnd} end */
   async function fail(end) {
     const { explain } = await import('./failures.js');
-    const asksPassword = end.code === 'AUTH_FAILED' || end.code === 'AUTH_REQUIRED';
+    const asksPassword = /^(AUTH|PASSWORD)_/.test(end.code);
     const said = explain(end, Boolean(session?.password));
     status.replaceChildren(h('p', null, icon('warn'), said.text));
     if (end.hint) status.append(h('p', null, t('prejoin.hint', { hint: end.hint })));

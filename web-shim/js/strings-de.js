@@ -294,6 +294,8 @@ export const TABLE = {
   fail: {
     AUTH_REQUIRED: 'Dieser Raum hat ein Passwort, oder es gibt ihn nicht. Gib das Passwort ein und drücke Beitreten.',
     AUTH_FAILED: 'Das Passwort stimmt nicht. Prüfe es und drücke noch einmal Beitreten.',
+    PASSWORD_LONG: 'Ein Passwort hat höchstens 256 Zeichen. Nimm ein kürzeres.',
+    PASSWORD_CHARACTER: 'Ein Passwort hat keine Tabulatoren, Zeilenumbrüche oder unsichtbaren Zeichen. Tippe es von Hand.',
     LINK_INCOMPLETE: 'Der Link ist nicht vollständig: Der Teil nach # fehlt oder stimmt nicht. Bitte um den ganzen Link.',
     BAD_LINK: 'Diese Adresse nennt keinen Raum. Prüfe den Link oder geh zur Startseite.',
     INSECURE: 'Diese Seite kam ohne https, darum kann der Browser den Schlüssel des Raums nicht benutzen. Öffne den Link mit https://.',

@@ -185,6 +185,16 @@ test('the secret never leaves, its proof does', async () => {
   assert.equal(ana.call.snapshot.signaling, 'online');
 });
 
+test('a password leaves in its normal form, and one that is too long does not leave', async () => {
+  await join('Ana', newSecret(), { password: 'Mu\u0308nchen\u00a0' });
+  const [{ join: sent }] = relay.seats.values();
+  assert.equal(sent.password, 'M\u00fcnchen ');
+  const { call } = make('Ben', null);
+  await assert.rejects(call.join({ password: '\u00fc'.repeat(257) }), { code: 'PASSWORD_LONG' });
+  await assert.rejects(call.join({ password: 'a\tb' }), { code: 'PASSWORD_CHARACTER' });
+  assert.equal(relay.seats.size, 1);
+});
+
 test('a damaged link is not joined', async () => {
   const { call } = make('Ana', null, { link: { roomId: 'abc', secret: null, ownerToken: null, damaged: true } });
   await assert.rejects(call.join(), { code: 'LINK_INCOMPLETE' });

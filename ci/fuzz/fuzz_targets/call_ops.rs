@@ -244,9 +244,9 @@ impl World {
             Op::Chat { text } => self.input(Input::SendChat(text)),
             Op::Network => self.input(Input::NetworkChanged),
             Op::Retry => self.input(Input::RetryNow),
-            Op::Password => self.input(Input::SupplyPassword(Password::new("rex".to_owned()))),
+            Op::Password => self.input(Input::SupplyPassword(Password::new("rex").expect("a password"))),
             Op::Owner { kind } => self.input(Input::Owner(match kind % 7 {
-                0 => OwnerRequest::SetPassword { password: Password::new("rex".to_owned()), hint: None },
+                0 => OwnerRequest::SetPassword { password: Password::new("rex").expect("a password"), hint: None },
                 1 => OwnerRequest::ClearPassword,
                 2 => OwnerRequest::Lock(true),
                 3 => OwnerRequest::Kick(user_of(kind)),

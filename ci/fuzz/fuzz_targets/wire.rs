@@ -4,10 +4,12 @@
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
+use snug_wire::find_link::find_link;
 use snug_wire::link::RoomSecret;
 use snug_wire::message::Received;
+use snug_wire::room_link::parse_link;
 use snug_wire::seal::{Kind, Sealer};
-use snug_wire::{Payload, Request, RoomId, ServerFrame, UserId, limits, text};
+use snug_wire::{Password, Payload, Request, RoomId, ServerFrame, UserId, limits, text};
 
 const KINDS: [Kind; 5] = [Kind::Name, Kind::Offer, Kind::Answer, Kind::IceCandidate, Kind::Chat];
 
@@ -17,6 +19,7 @@ fuzz_target!(|data: &[u8]| {
         from_relay(frame);
         ids_and_text(frame);
         opening(frame);
+        links_and_passwords(frame);
     }
     changed_on_the_way(data);
 });
@@ -54,6 +57,31 @@ fn ids_and_text(frame: &str) {
     let clean = text::clean(frame, limits::NAME_CHARS);
     assert!(clean.chars().count() <= limits::NAME_CHARS);
     assert_eq!(text::clean(&clean, limits::NAME_CHARS), clean, "cleaning twice changes nothing");
+}
+
+/// A text is found to have a link or is refused. What is found is found again when it is written plainly, and a link in a text of which
+/// nothing but the surroundings are the fuzzer's never loses its secret.
+fn links_and_passwords(text: &str) {
+    if let Ok(link) = parse_link(text) {
+        let secret = link.secret.as_ref().map(ToString::to_string);
+        let owner = link.owner.as_ref().map(|owner| format!("owner={owner}"));
+        let fragment: Vec<String> = secret.clone().into_iter().chain(owner).collect();
+        let mark = if fragment.is_empty() { "" } else { "#" };
+        let scheme = if link.target.tls { "https" } else { "http" };
+        let written =
+            format!("{scheme}://{}/room/{}{mark}{}", link.target.authority(), link.room, fragment.join("&"));
+        let again = parse_link(&written).expect("what was found is a link");
+        assert_eq!((again.target, again.room), (link.target, link.room), "{written}");
+        assert_eq!(again.secret.as_ref().map(ToString::to_string), secret, "{written}");
+    }
+    let secret = RoomSecret::from_bytes([7; 16]);
+    if let Ok(found) = find_link(&format!("https://h.example/room/abc#{secret} {text}")) {
+        assert_eq!(found.secret.map(|found| found.to_string()), Some(secret.to_string()), "{text}");
+    }
+    if let Ok(password) = Password::new(text) {
+        let again = Password::new(password.expose()).expect("a normal form is a password");
+        assert_eq!(again.expose(), password.expose());
+    }
 }
 
 fn room() -> RoomId {

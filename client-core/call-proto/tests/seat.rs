@@ -253,7 +253,7 @@ fn an_owners_requests_fail_with_their_connection_and_without_one() {
 #[test]
 fn a_password_that_we_set_is_the_one_we_come_back_with() {
     let mut seat = Seat::joined(&[]);
-    let password = Password::new("rex".into());
+    let password = Password::new("rex").expect("a password");
     seat.input(Input::Owner(OwnerRequest::SetPassword { password, hint: None }));
     let request_id = seat.request_id();
     seat.says(&ServerMessage::Done { request_id });

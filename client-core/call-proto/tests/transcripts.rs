@@ -572,12 +572,12 @@ fn a_password_is_asked_for_and_a_wrong_one_brings_the_hint() {
     world.password = Some("rex");
     world.settle();
     assert!(matches!(world.clients[0].events[..], [CallEvent::PasswordNeeded { hint: None, wrong: false }]));
-    world.input(0, Input::SupplyPassword(Password::new("max".into())));
+    world.input(0, Input::SupplyPassword(Password::new("max").expect("a password")));
     let Some(CallEvent::PasswordNeeded { hint, wrong: true }) = world.clients[0].events.last() else {
         panic!()
     };
     assert_eq!(hint.as_deref(), Some("the dog"));
-    world.input(0, Input::SupplyPassword(Password::new("rex".into())));
+    world.input(0, Input::SupplyPassword(Password::new("rex").expect("a password")));
     assert_eq!(world.clients[0].call.snapshot().signaling, SignalingState::Online);
 }
 

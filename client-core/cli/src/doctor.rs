@@ -26,6 +26,8 @@ use snug_core::signaling::{Connector, ConnectorConfig, ConnectorError, Target, T
 use snug_core::wire::message::IceServer;
 use snug_core::wire::{RoomId, UserId};
 
+use crate::input;
+
 use report::{Check, Finding, Report};
 use stun::{Kind, Login, ServerUrl};
 
@@ -39,7 +41,8 @@ const MOST_SERVERS: usize = 4;
 /// Which relay to look at.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The relay's address, such as meet.example.org, or any room link of it
+    /// The relay's address, such as meet.example.org, or any room link of it. `-` reads it from standard input
+    #[arg(env = "SNUG_LINK", hide_env_values = true)]
     relay: String,
     /// Print findings as JSON lines
     #[arg(long)]
@@ -107,7 +110,8 @@ pub(crate) fn run(options: Options) -> ExitCode {
 }
 
 fn examine(options: Options) -> Result<u8, Trouble> {
-    let target: Target = options.relay.parse()?;
+    let (relay, _) = input::secrets(options.relay, None, false)?;
+    let target: Target = relay.parse()?;
     let roots = options.ca.map_or(TlsRoots::System, TlsRoots::Pem);
     let mut random = [0; 64];
     getrandom::fill(&mut random).map_err(Trouble::Random)?;

@@ -22,6 +22,7 @@ use snug_core::{
 use tokio::sync::mpsc;
 
 use crate::choice::{self, Choice, NoDevice, camera_or};
+use crate::input;
 use crate::lines::{self, Line};
 use crate::printable;
 use crate::tiles::{Size, Tiles};
@@ -38,12 +39,14 @@ const SCREEN_RATE: u32 = 15;
 /// How to enter a room.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The room's link, whole: https://host/room/name#secret
+    /// The room's link, whole: https://host/room/name#secret, or a text with it. `-` reads it from standard input (with --json its first line).
+    /// As an argument it can be seen in the list of processes
+    #[arg(env = "SNUG_LINK", hide_env_values = true)]
     link: String,
     /// The name that the others see
     #[arg(long, default_value = "Snug")]
     name: String,
-    /// The room's password
+    /// The room's password. `-` reads it from standard input, the line after the link. As an argument it can be seen in the list of processes
     #[arg(long, env = "SNUG_PASSWORD", hide_env_values = true)]
     password: Option<String>,
     /// What the others see: `camera`, `test` (a moving pattern), `none`, or the path of a .y4m or .ivf file, which is repeated
@@ -175,7 +178,13 @@ pub(crate) fn run(options: Options) -> ExitCode {
 }
 
 fn begin(mut options: Options) -> Result<u8, Refusal> {
-    let link = parse_link(&options.link).map_err(|error| usage(error.code(), &error))?;
+    let (link, password) = input::secrets(options.link.clone(), options.password.take(), options.json)
+        .map_err(|error| usage("standard_input", format!("standard input cannot be read: {error}")))?;
+    let link = parse_link(&link).map_err(|error| usage(error.code(), &error))?;
+    let password = password
+        .map(|text| Password::new(&text))
+        .transpose()
+        .map_err(|error| usage("password_invalid", error))?;
     let uses_camera = choose_devices(&mut options)?;
     let (json, duration, stats) = (options.json, options.duration, options.stats);
     let config = EngineConfig {
@@ -185,7 +194,7 @@ fn begin(mut options: Options) -> Result<u8, Refusal> {
         screen: screen(&options.screen)?,
         audio: audio(&options)?,
         name: options.name,
-        password: options.password.map(Password::new),
+        password,
         muted: options.muted,
         processing: match options.audio {
             Audio::Device => Processing::ALL,
@@ -213,6 +222,7 @@ fn begin(mut options: Options) -> Result<u8, Refusal> {
     let shares = config.screen.is_some();
     let record = options.record;
     let tiles = Tiles::new(options.tile, record.is_some());
+    lines::announce(json, &config.link.target.authority(), config.link.room.as_str());
     let (engine, events) = Engine::start(config).map_err(|error| machine(&error))?;
     if shares {
         engine.command(Command::SetScreen { enabled: true }).map_err(|error| machine(&error))?;
@@ -356,7 +366,7 @@ async fn follow(
                     Event::Ended { code, .. } => return exit_code(&code),
                     // Nobody is there to type one unless commands are read.
                     Event::PasswordNeeded { .. } if !json => {
-                        let message = "give the room's password with --password".to_owned();
+                        let message = "give the room's password in SNUG_PASSWORD, or with `--password -` on standard input".to_owned();
                         print(json, &Event::Ended { code: "password_needed".to_owned(), message });
                         return 3;
                     }

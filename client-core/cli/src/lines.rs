@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::printable;
 
 /// What `snug join --help` ends with.
-pub(crate) const COMMANDS: &str = r#"With --json, standard input takes one command a line, and standard output says one event a line:
+pub(crate) const COMMANDS: &str = r#"With --json, standard input takes one command a line (after the link, where that is `-`), and standard output says one event a line:
   {"command":"snapshot"}
   {"command":"set_microphone","enabled":false}
   {"command":"set_camera","enabled":false}
@@ -66,6 +66,24 @@ struct Told<'a> {
     event: &'static str,
     #[serde(flatten)]
     snapshot: &'a Snapshot,
+}
+
+#[derive(Serialize)]
+struct Joining<'a> {
+    event: &'static str,
+    host: &'a str,
+    room: &'a str,
+}
+
+/// Says where the link leads, before anything is sent there.
+pub(crate) fn announce(json: bool, host: &str, room: &str) {
+    let text = if json {
+        serde_json::to_string(&Joining { event: "joining", host, room }).expect("strings serialize")
+    } else {
+        format!("Entering {room} at {host} …")
+    };
+    // Whoever closed our output does not want to know.
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
 /// Prints the call as it is: `event` says why.

@@ -4,6 +4,7 @@
 mod choice;
 mod devices;
 mod doctor;
+mod input;
 mod join;
 mod lines;
 mod printable;

@@ -273,7 +273,7 @@ impl World {
     }
 
     pub(crate) fn type_password(&mut self, who: usize) {
-        self.tell(who, Input::SupplyPassword(Password::new(PASSWORD.into())));
+        self.tell(who, Input::SupplyPassword(Password::new(PASSWORD).expect("a password")));
     }
 
     // Signaling.

@@ -417,7 +417,7 @@ impl World {
             }
             Fault::SetPassword => {
                 if let Some(owner) = self.owner() {
-                    let password = Password::new(PASSWORD.into());
+                    let password = Password::new(PASSWORD).expect("a password");
                     self.tell(owner, Input::Owner(OwnerRequest::SetPassword { password, hint: None }));
                 }
                 return;

@@ -103,7 +103,7 @@ impl Person {
         let (engine, events) = Engine::start(EngineConfig {
             link: parse_link(link).expect("a link"),
             name: name.to_owned(),
-            password: with.password.map(|password| Password::new(password.to_owned())),
+            password: with.password.map(|password| Password::new(password).expect("a password")),
             audio: Box::new(PacedIo::new(Source::Tone { hz: 440.0, level_db: -12.0 }, Sink::Discard)),
             muted: with.muted,
             processing: Processing::NONE,

@@ -3,11 +3,14 @@
 //! Its shells are `snug-relay` (server side) and `snug-core` (client side); `PROTOCOL.md` beside it is the specification.
 
 pub mod error;
+pub mod find_link;
 pub mod id;
 pub mod limits;
 pub mod link;
 pub mod message;
 pub mod object;
+pub mod password;
+pub mod room_link;
 pub mod seal;
 pub mod secret;
 pub mod text;
@@ -18,7 +21,8 @@ pub use message::{
     ClientMessage, DecodeError, IceServer, LeaveReason, Media, Participant, Payload, Request, RoomInfo,
     ServerFrame, ServerMessage,
 };
-pub use secret::{LinkProof, Password, Token};
+pub use password::{Password, PasswordError};
+pub use secret::{LinkProof, Token};
 
 /// The protocol versions this crate speaks, best first.
 pub const VERSIONS: &[u32] = &[1];

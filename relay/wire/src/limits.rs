@@ -20,8 +20,8 @@ pub const CANDIDATES: u16 = 64;
 pub const NAME_PAYLOAD: usize = 512;
 /// Longest display name, in characters.
 pub const NAME_CHARS: usize = 64;
-/// Longest room password, in bytes.
-pub const PASSWORD: usize = 256;
+/// Longest room password, in characters of its normal form.
+pub const PASSWORD_CHARS: usize = 256;
 /// Longest password hint, in characters.
 pub const HINT_CHARS: usize = 128;
 /// Longest client name in `hello`, in characters.

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorCode;
 use crate::id::{RoomId, UserId};
-use crate::secret::{LinkProof, Password, Token};
+use crate::password::Password;
+use crate::secret::{LinkProof, Token};
 use crate::{limits, object, text};
 
 /// A client's message with the number that its answer will carry.
@@ -434,10 +435,7 @@ impl ClientMessage {
 }
 
 fn check_password(password: &Password) -> Result<(), DecodeError> {
-    if password.expose().is_empty() {
-        return Err(DecodeError::OutOfRange { field: "password", expected: "1 to 256 bytes" });
-    }
-    within("password", password.expose().len(), limits::PASSWORD)
+    within("password", password.expose().chars().count(), limits::PASSWORD_CHARS)
 }
 
 /// The JSON text of a plain display name.

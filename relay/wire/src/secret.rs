@@ -1,4 +1,4 @@
-//! Values that must not be printed: passwords, tokens, link proofs. None has a `Debug` that shows it.
+//! Values that must not be printed: tokens and link proofs. None has a `Debug` that shows it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,29 +10,6 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::id::decode_exact;
-
-/// A room password as typed.
-#[derive(Clone, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-#[serde(transparent)]
-pub struct Password(String);
-
-impl Password {
-    /// Wraps a password.
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The password itself, for hashing it and for nothing else.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(…)")
-    }
-}
 
 macro_rules! secret_bytes {
     ($(#[$doc:meta])* $name:ident) => {
@@ -112,9 +89,8 @@ mod tests {
     #[test]
     fn debug_output_shows_nothing() {
         let token = Token::from_bytes([0x41; 32]);
-        let password = Password::new("hunter2".into());
-        let printed = format!("{token:?} {password:?}");
-        assert!(!printed.contains("QUFB") && !printed.contains("hunter2"), "{printed}");
+        let printed = format!("{token:?}");
+        assert!(!printed.contains("QUFB"), "{printed}");
     }
 
     #[test]

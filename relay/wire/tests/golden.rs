@@ -42,7 +42,7 @@ fn client_messages() -> Vec<ClientMessage> {
             room_id: room(),
             user_id: ANA,
             display_name: sealed(),
-            password: Some(Password::new("correct horse".into())),
+            password: Some(Password::new("correct horse").expect("a password")),
             link_proof: Some(secret().link_proof(&room())),
             owner_token: Some(Token::from_bytes([7; 32])),
             resume_token: None,
@@ -73,7 +73,7 @@ fn client_messages() -> Vec<ClientMessage> {
         ClientMessage::ToggleScreen { enabled: true },
         ClientMessage::ToggleHand { enabled: true },
         ClientMessage::SetRoomPassword {
-            password: Password::new("correct horse".into()),
+            password: Password::new("correct horse").expect("a password"),
             hint: Some("battery …".into()),
         },
         ClientMessage::ClearRoomPassword {},
