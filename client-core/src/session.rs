@@ -509,7 +509,11 @@ impl Session {
             Some(last_word) => {
                 last_word.send(event);
             }
-            None => self.tell(event),
+            None => {
+                // A listener that reads the snapshot because of an event finds there what it was told.
+                self.publish();
+                self.tell(event);
+            }
         }
     }
 

@@ -5,11 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The files that are made, each with the modules it starts from. What those import and no earlier file has comes along.
-const FILES: [(&str, &[&str]); 4] = [
+const FILES: [(&str, &[&str]); 5] = [
     // All that a guest needs to see *Join*, so that it takes one request.
     ("main", &["main", "landing", "prejoin", "device-menus", "failures"]),
     // The call itself, fetched while they look into the mirror.
-    ("call", &["call", "call-view"]),
+    ("call", &["call", "call-view", "room-name"]),
+    // What reads a pasted text on the start page: a guest who opens a link never needs it.
+    ("find-link", &["find-link"]),
     // One language is fetched.
     ("strings", &["strings"]),
     ("strings-de", &["strings-de"]),

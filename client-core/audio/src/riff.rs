@@ -199,7 +199,7 @@ impl<F: Read + Seek> Walk<'_, F> {
 
     /// Where the chunk after one of this length starts.
     fn after(&mut self, end: u64, length: u64) -> Result<u64, RiffError> {
-        if length % 2 == 0 || end >= self.end {
+        if length.is_multiple_of(2) || end >= self.end {
             return Ok(end);
         }
         let is_padded = self.name_at(end + 1)?.is_some_and(|name| is_known(&name));

@@ -20,7 +20,9 @@ const BYTES_PER_SAVE: u64 = 16 * 1024;
 
 /// Who hears the outcome of a job, exactly once. A job can be dropped before it is served: a channel takes jobs until its receiver is
 /// gone, which is after the last look into it. Its reply is a refusal then.
-pub(super) struct Reply<T>(Option<Box<dyn FnOnce(Result<T, Failure>) + Send>>);
+pub(super) struct Reply<T>(Option<Hear<T>>);
+
+type Hear<T> = Box<dyn FnOnce(Result<T, Failure>) + Send>;
 
 impl<T> Reply<T> {
     pub(super) fn new(hear: impl FnOnce(Result<T, Failure>) + Send + 'static) -> Self {
