@@ -113,7 +113,7 @@ scenario('a wrong password, a bad link, damaged files and devices that are not t
   assert.equal((await nobody.leave()).code, 0);
 
   await refused(cleanup, 'not a link', {}, 'link_invalid', 2, /link/);
-  await refused(cleanup, `${relay.origin}/room/UPPER CASE`, {}, 'link_invalid', 2, /link/);
+  await refused(cleanup, `${relay.origin}/room/under_score`, {}, 'link_room', 2, /room/);
   await refused(cleanup, room.url, { video: file('a.y4m', 'YUV4MPEG2 W0 H0\n') }, 'source_damaged', 2, /a\.y4m/);
   await refused(cleanup, room.url, { video: join(folder, 'missing.y4m') }, 'source_not_found', 2, /missing\.y4m/);
   await refused(cleanup, room.url, { audio: file('a.wav', short) }, 'AUDIO_FILE_DAMAGED', 2, /a\.wav/);
