@@ -164,17 +164,28 @@ export class Mesh {
     if (this.#steers) return;
     this.#steers = true;
     for (const link of this.links.values()) {
-      const links = [...this.links.values()];
-      // What the best of them carries is the least that the uplink has.
-      const uplink = Math.max(...links.map(({ steering }) => steering.budget ?? 0));
-      const left = uplink - links.reduce((sum, { floor }) => sum + floor, 0);
       const now = this.env.now();
-      const settled = now - this.#roseAt > RISE_MS && !links.some(({ steering }) => steering.bad);
+      let timer;
       // A connection that is closed meanwhile may leave its statistics unanswered.
-      const late = new Promise((done) => setTimeout(done, LATE_MS, false));
-      if (await Promise.race([link.steer(left, settled), late])) this.#roseAt = now;
+      const late = new Promise((done) => { timer = setTimeout(done, LATE_MS, false); });
+      try {
+        if (await Promise.race([this.#steerOne(link, now), late])) this.#roseAt = now;
+      } catch {
+        // It keeps what it has until it is steered again.
+      }
+      clearTimeout(timer);
     }
     this.#steers = false;
+  }
+
+  /** @param {PeerLink} link @param {number} now */
+  async #steerOne(link, now) {
+    const links = [...this.links.values()];
+    // What the best of them carries is the least that the uplink has.
+    const uplink = Math.max(...links.map(({ steering }) => steering.budget ?? 0));
+    const left = uplink - links.reduce((sum, { floor }) => sum + floor, 0);
+    const settled = now - this.#roseAt > RISE_MS && !links.some(({ steering, floor }) => floor && steering.bad);
+    return link.steer(left, settled);
   }
 
   async #poll() {

@@ -282,20 +282,21 @@ export class PeerLink {
    * Sends another layer of the camera where path or processor ask for it.
    * @param {number} left what the uplink has beyond the floors of all links, in bit/s
    * @param {boolean} settled whether no link is in trouble and none was given more a moment ago
-   * @returns {Promise<boolean>} whether a larger one
+   * @returns {Promise<boolean | void>} whether a larger one
    */
   async steer(left, settled) {
     const { env, tracks } = this.#owner;
     const now = env.now();
     const sender = this.#transceivers[CAMERA]?.sender;
     // What nobody sees is not sent.
-    if (!this.connected || !sender || !tracks[CAMERA] || this.#theirTile?.width === 0 || (now - this.#connectedAt > EARLY_MS && now - this.#steeredAt < STEER_MS)) return false;
-    this.#steeredAt = now;
     const { steering } = this;
+    if (!this.connected || !sender || !tracks[CAMERA] || this.#theirTile?.width === 0) return void steering.rest();
+    if (now - this.#connectedAt > EARLY_MS && now - this.#steeredAt < STEER_MS) return;
+    this.#steeredAt = now;
     const before = steering.layer;
     try {
       const look = readLook(await sender.getStats());
-      if (steering !== this.steering) return false;
+      if (steering !== this.steering) return;
       steering.update(look, env.now(), { wanted: this.#cameraLayer(), screen: !!tracks[SCREEN] && !!this.#theirTile?.screenWidth, left, settled });
     } catch {
       // A connection that was closed meanwhile has no statistics.

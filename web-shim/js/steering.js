@@ -31,6 +31,8 @@ const WINDOW_MS = 700;
 const PROBE_MS = 2000;
 /** How long pictures must be bad before a layer is left for it. */
 const BAD_MS = 1000;
+/** How long others wait for a link that has no smaller layer: what it lacks, they cannot give it. */
+const LOWEST_BAD_MS = 10_000;
 /** VP8's quantizer, 0 to 127, above which a picture is blurred. */
 const BLURRED = 80;
 /** The part of the camera's pictures below which too few are sent. */
@@ -117,6 +119,8 @@ export class Steering {
   budget = null;
   /** The most that the camera may take, in bit/s, where the browser does not know by itself. */
   most = Infinity;
+  /** Its pictures are bad, and others should not take more of what may be one uplink. */
+  bad = false;
   /** The last looks at the layer that is sent. @type {(Look & { at: number })[]} */
   #looks = [];
   /** Since when it has been so, while it is. @type {number | null} */
@@ -153,7 +157,7 @@ export class Steering {
     const estimate = look.estimate ?? this.#estimate(look, before, now);
     const budget = Math.max(0, estimate - SOUND) * (screen ? 1 - SCREEN_PART : 1);
     this.budget = budget;
-    if (look.estimate === null) this.most = estimate >= MOST ? Infinity : Math.round(STEP ** Math.floor(Math.log(Math.max(budget, floor(0))) / Math.log(STEP)));
+    this.most = look.estimate !== null || estimate >= MOST ? Infinity : Math.round(STEP ** Math.floor(Math.log(Math.max(budget, floor(0))) / Math.log(STEP)));
     if (!this.#started) {
       // A browser starts from a guess. A layer above it waits until the path has been probed, which
       // takes a fraction of a second.
@@ -167,16 +171,17 @@ export class Steering {
     const sent = Math.min(this.layer, wanted);
     // Such a browser sends too much over a full path rather than bad pictures.
     if (look.estimate === null && budget < floor(sent) && sent > 0 && this.#full < Infinity) return this.#leave(sent - 1, now);
-    const most = Math.min(look.source ?? 0, LAYERS[sent]?.maxFramerate ?? 0) * seconds;
+    const due = Math.min(look.source ?? 0, LAYERS[sent]?.maxFramerate ?? 0) * seconds;
     const blurred = frames > 0 && (look.quantizers - before.quantizers) / frames > BLURRED;
     const cost = (look.encodeSeconds - before.encodeSeconds) / seconds;
-    const late = frames + 1 < most * FEW;
+    const late = frames + 1 < due * FEW;
     const unknown = look.estimate === null && this.#full === Infinity;
     const narrow = !unknown && budget < floor(sent) * ROOM;
     // Where the path has room, pictures are late for want of a processor.
     const busy = look.overused || cost > BUSY || (late && !narrow);
     const bad = narrow && (blurred || (late && !busy));
     this.#badSince = bad ? (this.#badSince ?? now) : null;
+    this.bad = bad && (sent > 0 || now - (this.#badSince ?? now) < LOWEST_BAD_MS);
     this.#busySince = busy ? (this.#busySince ?? now) : null;
     const lasting = [this.#badSince, this.#busySince].some((since) => since !== null && now - since >= BAD_MS);
     if (lasting && sent > 0) return this.#leave(sent - 1, now);
@@ -199,8 +204,10 @@ export class Steering {
     return this.#started && this.layer < HIGHEST && now - this.#startedAt < PROBE_MS;
   }
 
-  get bad() {
-    return this.#badSince !== null;
+  /** Nothing is sent for now: what was seen until now says nothing about what comes. */
+  rest() {
+    this.#take(this.layer);
+    this.#looks = [];
   }
 
   /**
@@ -243,6 +250,7 @@ export class Steering {
     this.layer = layer;
     this.#looks = this.#looks.slice(-1);
     this.#badSince = this.#busySince = this.#roomSince = null;
+    this.bad = false;
   }
 }
 

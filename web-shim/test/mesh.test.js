@@ -60,3 +60,36 @@ test('a link whose statistics never come does not keep the others from being ste
   await clock.advance(5000, 250);
   assert.ok(other.told.length >= 3, String(other.told.length));
 });
+
+test('a link over which no camera is sent keeps nobody waiting', async () => {
+  link('a', { budget: 200_000, floor: 0, bad: true });
+  const other = link('b', { budget: 900_000, floor: 250_000, rises: true });
+  await clock.advance(5000, 250);
+  assert.notEqual(other.roseAt, null);
+});
+
+test('a link that cannot be steered stops nobody from being steered, and no timer is left behind', async () => {
+  const timers = new Set();
+  const { setTimeout: set, clearTimeout: clear } = globalThis;
+  globalThis.setTimeout = (...args) => {
+    const timer = set(...args);
+    timers.add(timer);
+    return timer;
+  };
+  globalThis.clearTimeout = (timer) => {
+    timers.delete(timer);
+    clear(timer);
+  };
+  try {
+    const broken = link('a', { budget: 900_000, floor: 250_000 });
+    broken.steer = async () => { throw new Error('closed'); };
+    const sudden = link('b', { budget: 900_000, floor: 250_000 });
+    sudden.steer = () => { throw new Error('closed'); };
+    const other = link('c', { budget: 900_000, floor: 250_000 });
+    await clock.advance(2000, 250);
+    assert.equal(other.told.length, 8);
+    assert.equal(timers.size, 0);
+  } finally {
+    Object.assign(globalThis, { setTimeout: set, clearTimeout: clear });
+  }
+});

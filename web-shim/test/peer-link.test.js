@@ -392,6 +392,29 @@ test('a link sends the layer that its path carries, and keeps the resolution aga
   assert.equal(ana.link.floor, 0, 'what nobody sees takes nothing');
 });
 
+test('a link over which nothing is sent any more is not in trouble', async () => {
+  for (const rest of [() => ben.link.sendTile({ width: 0, height: 0, screenWidth: 0, screenHeight: 0 }), () => (ana.owner.tracks[1] = null)]) {
+    if (ana.link.state !== 'connected') await connect();
+    ben.link.sendTile({ width: 640, height: 360, screenWidth: 0, screenHeight: 0 });
+    const { sender } = network.connections[0].getTransceivers()[1];
+    let frames = 0;
+    sender.getStats = async () =>
+      new Map([
+        ['O', { type: 'outbound-rtp', framesEncoded: (frames += 20), qpSum: frames * 120 }],
+        ['P', { type: 'candidate-pair', availableOutgoingBitrate: 100_000 }],
+      ]);
+    for (let i = 0; i < 6; i++) {
+      await ana.link.steer(Infinity, true);
+      await clock.advance(1000, 250);
+    }
+    assert.equal(ana.link.steering.bad, true);
+    rest();
+    await settle();
+    await ana.link.steer(Infinity, true);
+    assert.equal(ana.link.steering.bad, false);
+  }
+});
+
 test('parameters that a browser refuses are tried again, and statistics that it refuses stop nothing', async () => {
   await connect();
   const { sender } = network.connections[0].getTransceivers()[1];

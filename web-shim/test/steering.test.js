@@ -179,6 +179,30 @@ test('without an estimate requests for lost packets tell of a full path before t
   assert.ok(ride.layers[2][1] - ride.layers[1][1] <= 0.5, JSON.stringify(ride.layers));
 });
 
+test('a first report without an estimate holds the rate only until there is one', () => {
+  const ride = new Ride({ estimate: (second) => (second < 0.5 ? null : 2_900_000) });
+  assert.deepEqual(ride.to(30), [M, H]);
+  assert.equal(ride.steering.most, Infinity);
+});
+
+test('a link that cannot be given less keeps others waiting for ten seconds, and one at rest not at all', () => {
+  const narrow = { estimate: () => 60_000, quantizer: () => 110 };
+  const ride = new Ride(narrow);
+  ride.to(8);
+  assert.equal(ride.steering.layer, L);
+  assert.equal(ride.steering.bad, true);
+  ride.to(30);
+  assert.equal(ride.steering.bad, false);
+  // Pictures that were good meanwhile make it a new trouble.
+  ride.quantizer = () => 20;
+  ride.to(33);
+  ride.quantizer = () => 110;
+  ride.to(36);
+  assert.equal(ride.steering.bad, true);
+  ride.steering.rest();
+  assert.equal(ride.steering.bad, false);
+});
+
 test('no report, no growth', () => {
   assert.deepEqual(new Ride({ estimate: () => null }).to(30), [M]);
 });
