@@ -62,13 +62,17 @@ export function splitAddresses(text) {
 
 /** @param {string} match */
 function withoutTail(match) {
-  let address = match;
-  for (;;) {
-    const last = address.slice(-1);
-    const count = (/** @type {string} */ bracket) => address.split(bracket).length;
-    if (OPENING[last] ? count(last) <= count(OPENING[last]) : !/[.,:;!?'*…‘’|([{]/.test(last)) return address;
-    address = address.slice(0, -1);
+  /** How often each character is in what is left. @type {Record<string, number>} */
+  const count = {};
+  for (const c of match) count[c] = (count[c] ?? 0) + 1;
+  let end = match.length;
+  for (; end > 0; end--) {
+    const last = match[end - 1];
+    const opening = OPENING[last];
+    if (opening ? count[last] <= (count[opening] ?? 0) : !/[.,:;!?'*…‘’|([{]/.test(last)) break;
+    count[last]--;
   }
+  return match.slice(0, end);
 }
 
 /** @param {string} text */

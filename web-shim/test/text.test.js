@@ -101,3 +101,13 @@ test('an address ends where a reader ends it', () => {
     assert.equal(parts.map((part) => part.text).join(''), text);
   }
 });
+
+test('addresses with thousands of brackets are split at once', () => {
+  const from = performance.now();
+  for (const tail of [')'.repeat(3990), '('.repeat(3990), '([{'.repeat(1330), '()'.repeat(1990) + ')', '.'.repeat(3990)]) {
+    for (let message = 0; message < 100; message++) splitAddresses(`http://${tail}`);
+  }
+  assert.ok(performance.now() - from < 3000, `took ${performance.now() - from} ms`);
+  const nested = `https://a.example/${'('.repeat(1900)}${')'.repeat(1900)}`;
+  assert.equal(splitAddresses(`${nested})))`)[0].text, nested);
+});
