@@ -303,12 +303,14 @@ export class Devices extends EventTarget {
   async useSpeaker(element) {
     const chosen = this.chosen.audiooutput;
     if (!chosen || !canChooseSpeaker()) return;
-    await element.setSinkId(chosen.id === 'default' ? '' : chosen.id).catch(() => {
-      // A speaker that is gone leaves the sound on the default one.
-      if (this.substitutes.speaker || chosen !== this.chosen.audiooutput) return;
-      this.substitutes.speaker = { key: 'device.speakerGone', chosen: chosen.label || t('device.speaker'), used: '' };
-      this.#changed();
-    });
+    const id = chosen.id === 'default' ? '' : chosen.id;
+    // An element that is set to a speaker is content with it, there or gone.
+    if (element.sinkId === id) return;
+    const gone = await element.setSinkId(id).then(() => false, () => true);
+    if (gone === Boolean(this.substitutes.speaker) || chosen !== this.chosen.audiooutput) return;
+    // A speaker that is gone leaves the sound on the default one.
+    this.substitutes.speaker = gone ? { key: 'device.speakerGone', chosen: chosen.label || t('device.speaker'), used: '' } : null;
+    this.#changed();
   }
 
   close() {

@@ -243,3 +243,36 @@ test('a device that goes away in use gives way to another one, with a word, chos
     machine.devices.push(camera.device);
   }
 });
+
+test('a chosen speaker that is back is no longer said to be gone, whichever element finds it', async () => {
+  globalThis.HTMLMediaElement = class { setSinkId() {} };
+  let there = false;
+  const element = () => ({
+    sinkId: '',
+    async setSinkId(id) {
+      if (id !== this.sinkId && !there) throw new DOMException('', 'NotFoundError');
+      this.sinkId = id;
+    },
+  });
+  const elements = [element(), element()];
+  const follow = () => Promise.all(elements.map((one) => devices.useSpeaker(one)));
+  let changes = 0;
+  devices.addEventListener('change', () => {
+    changes += 1;
+    follow();
+  });
+  machine.devices.push({ kind: 'audiooutput', deviceId: 'out', label: 'Headset' });
+  await devices.choose('audiooutput', 'out');
+  await new Promise((done) => setTimeout(done, 5));
+  assert.match(devices.complaints.join(), /Headset/);
+  const before = changes;
+  mediaDevices.dispatchEvent(new Event('devicechange'));
+  await new Promise((done) => setTimeout(done, 5));
+  assert.match(devices.complaints.join(), /Headset/);
+  there = true;
+  mediaDevices.dispatchEvent(new Event('devicechange'));
+  await new Promise((done) => setTimeout(done, 5));
+  assert.equal(devices.complaints.join(), '');
+  assert.deepEqual(elements.map(({ sinkId }) => sinkId), ['out', 'out']);
+  assert.ok(changes - before <= 4, String(changes - before));
+});
