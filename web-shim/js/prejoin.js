@@ -10,8 +10,6 @@ import { cleanName } from './text.js';
 /** @import { App, Session, View } from './view.d.ts' */
 
 const META_EVERY_MS = 10000;
-/** Longest wait before a full room is asked again. */
-const FULL_MS = 5000;
 
 /** @param {App} app @param {Session} [known] the visit, when the person was here a moment ago @returns {View} */
 export function showPrejoin(app, known) {
@@ -327,11 +325,11 @@ export function showPrejoin(app, known) {
   /** @param {CallEnd} end */
   async function fail(end) {
     const { explain } = await import('./failures.js');
-    const asksPassword = /^(AUTH|PASSWORD)_/.test(end.code);
+    const aboutPassword = /^(AUTH|PASSWORD)_/.test(end.code);
     const said = explain(end, Boolean(session?.password));
     status.replaceChildren(h('p', null, icon('warn'), said.text));
     if (end.hint) status.append(h('p', null, t('prejoin.hint', { hint: end.hint })));
-    if (asksPassword) {
+    if (aboutPassword) {
       passwordField.hidden = false;
       password.select();
       password.focus();
@@ -342,8 +340,7 @@ export function showPrejoin(app, known) {
     const meant = end.code === 'BAD_LINK' && (await import('./room-name.js')).roomName(roomId).id;
     if (meant) status.append(button('', t('prejoin.meant', { room: meant }), () => app.go(`/room/${meant}${location.hash}`), { id: 'meant', class: 'small primary' }));
     if (said.action) status.append(button('', said.action.label, said.action.press, { class: 'small' }));
-    // Of a full room somebody else may leave first.
-    if (end.retryAfterMs) countDown(end.code === 'ROOM_FULL' ? Math.min(end.retryAfterMs, FULL_MS) : end.retryAfterMs, said.again);
+    if (said.wait) countDown(said.wait, said.again);
   }
 
   /** @param {number} milliseconds @param {boolean} again whether the page tries by itself afterwards */

@@ -243,6 +243,21 @@ test('a rejoin that is refused for a while is repeated by itself', async () => {
   assert.equal(last().sent.filter(({ type }) => type === 'join_room').length, 3);
 });
 
+test('a room that is full and names no wait is not asked at the speed of the network', async () => {
+  await joined();
+  await reopened();
+  last().receive({ type: 'error', code: 'RESUME_FAILED', message: '' });
+  await settle();
+  const asked = () => last().sent.filter(({ type }) => type === 'join_room').length;
+  const from = asked();
+  let answered = 0;
+  for (let i = 0; i < 400; i++) {
+    for (; answered < asked(); answered = asked()) last().receive({ type: 'room_full', maxParticipants: 2, retryAfterMs: 0 });
+    await clock.advance(50);
+  }
+  assert.ok(asked() - from >= 4 && asked() - from <= 10, String(asked() - from));
+});
+
 test('a relay that lost its rooms is joined without the password it does not know', async () => {
   password = 'correct horse';
   await joined();
