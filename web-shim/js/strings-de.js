@@ -294,6 +294,7 @@ export const TABLE = {
   fail: {
     AUTH_REQUIRED: 'Dieser Raum hat ein Passwort, oder es gibt ihn nicht. Gib das Passwort ein und drücke Beitreten.',
     AUTH_FAILED: 'Das Passwort stimmt nicht. Prüfe es und drücke noch einmal Beitreten.',
+    PASSWORD_EMPTY: 'Ein Passwort hat mindestens ein Zeichen. Tippe eins ein.',
     PASSWORD_LONG: 'Ein Passwort hat höchstens 256 Zeichen. Nimm ein kürzeres.',
     PASSWORD_CHARACTER: 'Ein Passwort hat keine Tabulatoren, Zeilenumbrüche oder unsichtbaren Zeichen. Tippe es von Hand.',
     LINK_INCOMPLETE: 'Der Link ist nicht vollständig: Der Teil nach # fehlt oder stimmt nicht. Bitte um den ganzen Link.',

@@ -294,6 +294,7 @@ export const TABLE = {
   fail: {
     AUTH_REQUIRED: 'This room has a password, or does not exist. Enter the password and press Join.',
     AUTH_FAILED: 'The password was not right. Check it and press Join again.',
+    PASSWORD_EMPTY: 'A password has at least one character. Type one.',
     PASSWORD_LONG: 'A password has at most 256 characters. Use a shorter one.',
     PASSWORD_CHARACTER: 'A password has no tabs, line breaks or invisible characters. Type it by hand.',
     LINK_INCOMPLETE: 'The link is not complete: the part after # is missing or wrong. Ask for the whole link.',

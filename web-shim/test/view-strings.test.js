@@ -53,3 +53,9 @@ test('every_code_with_a_sentence_is_one_of_the_protocol_or_of_the_page', () => {
     assert.ok(protocol.includes(`\`${code}\``) || sources.includes(`'${code}'`) || sources.includes(`'fail.${code}'`), code);
   }
 });
+
+test('every_reason_why_a_text_is_no_password_has_its_sentence', () => {
+  const codes = new Set([...sources.matchAll(/'(PASSWORD_[A-Z]+)'/g)].map((match) => match[1]));
+  assert.ok(codes.size >= 3);
+  for (const code of codes) assert.ok(`fail.${code}` in TABLE, code);
+});
