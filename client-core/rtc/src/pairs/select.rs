@@ -62,6 +62,8 @@ const SPACING: Duration = Duration::from_millis(20);
 /// Of a generation. Candidates are limited before they come here; addresses that requests come from
 /// are not.
 const MOST_REMOTES: usize = 80;
+/// With one IP address, so that nobody makes this side knock at port after port of a stranger.
+const MOST_PORTS: usize = 8;
 const MOST_PAIRS: usize = 48;
 /// Requests whose answers are waited for, each way.
 const MOST_REQUESTS: usize = 256;
@@ -100,10 +102,13 @@ enum Selected {
 struct Checked {
     next: Option<Instant>,
     sent: u32,
+    first_sent_at: Option<Instant>,
     sent_at: Option<Instant>,
     rtt: Duration,
     samples: u32,
     answered: Option<Instant>,
+    /// Ever, also before it was lost.
+    has_answered: bool,
     /// By the other side.
     is_nominated: bool,
     /// Nominations by this side that are left.
@@ -269,12 +274,13 @@ impl Selection {
 
     fn note_check(&mut self, pair: Pair, datagram: &[u8], now: Instant) {
         match stun::binding(datagram) {
-            Some((Binding::Request, id)) => {
+            // What gathers candidates is not signed: a STUN server is nobody to talk to.
+            Some((Binding::Request, id)) if stun::signature(datagram).is_some() => {
                 self.note_signature(datagram, now);
                 self.learn_pair(pair);
                 self.ask(Asked { id, pair, at: now, purpose: Purpose::Agent });
             }
-            Some((Binding::Success, id)) => self.accepted(id, now),
+            Some((Binding::Success, id)) => self.accepted(id, pair, now),
             _ => {}
         }
     }
@@ -290,10 +296,12 @@ impl Selection {
         }
     }
 
-    /// The agent answers a request, so it was signed.
-    fn accepted(&mut self, id: Id, now: Instant) {
-        let Some(at) = self.requests.iter().position(|(known, ..)| *known == id) else { return };
-        let Some((_, pair, nominates)) = self.requests.remove(at) else { return };
+    /// The agent answers a request, so it was signed. Another one with the same id from elsewhere
+    /// was not.
+    fn accepted(&mut self, id: Id, pair: Pair, now: Instant) {
+        let is_answered = |(known, from, _): &(Id, Pair, bool)| *known == id && *from == pair;
+        let Some(at) = self.requests.iter().position(is_answered) else { return };
+        let Some((.., nominates)) = self.requests.remove(at) else { return };
         self.learn_pair(pair);
         let wanted = self.in_use != Some(pair) && self.interval(pair, now).is_some();
         let Some(checked) = self.pairs.get_mut(&pair) else { return };
@@ -314,7 +322,10 @@ impl Selection {
     pub(super) fn received(&mut self, pair: Pair, datagram: &[u8], now: Instant) -> bool {
         if let Some(inner) = stun::unwrapped(datagram) {
             let answers = matches!(stun::binding(inner), Some((Binding::Success, _)));
-            if answers && self.selected.is_some_and(|(selected, _)| selected == Selected::Relayed) {
+            if answers
+                && self.selected.is_some_and(|(selected, _)| selected == Selected::Relayed)
+                && self.is_signed(inner)
+            {
                 self.agent_answered = Some(now);
             }
             return false;
@@ -338,31 +349,25 @@ impl Selection {
         let Some(at) = self.asked.iter().position(|asked| asked.id == id) else { return false };
         let purpose = self.asked[at].purpose;
         // The path is the same both ways (RFC 8445 §7.2.5.2.1).
-        let is_valid = kind == Binding::Success && self.asked[at].pair == pair;
-        if purpose == Purpose::Agent {
-            let asked = self.asked.remove(at).filter(|_| is_valid);
-            if let Some(asked) = asked {
+        let is_valid = kind == Binding::Success && self.asked[at].pair == pair && self.is_signed(datagram);
+        if is_valid && let Some(asked) = self.asked.remove(at) {
+            self.measure(pair, now.saturating_duration_since(asked.at));
+            if purpose == Purpose::Agent {
                 if self.selected.is_some_and(|(selected, _)| selected == Selected::Own(pair)) {
                     self.agent_answered = Some(now);
                 }
-                self.measure(pair, now.saturating_duration_since(asked.at));
+                return false;
             }
-            return false;
-        }
-        if is_valid
-            && self.is_signed(datagram)
-            && let Some(asked) = self.asked.remove(at)
-        {
-            self.measure(pair, now.saturating_duration_since(asked.at));
             if let Some(checked) = self.pairs.get_mut(&pair) {
                 checked.answered = Some(now);
+                checked.has_answered = true;
                 if self.in_use == Some(pair) {
                     checked.next = Some(now + KEEP_ALIVE);
                 }
             }
             self.consider(pair, purpose == Purpose::Nomination, now);
         }
-        true
+        purpose != Purpose::Agent
     }
 
     fn is_signed(&self, datagram: &[u8]) -> bool {
@@ -430,6 +435,8 @@ impl Selection {
             checked.held_until = Some(now + (HOLD[0] * (1 << times.min(16))).min(HOLD[1]));
             checked.answered = None;
             checked.nominations = 0;
+            // The controlling side may have gone elsewhere: it nominates again what it uses.
+            checked.is_nominated = false;
         }
         if let Some((_, since)) = &mut self.selected {
             *since = now;
@@ -525,7 +532,8 @@ impl Selection {
         if !is_usable(address) {
             return;
         }
-        let has_room = self.remotes.len() < MOST_REMOTES;
+        let ports = self.remotes.keys().filter(|known| known.ip() == address.ip()).count();
+        let has_room = self.remotes.len() < MOST_REMOTES && ports < MOST_PORTS;
         match self.remotes.get_mut(&address) {
             // It was found by a check before its candidate came.
             Some(known) if known.0 == CandidateKind::PeerReflexive => *known = (kind, priority),
@@ -587,7 +595,10 @@ impl Selection {
         match self.worth(pair) {
             Worth::More if checked.nominations > 0 => Some(NOMINATE.max(checked.rtt)),
             Worth::More => {
-                let age = now.saturating_duration_since(since);
+                // The other side chose the address, so one that never answered may be a stranger's: the
+                // loss of another pair is no reason to check it more often again.
+                let never = checked.first_sent_at.filter(|_| !checked.has_answered);
+                let age = now.saturating_duration_since(never.map_or(since, |first| first.min(since)));
                 let pace = PACE.iter().find(|(until, _)| age < *until);
                 Some(pace.map_or(SLOW_PACE, |(_, pace)| *pace))
             }
@@ -644,9 +655,12 @@ impl Selection {
             return;
         };
         let Some(checked) = self.pairs.get_mut(&pair) else { return };
-        let nominate = signature.is_controlling && checked.nominations > 0;
+        // With every check of the pair in use: the other side may have lost it meanwhile.
+        let is_wanted = checked.nominations > 0 || self.in_use == Some(pair);
+        let nominate = signature.is_controlling && is_wanted;
         let Some(request) = stun::request(id, signature, password, nominate, crypto.crypto()) else { return };
         checked.sent += 1;
+        checked.first_sent_at.get_or_insert(now);
         checked.sent_at = Some(now);
         checked.nominations = checked.nominations.saturating_sub(1);
         self.outputs.push_back((pair, request));

@@ -151,9 +151,9 @@ fn take_out(
         meta[at].len = kept;
         if left != at {
             let (before, from_here) = bufs.split_at_mut(at);
-            if let Some(room) = before[left].get_mut(..kept) {
-                room.copy_from_slice(&from_here[0][..kept]);
-            }
+            // What does not fit is lost, as a datagram may be.
+            let Some(room) = before[left].get_mut(..kept) else { continue };
+            room.copy_from_slice(&from_here[0][..kept]);
             meta[left] = meta[at];
         }
         left += 1;
@@ -197,5 +197,26 @@ mod tests {
         let seen: Vec<&[u8]> =
             buffers.iter().zip(&meta).take(left).map(|(buffer, meta)| &buffer[..meta.len]).collect();
         assert_eq!(seen, [&[1, 2, 3][..], &[4, 5], &[6]]);
+    }
+
+    #[test]
+    fn what_does_not_fit_into_an_earlier_buffer_is_left_out() {
+        let mut buffers = [vec![9], vec![7, 8], vec![6]];
+        let mut meta: Vec<RecvMeta> = buffers
+            .iter()
+            .map(|buffer| {
+                let mut meta = RecvMeta::default();
+                (meta.len, meta.stride) = (buffer.len(), buffer.len());
+                meta
+            })
+            .collect();
+        let left = {
+            let mut slices: Vec<IoSliceMut<'_>> =
+                buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
+            take_out(&mut slices, &mut meta, 3, |_, datagram| datagram == [9])
+        };
+        let seen: Vec<Option<&[u8]>> =
+            buffers.iter().zip(&meta).take(left).map(|(buffer, meta)| buffer.get(..meta.len)).collect();
+        assert_eq!(seen, [Some(&[6][..])]);
     }
 }
