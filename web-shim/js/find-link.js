@@ -2,7 +2,7 @@
 // Never guesses: a link whose secret is damaged is refused. The same as `relay/wire/src/find_link.rs`; both read `golden/links.json`.
 
 import { readFragment, toBase64Url } from './link.js';
-import { ROOM_ID } from './room-name.js';
+import { ROOM_ID, roomName } from './room-name.js';
 
 /** @import { FoundLink } from './types.d.ts' */
 /** @typedef {{ link: FoundLink, problem?: undefined } | { problem: string, link?: undefined }} Answer */
@@ -13,12 +13,15 @@ import { ROOM_ID } from './room-name.js';
  */
 /** Where a link begins. `wrong`: a problem known before it is read. @typedef {{ scheme: string, authority: string | null, prefix: string, at: number, wrong: string }} Start */
 
+/** In characters (code points). */
 const LONGEST_TEXT = 16384;
 const LONGEST_LINK = 2048;
 /** With its port, and more. */
 const LONGEST_HOST = 300;
 const MOST_BREAKS = 6;
 const MOST_LAYERS = 3;
+/** Most places where a link may begin: reading on from each takes its time. */
+const MOST_STARTS = 256;
 
 /** @type {Record<string, string>} */
 const ENTITIES = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'", nbsp: ' ', num: '#', equals: '=', colon: ':', sol: '/' };
@@ -32,19 +35,41 @@ const endsForeign = (text) => FOREIGN_FIRST.test([...text.slice(-2)].at(-1) ?? '
 const GLUE = /[.:@_\-/&%?~+#\]]$/;
 const NEXT_LINK = /^[a-z][a-z\d+.-]*:\/\//i;
 
+// Nobody escapes the alphabet of secrets: `%41` is damage and stays.
+const ESCAPE = /%([01][\da-f]|2[\da-cef]|3[a-f]|40|5[b-e]|60|7[b-f])/gi;
+
+/**
+ * What a person typed or pasted to enter a room: a link, or a bare name. What may be a part of a link is no name: it would open a room
+ * without the link's secret.
+ * @param {string} text
+ * @returns {{ link?: FoundLink, roomId?: string, problem?: string }} `problem`: also `length` or `script` of a name
+ */
+export function readEntry(text) {
+  const { link, problem } = findLink(text);
+  if (link) return { link };
+  if (problem !== 'link_invalid' || isTooLong(text) || /:\/\/|\/room\/|#/i.test(text)) return { problem };
+  const name = roomName(text);
+  return name.id ? { roomId: name.id } : { problem: name.problem ?? '' };
+}
+
+/** @param {string} text */
+const isTooLong = (text) => text.length > LONGEST_TEXT && (text.length > 2 * LONGEST_TEXT || [...text].length > LONGEST_TEXT);
+
 /**
  * @param {string} text
  * @returns {Answer} the one room link in the text, or the code of what is wrong
  */
 export function findLink(text) {
-  if (text.length > LONGEST_TEXT) return { problem: 'link_invalid' };
+  if (isTooLong(text)) return { problem: 'link_invalid' };
   let inner = tidyText(text);
-  let answer = combine(scan(inner));
-  for (let layer = 0; layer < MOST_LAYERS && answer.problem && /%[0-7][\da-f]/i.test(inner); layer++) {
+  let readings = scan(inner);
+  let answer = combine(readings ?? []);
+  for (let layer = 0; layer < MOST_LAYERS && readings && answer.problem && inner.search(ESCAPE) >= 0; layer++) {
     // An `&` that is not escaped ends the link that is: it belongs to the redirector around it.
-    inner = unescape(inner.replace(/&(?!owner=)/gi, ' '), /%([0-7][\da-f])/gi);
-    const found = combine(scan(inner));
-    if (!found.problem || namesRoom(found.problem) || !namesRoom(answer.problem)) answer = found;
+    inner = unescape(inner.replace(/&(?!owner=)/gi, ' '), ESCAPE);
+    readings = scan(inner);
+    const found = combine(readings ?? [], true);
+    if (!readings || !found.problem || namesRoom(found.problem) || !namesRoom(answer.problem)) answer = found;
   }
   return answer;
 }
@@ -68,18 +93,19 @@ function tidyText(text) {
 
 /** @param {string} text @param {RegExp} escape */
 function unescape(text, escape) {
-  return text.replace(escape, (whole, hex) => {
+  return text.replace(escape, (_, hex) => {
     const c = String.fromCharCode(parseInt(hex, 16));
-    // Nobody escapes the alphabet of secrets, and an escaped line break wraps nothing: there they are damage.
-    return /[\w-]/.test(c) ? whole : c < '!' ? '"' : c;
+    // An escaped line break wraps nothing.
+    return c < '!' ? '"' : c;
   });
 }
 
-/** @param {string} text */
+/** All readings, or null where there are too many. @param {string} text */
 function scan(text) {
   /** @type {Reading[]} */
   const readings = [];
   let floor = 0;
+  let starts = 0;
   const marks = /:\/\/|\/?room\/|#/gi;
   for (let mark; (mark = marks.exec(text));) {
     const at = mark.index;
@@ -89,6 +115,7 @@ function scan(text) {
         : mark[0][0] === '/' ? startAtPath(text, before, at)
           : /[\w.\-/]/.test(text[at - 1] ?? '') ? null : { scheme: '', authority: '', prefix: '/', at, wrong: '' };
     if (start) {
+      if (++starts > MOST_STARTS) return null;
       const [reading, end] = read(text, start);
       readings.push(reading);
       floor = marks.lastIndex = Math.max(end, at + 1);
@@ -143,7 +170,7 @@ function flatten(text, start, breaks, soft) {
       if (soft && flat.text.endsWith('=')) flat.text = flat.text.slice(0, -1);
       continue;
     }
-    if (/[^!-~]|["<>`'(){}|^\\]/.test(c) || (/[[\]]/.test(c) && !inAuthority)) break;
+    if (c < '!' || c > '~' || '"<>`\'(){}|^\\'.includes(c) || (!inAuthority && (c === '[' || c === ']'))) break;
     if (flat.text.length === LONGEST_LINK) {
       flat.tooLong = true;
       break;
@@ -213,14 +240,21 @@ function take(text, start, flat) {
 /** @param {string} problem @param {Reading['place']} [place] @returns {Reading} */
 const refused = (problem, place = null) => ({ problem, link: null, place });
 
+/** @param {string} text @param {string} chars */
+function trimEnd(text, chars) {
+  let end = text.length;
+  while (end > 0 && chars.includes(text[end - 1])) end--;
+  return text.slice(0, end);
+}
+
 /** Reads a link that stands alone. @param {Start} start @param {string} flat @returns {Reading} */
 function readAlone(start, flat) {
   const authority = start.authority ?? /^[^/?#]*/.exec(flat)?.[0] ?? '';
   const rest = start.authority === null ? flat.slice(authority.length) : flat;
   const hash = rest.indexOf('#');
   const before = hash < 0 ? rest : rest.slice(0, hash);
-  const path = before.includes('?') ? before.slice(0, before.indexOf('?')) : hash < 0 ? before.replace(/[.,;:!*_~+$&@]+$/, '') : before;
-  const name = /^\/room\/(.*?)\/*$/i.exec(path)?.[1].toLowerCase();
+  const path = before.includes('?') ? before.slice(0, before.indexOf('?')) : hash < 0 ? trimEnd(before, '.,;:!*_~+$&@') : before;
+  const name = /^\/room\//i.test(path) ? trimEnd(path.slice(6), '/').toLowerCase() : '';
   if (!name) return refused('link_no_room');
   if (start.wrong) return refused(start.wrong);
   if (!/^(?:https?|snug)?$/.test(start.scheme)) return refused('link_scheme');
@@ -232,7 +266,7 @@ function readAlone(start, flat) {
   const place = placeOf(link);
   if (link.scheme === 'http' && !/^(?:(?:.*\.)?localhost|127(?:\.\d+){3}|::1|::ffff:7f..:.*)$/.test(link.host ?? '')) return refused('link_insecure', place);
   // Browsers put what they are to highlight behind a fragment. The alphabet of secrets has `-` and `_`, but none ends in one.
-  const fragment = hash < 0 ? null : rest.slice(hash + 1).split(':~:')[0].replace(/[.,;:!*_~+$&@?/%=-]+$/, '');
+  const fragment = hash < 0 ? null : trimEnd(rest.slice(hash + 1).split(':~:')[0], '.,;:!*_~+$&@?/%=-');
   if (fragment !== null && !readFragment(link, fragment)) return refused('link_fragment', place);
   return { problem: '', link, place };
 }
@@ -256,8 +290,12 @@ function hostAndPort(authority) {
   }
 }
 
-/** @param {Reading[]} all @returns {Answer} */
-function combine(all) {
+/**
+ * @param {Reading[]} all
+ * @param {boolean} [inner] where escapes were undone, a `#` that belongs to no link is damage: the `&` before it may have been, too
+ * @returns {Answer}
+ */
+function combine(all, inner = false) {
   const readings = all.some((one) => one.link && !one.abbreviated) ? all.filter((one) => !one.abbreviated) : all;
   const named = readings.filter((one) => !one.link && !one.stray && namesRoom(one.problem));
   /** @type {FoundLink | null} */
@@ -273,7 +311,7 @@ function combine(all) {
     if (!place || place[1] !== room || (host && place[0] && host !== place[0])) return { problem: 'link_several' };
     if (!link.secret) return { problem };
   }
-  return !link.secret && readings.some((one) => one.key) ? { problem: 'link_fragment' } : { link };
+  return !link.secret && readings.some((one) => (inner ? one.stray : one.key)) ? { problem: 'link_fragment' } : { link };
 }
 
 /** Two mentions of one room; null when they contradict each other. @param {FoundLink} one @param {FoundLink} other @returns {FoundLink | null} */

@@ -22,6 +22,8 @@ const LONGEST_LINK: usize = 2048;
 const MOST_BREAKS: usize = 6;
 /// Most layers of percent escapes.
 const MOST_LAYERS: usize = 3;
+/// Most places where a link may begin: reading on from each takes its time.
+const MOST_STARTS: usize = 256;
 
 /// Finds the one room link in `text`.
 ///
@@ -32,13 +34,13 @@ pub fn find_link(text: &str) -> Result<FoundLink, LinkError> {
         return Err(LinkError::NotALink);
     }
     let mut text = tidy(text);
-    let mut answer = combine(scan(&text));
+    let mut answer = combine(scan(&text).ok_or(LinkError::NotALink)?, false);
     for _ in 0..MOST_LAYERS {
         if answer.is_ok() || !has_escape(&text) {
             break;
         }
         text = unescape_percent(&text);
-        let inner = combine(scan(&text));
+        let inner = combine(scan(&text).ok_or(LinkError::NotALink)?, true);
         if inner.as_ref().map_or_else(names_a_room, |_| true) || !answer.as_ref().is_err_and(names_a_room) {
             answer = inner;
         }
@@ -239,8 +241,10 @@ struct Start {
     wrong: Option<LinkError>,
 }
 
-fn scan(text: &[char]) -> Vec<Reading> {
+/// All readings; `None` where there are too many.
+fn scan(text: &[char]) -> Option<Vec<Reading>> {
     let mut readings = Vec::new();
+    let mut starts = 0;
     let (mut at, mut floor) = (0, 0);
     while at < text.len() {
         let start = if starts_with(&text[at..], "://") {
@@ -267,12 +271,16 @@ fn scan(text: &[char]) -> Vec<Reading> {
             at += 1;
             continue;
         };
+        starts += 1;
+        if starts > MOST_STARTS {
+            return None;
+        }
         let (reading, end) = read(text, &start);
         readings.push(reading);
         at = end.max(at + 1);
         floor = at;
     }
-    readings
+    Some(readings)
 }
 
 fn start_at_scheme(text: &[char], at: usize, floor: usize) -> Option<Start> {
@@ -600,7 +608,8 @@ fn parse_part<T: std::str::FromStr>(text: &str) -> Result<T, LinkError> {
     text.parse().map_err(|_| LinkError::Fragment)
 }
 
-fn combine(mut readings: Vec<Reading>) -> Result<FoundLink, LinkError> {
+/// `inner`: escapes were undone. There a `#` that belongs to no link is damage: the `&` before it may have been, too.
+fn combine(mut readings: Vec<Reading>, inner: bool) -> Result<FoundLink, LinkError> {
     if readings.iter().any(|reading| reading.link.is_ok() && !reading.abbreviated) {
         readings.retain(|reading| !reading.abbreviated);
     }
@@ -632,7 +641,7 @@ fn combine(mut readings: Vec<Reading>) -> Result<FoundLink, LinkError> {
             return Err(refused(reading).unwrap_or(LinkError::Fragment));
         }
     }
-    if link.secret.is_none() && readings.iter().any(|one| one.key) {
+    if link.secret.is_none() && readings.iter().any(|one| if inner { one.stray } else { one.key }) {
         return Err(LinkError::Fragment);
     }
     Ok(link)

@@ -66,6 +66,20 @@ fn every_golden_text_says_what_it_should() {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the time it takes is what is tested")]
+fn a_long_hostile_text_is_answered_soon() {
+    let dots = ".".repeat(290);
+    for piece in
+        ["a://", "a#a://", &format!(".a://{dots}\n"), &format!("{}\n", ".a://".repeat(60)), "abc#", "#"]
+    {
+        let text: String = piece.chars().cycle().take(16 * 1024).collect();
+        let from = std::time::Instant::now();
+        let _ = find_link(&text);
+        assert!(from.elapsed().as_secs() < 15, "{piece:?} took {:?}", from.elapsed());
+    }
+}
+
 /// Whether `text` is taken for the sealed room, or refused; nothing else.
 fn check_kept_or_refused(text: &str, whole: &Found) {
     match find(text) {
