@@ -8,7 +8,7 @@ import { button, h, icon, iconButton, languageSwitch, recall, recentRooms, remem
 
 /** What is said about a text with a link in it that is none. @type {Record<string, string>} */
 const PROBLEMS = {
-  link_fragment: 'landing.damaged', link_several: 'landing.several', link_room: 'landing.badName', link_no_room: 'landing.notALink',
+  length: 'landing.badName', link_invalid: 'landing.noLink', link_fragment: 'landing.damaged', link_several: 'landing.several', link_room: 'landing.badName', link_no_room: 'landing.notALink',
 };
 
 /** Host and port of another server; empty when the link is of this one. @param {FoundLink} link */
@@ -104,19 +104,17 @@ export function showLanding(app) {
     event.preventDefault();
     const text = input.value.trim();
     if (!text) return complain(t('landing.empty'));
-    const [{ formatLink, slugify }, { findLink }] = await Promise.all([links(), finder()]);
+    const [{ formatLink }, { readEntry }] = await Promise.all([links(), finder()]);
     // On a page without TLS its own links are none to refuse.
-    const { link, problem } = findLink(location.protocol === 'http:' ? text.replaceAll(`${location.origin}/room/`, '/room/') : text);
+    const { link, roomId, problem: wrong } = readEntry(location.protocol === 'http:' ? text.replaceAll(`${location.origin}/room/`, '/room/') : text);
     if (link) {
       const host = elsewhere(link);
       if (!host) return app.go(formatLink('', link));
       const href = formatLink(`${link.scheme === 'http' ? 'http' : 'https'}://${host}`, link);
       return complain(t('landing.elsewhere', { host }), h('a', { href, rel: 'noreferrer' }, t('landing.openThere')));
     }
-    if (problem !== 'link_invalid') return complain(t(PROBLEMS[problem] ?? 'landing.badHost'));
-    const roomId = slugify(text);
-    if ((await import('./room-name.js')).roomName(text).problem === 'script') return offerAnother();
-    if (!roomId) return complain(t('landing.badName'));
+    if (wrong === 'script') return offerAnother();
+    if (!roomId) return complain(t(PROBLEMS[wrong ?? ''] ?? 'landing.badHost'));
     const known = recentRooms().find((room) => room.id === roomId);
     app.go(`/room/${roomId}${known?.secret ? `#${known.secret}` : ''}`);
   }

@@ -1,7 +1,7 @@
 // The room link: reads and writes `https://HOST/room/ROOM_ID#SECRET&owner=TOKEN` (PROTOCOL §1), and the base64url it is made of.
 // Never sends, logs or stores the fragment.
 
-import { ROOM_ID, roomName } from './room-name.js';
+import { ROOM_ID } from './room-name.js';
 
 /** @import { FoundLink, RoomLink } from './types.d.ts' */
 
@@ -51,16 +51,6 @@ export function readFragment(link, fragment) {
 export function formatLink(origin, { roomId, secret, ownerToken }) {
   const fragment = [secret && toBase64Url(secret), ownerToken && `owner=${ownerToken}`].filter(Boolean).join('&');
   return `${origin.replace(/\/$/, '')}/room/${roomId}${fragment && `#${fragment}`}`;
-}
-
-/**
- * The room id in what a person typed or pasted: a whole link, `Sunny Mountain 42`, or the id itself.
- * @param {string} text
- * @returns {string | null} null when nothing usable is left
- */
-export function slugify(text) {
-  const pasted = /\/room\/([^/?#\s]+)/i.exec(text);
-  return roomName(pasted?.[1] ?? text).id;
 }
 
 /** @returns {Uint8Array<ArrayBuffer>} the 16 random bytes of a new link */

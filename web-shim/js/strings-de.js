@@ -27,6 +27,7 @@ export const TABLE = {
     opens: 'Öffnet den Raum {room}',
     otherScript: 'Die Adresse eines Raums hat nur die Buchstaben a bis z und Ziffern, und dieser Name lässt sich damit nicht sicher schreiben. Tippe ihn so oder nimm diesen Namen:',
     take: '{room} anlegen',
+    noLink: 'In diesem Text ist kein Raumlink. Füge nur den Link ein.',
     notALink: 'Diese Adresse ist kein Raumlink: ihr fehlt /room/.',
     badHost: 'Die Adresse in diesem Link ist nicht gültig: Sie beginnt mit https:// und dem Namen des Servers. Kopiere den Link noch einmal.',
     damaged: 'Der Teil dieses Links nach # ist beschädigt oder abgeschnitten. Kopiere den ganzen Link noch einmal.',

@@ -26,6 +26,7 @@ export const TABLE = {
     opens: 'Opens the room {room}',
     otherScript: 'A room’s address has only the letters a to z and digits, and this name cannot be spelled with them for sure. Type it in those, or take this name:',
     take: 'Create {room}',
+    noLink: 'There is no room link in this text. Paste the link alone.',
     notALink: 'This address is not a room link: it lacks /room/.',
     badHost: 'The address in this link is not valid: it starts with https:// and the server’s name. Copy the link again.',
     damaged: 'The part of this link behind # is damaged or cut off. Copy the whole link again.',

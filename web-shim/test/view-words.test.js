@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { slugify } from '../js/link.js';
+import { roomName } from '../js/room-name.js';
 
 const words = JSON.parse(readFileSync(new URL('../../assets/words.json', import.meta.url), 'utf8'));
 
@@ -18,6 +18,6 @@ test('the_words_are_short_plain_and_said_once', () => {
 test('every_name_made_of_them_is_a_room_id', () => {
   for (const [at, noun] of words.nouns.entries()) {
     const id = `${words.adjectives[at % words.adjectives.length]}-${noun}-42`;
-    assert.equal(slugify(id), id);
+    assert.equal(roomName(id).id, id);
   }
 });
