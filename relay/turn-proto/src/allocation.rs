@@ -15,7 +15,7 @@ const PERMISSION_LIFETIME: Tick = 300 * SECOND;
 /// RFC 8656 §12.
 const CHANNEL_LIFETIME: Tick = 600 * SECOND;
 /// Permissions and channels of one allocation; an ICE agent has a handful of candidates to talk to.
-const MOST: usize = 32;
+pub(crate) const MOST: usize = 32;
 
 pub(crate) struct Allocation {
     pub(crate) five_tuple: FiveTuple,

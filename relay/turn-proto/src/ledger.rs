@@ -50,8 +50,8 @@ struct GroupEntry {
     name: Box<str>,
     accounts: u32,
     share: Share,
-    /// The allocations of all its accounts.
-    slots: Vec<u32>,
+    /// How many relayed transport addresses its accounts have at each IP address. A server has few.
+    relayed: Vec<(IpAddr, u32)>,
 }
 
 struct SourceEntry {
@@ -109,7 +109,7 @@ impl Ledger {
                     name: account.group.clone(),
                     accounts: 0,
                     share: Share::default(),
-                    slots: Vec::new(),
+                    relayed: Vec::new(),
                 };
                 let group = self.groups.insert(entry) as u32;
                 self.groups_by_name.insert(account.group.clone(), group);
@@ -145,9 +145,30 @@ impl Ledger {
         &self.accounts[account as usize].slots
     }
 
-    /// The allocations of all accounts of a group.
-    pub(crate) fn slots_of_group(&self, group: u32) -> &[u32] {
-        &self.groups[group as usize].slots
+    /// How many relayed transport addresses a group has at `ip`.
+    pub(crate) fn relayed_at(&self, group: u32, ip: IpAddr) -> u32 {
+        let mut counts = self.groups[group as usize].relayed.iter();
+        counts.find(|(known, _)| *known == ip).map_or(0, |(_, count)| *count)
+    }
+
+    /// Counts one more of them.
+    pub(crate) fn relayed(&mut self, group: u32, ip: IpAddr) {
+        let counts = &mut self.groups[group as usize].relayed;
+        match counts.iter_mut().find(|(known, _)| *known == ip) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((ip, 1)),
+        }
+    }
+
+    /// Counts one of them less.
+    pub(crate) fn unrelayed(&mut self, group: u32, ip: IpAddr) {
+        let counts = &mut self.groups[group as usize].relayed;
+        if let Some(index) = counts.iter().position(|(known, _)| *known == ip) {
+            counts[index].1 -= 1;
+            if counts[index].1 == 0 {
+                counts.swap_remove(index);
+            }
+        }
     }
 
     pub(crate) fn account(&self, name: &str) -> Option<u32> {
@@ -190,22 +211,17 @@ impl Ledger {
     }
 
     pub(crate) fn add(&mut self, account: u32, slot: u32) {
-        let entry = &mut self.accounts[account as usize];
-        entry.slots.push(slot);
-        self.groups[entry.group as usize].slots.push(slot);
+        self.accounts[account as usize].slots.push(slot);
     }
 
     /// Counts one allocation less.
     pub(crate) fn release(&mut self, owners: Owners, slot: u32) {
         self.shares(owners).into_iter().for_each(|share| share.allocations -= 1);
         self.server.allocations -= 1;
-        let [account, group, source] = owners;
-        let of_account = &mut self.accounts[account as usize].slots;
-        let of_group = &mut self.groups[group as usize].slots;
-        for slots in [of_account, of_group] {
-            if let Some(index) = slots.iter().position(|other| *other == slot) {
-                slots.swap_remove(index);
-            }
+        let [account, _, source] = owners;
+        let slots = &mut self.accounts[account as usize].slots;
+        if let Some(index) = slots.iter().position(|other| *other == slot) {
+            slots.swap_remove(index);
         }
         // A network's use is forgotten with its last allocation; what it may move at once is only a second's worth.
         if self.sources[source as usize].share.allocations == 0 {

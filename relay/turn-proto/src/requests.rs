@@ -14,7 +14,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::address::{Family, FiveTuple, RelaySocketId, canonical_socket};
-use crate::allocation::{Allocation, ChannelConflict, Relayed, after, granted};
+use crate::allocation::{Allocation, ChannelConflict, MOST, Relayed, after, granted};
 use crate::codec::{self, Answer, Malformed, Received};
 use crate::credential::{Integrity, Key, PasswordAlgorithm, Username};
 use crate::io::{Now, Output, Verdict};
@@ -354,7 +354,9 @@ impl TurnServer {
     fn take_port(&mut self, slot: u32, family: Family, address: IpAddr) {
         if let Some(port) = self.ports[family as usize].take(slot, &mut self.random) {
             let relayed = Relayed { address: SocketAddr::new(address, port), open: false };
-            self.allocations[slot as usize].relayed[family as usize] = Some(relayed);
+            let allocation = &mut self.allocations[slot as usize];
+            allocation.relayed[family as usize] = Some(relayed);
+            self.ledger.relayed(allocation.group, address);
         }
     }
 
@@ -380,6 +382,10 @@ impl TurnServer {
 
     /// RFC 8656 §10.2: all of them, or none.
     fn create_permission(&mut self, slot: u32, request: &Received<'_>, proof: &Proof, now: Tick) -> Outcome {
+        // Before anything is looked up for them.
+        if request.peers().nth(MOST).is_some() {
+            return Err(Refusal::Capacity);
+        }
         let mut ips = Vec::new();
         let mut outside = [false; 2];
         for peer in request.peers() {
@@ -436,10 +442,14 @@ impl TurnServer {
     fn reach(&self, slot: u32, peer: SocketAddr, any_port: bool) -> Result<Reach, Refusal> {
         // Whatever port of this address is named: somebody of the group is relayed there. The permission opens
         // no other way, because every packet is checked against the group and the policy again.
-        let is_meeting_point = any_port && self.group_is_relayed_at(slot, peer.ip());
+        let is_meeting_point = || any_port && self.group_is_relayed_at(slot, peer.ip());
         if let Some(other) = self.relayed_here(peer) {
             let same = self.allocations[other as usize].group == self.allocations[slot as usize].group;
-            return if same || is_meeting_point { Ok(Reach::InProcess) } else { Err(Refusal::ForbiddenPeer) };
+            return if same || is_meeting_point() {
+                Ok(Reach::InProcess)
+            } else {
+                Err(Refusal::ForbiddenPeer)
+            };
         }
         if self.in_our_range(peer) {
             // Nobody is there. A permission may come before the allocation that it is for; what goes through it is still checked.
@@ -448,19 +458,17 @@ impl TurnServer {
         let checked = if any_port { self.policy.check_address(peer.ip()) } else { self.policy.check(peer) };
         match checked {
             Ok(()) => Ok(Reach::Outside),
-            Err(_) if is_meeting_point => Ok(Reach::InProcess),
+            Err(_) if is_meeting_point() => Ok(Reach::InProcess),
             Err(_) => Err(Refusal::ForbiddenPeer),
         }
     }
 
     /// Whether another allocation of the same group has a relayed transport address at `ip`.
     fn group_is_relayed_at(&self, slot: u32, ip: IpAddr) -> bool {
-        let group = self.allocations[slot as usize].group;
-        let mut others = self.ledger.slots_of_group(group).iter().filter(|other| **other != slot);
-        others.any(|other| {
-            let relayed = self.allocations[*other as usize].relayed(Family::of(ip));
-            relayed.is_some_and(|relayed| relayed.address.ip() == ip)
-        })
+        let allocation = &self.allocations[slot as usize];
+        let relayed = allocation.relayed(Family::of(ip));
+        let mine = u32::from(relayed.is_some_and(|relayed| relayed.address.ip() == ip));
+        self.ledger.relayed_at(allocation.group, ip) > mine
     }
 
     /// Grants at once, or first asks for the relay sockets that peers `outside` need, by family.

@@ -265,7 +265,9 @@ impl TurnServer {
 
     /// Ends one relayed transport address.
     pub(crate) fn remove_relayed(&mut self, slot: u32, family: Family) {
-        let Some(relayed) = self.allocations[slot as usize].relayed[family as usize].take() else { return };
+        let allocation = &mut self.allocations[slot as usize];
+        let Some(relayed) = allocation.relayed[family as usize].take() else { return };
+        self.ledger.unrelayed(allocation.group, relayed.address.ip());
         self.ports[family as usize].free(relayed.address.port());
         if relayed.open {
             self.stats.relay_sockets -= 1;

@@ -104,6 +104,23 @@ fn a_permission_for_the_servers_address_opens_neither_its_ports_nor_other_rooms(
 }
 
 #[test]
+fn an_address_is_permitted_for_as_long_as_somebody_else_of_the_room_is_relayed_there() {
+    let mut world = World::new();
+    let (mut a, relayed) = world.allocated(CLIENT, "room", "a");
+    let any = SocketAddr::new(relayed.ip(), 0);
+    let mut others: Vec<Client> = ["b", "c"]
+        .iter()
+        .enumerate()
+        .map(|(number, name)| world.allocated(&format!("81.2.70.{number}:40001"), "room", name).0)
+        .collect();
+    while let Some(mut other) = others.pop() {
+        assert_eq!(world.permit(&mut a, any), 0);
+        assert_eq!(world.refresh(&mut other, 0), 0);
+    }
+    assert_eq!(world.permit(&mut a, any), 403, "its own allocation does not count");
+}
+
+#[test]
 fn a_permission_lasts_five_minutes_and_sending_does_not_prolong_it() {
     let mut world = World::new();
     let (mut client, relayed) = world.allocated(CLIENT, "room", "a");
@@ -175,6 +192,24 @@ fn there_are_at_most_thirty_two_and_the_expired_do_not_count() {
         world.code(&mut client, stun::CREATE_PERMISSION, |m| (200..231).fold(m, |m, n| m.peer(peer(n))));
     assert_eq!(many, 0, "31 and the one that was prolonged");
     assert_eq!(world.permit(&mut client, peer(300)), 508);
+}
+
+#[test]
+fn a_request_for_more_peers_than_there_may_be_permissions_is_refused_before_they_are_looked_at() {
+    let mut world = World::new();
+    let (mut client, relayed) = world.allocated(CLIENT, "room", "a");
+    world.allocated("81.2.70.1:40001", "room", "b");
+    let mut named = |count: usize, peer: &str| {
+        let peer = at(peer);
+        world.code(&mut client, stun::CREATE_PERMISSION, |m| (0..count).fold(m, |m, _| m.peer(peer)))
+    };
+    // Looked at, each of these has an answer of its own.
+    for (peer, code) in [(PEER, 0), ("10.0.0.1:5000", 403), (PEER_V6, 443)] {
+        for (count, code) in [(32, code), (33, 508), (50, 508)] {
+            assert_eq!(named(count, peer), code, "{count} times {peer}");
+        }
+    }
+    assert_eq!(named(50, &format!("{}:0", relayed.ip())), 508);
 }
 
 #[test]
