@@ -634,8 +634,8 @@ impl Signaling {
              free in {seconds} s unless they come back; we try again by ourselves."
         );
         self.timers.answer = None;
-        // Somebody else may leave before.
-        let wait = free_after.min(limits::FULL);
+        // Somebody else may leave before. At least the back-off, as for every refusal.
+        let wait = free_after.min(limits::FULL).max(self.next_backoff());
         self.timers.rejoin = Some(now + wait);
         self.first_join = Some(now + wait + limits::FIRST_JOIN);
         self.acts.push_back(Act::Waiting { message });

@@ -481,9 +481,12 @@ enum Breaks {
     Refuses,
     /// It forgets the seat, and the join that follows as well.
     Forgets,
+    /// It has no place, and promises one at once, to somebody without a seat.
+    Full,
 }
 
 impl Breaks {
+    /// What happens to somebody who had a seat.
     const ALL: [Self; 6] = [
         Self::Closes,
         Self::Drains { closes: true },
@@ -503,6 +506,9 @@ impl Breaks {
                     request_id: None,
                     retry_after_ms: Some(0),
                 });
+            }
+            Self::Full => {
+                return seat.says(&ServerMessage::RoomFull { max_participants: 2, retry_after_ms: Some(0) });
             }
             Self::Forgets => return seat.says(&ServerMessage::error(ErrorCode::ResumeFailed, None)),
             _ if resumes => {
@@ -574,6 +580,17 @@ fn a_relay_that_breaks_as_soon_as_it_has_given_a_seat_is_asked_more_and_more_sel
             assert!(late.clone().min() != late.max(), "{told}: spread, {waits:?}");
         }
     }
+}
+
+#[test]
+fn a_full_room_that_promises_a_place_at_once_is_asked_more_and_more_seldom() {
+    let mut seat = Seat::new();
+    Breaks::Full.answer(&mut seat, false);
+    let asked = asked_by(&mut seat, Breaks::Full, false, Duration::from_secs(60));
+    let told = format!("asked {} times in a minute", asked.len());
+    assert!((10..=40).contains(&asked.len()), "{told}");
+    let waits: Vec<Duration> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(waits[waits.len() - 6..].iter().all(|wait| *wait >= Duration::from_secs(2)), "{told}: {waits:?}");
 }
 
 #[test]
