@@ -5,7 +5,9 @@
 //! 2. A viewer's further requests are answered three times in three seconds, however often it asks, and
 //!    whatever for: a lost picture, another layer.
 //! 3. What comes within a fifth of a second after its key frame crossed it on the way.
-//! 4. A viewer that leaves and returns under another name is a new one. So are people at the start of a
+//! 4. All viewers that have had one together are answered six times in three seconds: a key frame
+//!    answers everybody who waits for one.
+//! 5. A viewer that leaves and returns under another name is a new one. So are people at the start of a
 //!    meeting, who all come within seconds: only many more than fit a room, one after the other, wait.
 
 use std::collections::BTreeMap;
@@ -13,7 +15,9 @@ use std::time::{Duration, Instant};
 
 /// Key frames for one viewer within [`PERIOD`].
 const MOST: usize = 3;
-/// The time that [`MOST`] counts in.
+/// Key frames for all known viewers together within [`PERIOD`].
+const MOST_TOGETHER: usize = 6;
+/// The time that [`MOST`] and [`MOST_TOGETHER`] count in.
 const PERIOD: Duration = Duration::from_secs(3);
 /// A request that comes so soon after a key frame was sent before that key frame arrived.
 const CROSSING: Duration = Duration::from_millis(200);
@@ -29,6 +33,8 @@ const REMEMBERED: usize = 64;
 pub struct KeyLimiter<V> {
     /// The last key frames of each viewer, oldest first.
     viewers: BTreeMap<V, [Option<Instant>; MOST]>,
+    /// The last key frames of them all, oldest first, without the first one of each.
+    together: [Option<Instant>; MOST_TOGETHER],
     /// How many new viewers may still have theirs at once.
     room: u32,
     refilled: Option<Instant>,
@@ -36,7 +42,7 @@ pub struct KeyLimiter<V> {
 
 impl<V> Default for KeyLimiter<V> {
     fn default() -> Self {
-        Self { viewers: BTreeMap::new(), room: NEWCOMERS, refilled: None }
+        Self { viewers: BTreeMap::new(), together: [None; MOST_TOGETHER], room: NEWCOMERS, refilled: None }
     }
 }
 
@@ -47,7 +53,7 @@ impl<V: Copy + Ord> KeyLimiter<V> {
         let Some(sent) = self.viewers.get(&viewer) else { return self.room > 0 };
         let passed =
             |at: Option<Instant>, least| at.is_none_or(|at| now.saturating_duration_since(at) >= least);
-        passed(sent[MOST - 1], CROSSING) && passed(sent[0], PERIOD)
+        passed(sent[MOST - 1], CROSSING) && passed(sent[0], PERIOD) && passed(self.together[0], PERIOD)
     }
 
     /// Notes that a key frame was sent to a viewer that had asked for it.
@@ -56,6 +62,10 @@ impl<V: Copy + Ord> KeyLimiter<V> {
         if !self.viewers.contains_key(&viewer) {
             self.room = self.room.saturating_sub(1);
             self.make_room();
+        } else if self.together[MOST_TOGETHER - 1] != Some(now) {
+            // One picture may answer several.
+            self.together.rotate_left(1);
+            self.together[MOST_TOGETHER - 1] = Some(now);
         }
         let sent = self.viewers.entry(viewer).or_default();
         sent.rotate_left(1);

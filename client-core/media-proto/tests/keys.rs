@@ -62,3 +62,36 @@ fn a_viewer_that_takes_another_name_each_time_is_held_too() {
     }
     assert!((100..=121).contains(&had), "{had} in 30 s");
 }
+
+#[test]
+fn viewers_that_ask_in_turn_have_six_in_three_seconds_together_and_hold_up_no_newcomer() {
+    let (mut limiter, start) = (KeyLimiter::default(), common::start());
+    for viewer in 0..9 {
+        limiter.on_sent(viewer, start);
+    }
+    let mut had = Vec::new();
+    for picture in 1..900 {
+        let (now, viewer) = (start + 33 * MS * picture, picture % 9);
+        if limiter.allows(viewer, now) {
+            limiter.on_sent(viewer, now);
+            had.push(now);
+        }
+        if picture % 90 == 0 {
+            assert!(limiter.allows(picture, now), "somebody who has had none");
+        }
+    }
+    assert!(had.windows(7).all(|few| few[6] - few[0] >= 3_000 * MS), "{} in 30 s", had.len());
+    assert!((50..=60).contains(&had.len()), "{} in 30 s", had.len());
+}
+
+#[test]
+fn one_key_frame_that_answers_everybody_counts_once() {
+    let (mut limiter, start) = (KeyLimiter::default(), common::start());
+    for number in 0..3 {
+        for viewer in 0..9 {
+            let now = start + 500 * MS * number;
+            assert!(limiter.allows(viewer, now), "{viewer} at {number}");
+        }
+        (0..9).for_each(|viewer| limiter.on_sent(viewer, start + 500 * MS * number));
+    }
+}
