@@ -10,7 +10,7 @@ import { SOUND_ENCODING, VOICE_ENCODING, cameraEncoding, cameraLayer, limitSende
 import { toBase64Url } from './link.js';
 import { LinkQuality, hushOf, voiceLevel } from './quality.js';
 import { SealError } from './seal.js';
-import { Steering, floor, readLook } from './steering.js';
+import { Steering, floor, readSenderStats } from './steering.js';
 import { LIMITS, encode, parseChannelMessage, readCandidate, readDescription, readMedia } from './wire.js';
 
 /** @import { Candidate, ChannelMessage, Description, Environment, IceServer, LinkState, LinkTrouble, Media, NegotiationKind, Payload, SealProblem, Tile } from './types.d.ts' */
@@ -141,7 +141,7 @@ export class PeerLink {
     return !here ? 'pathlessHere' : !answer ? 'silent' : there ? 'blocked' : 'pathlessThere';
   }
 
-  #lookForPaths() {
+  #notePaths() {
     const { localDescription, remoteDescription } = this.#pc ?? {};
     const hasPath = (/** @type {RTCSessionDescription | null | undefined} */ one) => /^a=candidate:/m.test(one?.sdp ?? '');
     this.#shown.answer ||= Boolean(remoteDescription);
@@ -268,7 +268,7 @@ export class PeerLink {
 
   async poll() {
     const pc = this.#pc;
-    this.#lookForPaths();
+    this.#notePaths();
     try {
       const report = await pc?.getStats();
       if (report && pc === this.#pc) this.quality.update(report, this.connected);
@@ -295,7 +295,7 @@ export class PeerLink {
     this.#steeredAt = now;
     const before = steering.layer;
     try {
-      const look = readLook(await sender.getStats());
+      const look = readSenderStats(await sender.getStats());
       if (steering !== this.steering) return;
       steering.update(look, env.now(), { wanted: this.#cameraLayer(), screen: !!tracks[SCREEN] && !!this.#theirTile?.screenWidth, left, settled });
     } catch {

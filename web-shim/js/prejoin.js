@@ -98,7 +98,7 @@ export function showPrejoin(app, known) {
       fail({ code: 'INSECURE', message: '' });
     }
     drawDevices();
-    lookAtWebRtc();
+    checkWebRtc();
     const may = await Devices.permissions();
     const wanted = session.devices.wanted;
     // What is blocked prompts nobody either, and is told before anybody presses Join.
@@ -108,7 +108,7 @@ export function showPrejoin(app, known) {
   }
 
   /** A browser that cannot make calls is told of here, before anybody waits for it. */
-  async function lookAtWebRtc() {
+  async function checkWebRtc() {
     const { callProblem } = await import('./webrtc.js');
     const problem = await callProblem();
     if (disposed || !problem) return;

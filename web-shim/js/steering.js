@@ -73,7 +73,7 @@ const CALM_MS = 5000;
 const MOST_CALM_MS = 60_000;
 
 /**
- * @typedef {object} Look what a sender's statistics say, counted since it began
+ * @typedef {object} SenderStats what a sender's statistics say, counted since it began
  * @property {number} frames encoded
  * @property {number} quantizers their sum
  * @property {number} encodeSeconds
@@ -87,9 +87,9 @@ const MOST_CALM_MS = 60_000;
  * @property {number} reportedAt when the receiver reported both, on the clock of the statistics
  */
 
-/** @param {RTCStatsReport} report of the camera's sender @returns {Look} */
-export function readLook(report) {
-  /** @type {Look} */
+/** @param {RTCStatsReport} report of the camera's sender @returns {SenderStats} */
+export function readSenderStats(report) {
+  /** @type {SenderStats} */
   const look = { frames: 0, quantizers: 0, encodeSeconds: 0, bytes: 0, requests: 0, source: null, overused: false, estimate: null, loss: 0, roundTrip: null, reportedAt: 0 };
   for (const entry of report.values()) {
     if (entry.type === 'outbound-rtp') {
@@ -121,7 +121,7 @@ export class Steering {
   most = Infinity;
   /** Its pictures are bad, and others should not take more of what may be one uplink. */
   bad = false;
-  /** The last looks at the layer that is sent. @type {(Look & { at: number })[]} */
+  /** The last looks at the layer that is sent. @type {(SenderStats & { at: number })[]} */
   #looks = [];
   /** Since when it has been so, while it is. @type {number | null} */
   #badSince = null;
@@ -141,7 +141,7 @@ export class Steering {
   #calm = CALM_MS;
 
   /**
-   * @param {Look} look @param {number} now in milliseconds
+   * @param {SenderStats} look @param {number} now in milliseconds
    * @param {{ wanted: number, screen: boolean, left: number, settled: boolean }} call the layer
    *   that the receiver's tile asks for, whether a screen is sent on the link too, what the uplink
    *   has left when every link takes its floor, and whether no link is bad and none rose a moment
@@ -212,7 +212,7 @@ export class Steering {
 
   /**
    * An estimate for browsers that tell none.
-   * @param {Look} look @param {(Look & { at: number }) | undefined} before @param {number} now
+   * @param {SenderStats} look @param {(SenderStats & { at: number }) | undefined} before @param {number} now
    */
   #estimate({ bytes, requests, loss, roundTrip, reportedAt }, before, now) {
     const seconds = Math.max(0.1, (now - (before?.at ?? now)) / 1000);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LAYERS } from '../js/encoder-limits.js';
-import { Steering, readLook } from '../js/steering.js';
+import { Steering, readSenderStats } from '../js/steering.js';
 
 const [L, M, H] = [0, 1, 2];
 
@@ -228,6 +228,6 @@ test('statistics are read from both browsers', () => {
     ['P', { type: 'candidate-pair', availableOutgoingBitrate: 700_000 }],
     ['Q', { type: 'candidate-pair' }],
   ]);
-  assert.deepEqual(readLook(chromium), { frames: 10, quantizers: 200, encodeSeconds: 0.05, bytes: 5000, requests: 3, source: 20, overused: true, estimate: 700_000, loss: 0.1, roundTrip: 0.2, reportedAt: 7 });
-  assert.deepEqual(readLook(new Map([['O', { type: 'outbound-rtp', framesEncoded: 3 }]])), { frames: 3, quantizers: 0, encodeSeconds: 0, bytes: 0, requests: 0, source: null, overused: false, estimate: null, loss: 0, roundTrip: null, reportedAt: 0 });
+  assert.deepEqual(readSenderStats(chromium), { frames: 10, quantizers: 200, encodeSeconds: 0.05, bytes: 5000, requests: 3, source: 20, overused: true, estimate: 700_000, loss: 0.1, roundTrip: 0.2, reportedAt: 7 });
+  assert.deepEqual(readSenderStats(new Map([['O', { type: 'outbound-rtp', framesEncoded: 3 }]])), { frames: 3, quantizers: 0, encodeSeconds: 0, bytes: 0, requests: 0, source: null, overused: false, estimate: null, loss: 0, roundTrip: null, reportedAt: 0 });
 });
