@@ -38,6 +38,10 @@ const NEXT_LINK = /^[a-z][a-z\d+.-]*:\/\//i;
 // Nobody escapes the alphabet of secrets: `%41` is damage and stays.
 const ESCAPE = /%([01][\da-f]|2[\da-cef]|3[a-f]|40|5[b-e]|60|7[b-f])/gi;
 
+// A `#` that is still escaped, once or more, and one that may have a secret behind it.
+const HASH = /%(?:25)*23/;
+const KEY = /%(?:25)*23[\w-]{16}/;
+
 /**
  * What a person typed or pasted to enter a room: a link, or a bare name. What may be a part of a link is no name: it would open a room
  * without the link's secret.
@@ -63,12 +67,12 @@ export function findLink(text) {
   if (isTooLong(text)) return { problem: 'link_invalid' };
   let inner = tidyText(text);
   let readings = scan(inner);
-  let answer = combine(readings ?? []);
+  let answer = combine(readings ?? [], inner);
   for (let layer = 0; layer < MOST_LAYERS && readings && answer.problem && inner.search(ESCAPE) >= 0; layer++) {
     // An `&` that is not escaped ends the link that is: it belongs to the redirector around it.
     inner = unescape(inner.replace(/&(?!owner=)/gi, ' '), ESCAPE);
     readings = scan(inner);
-    const found = combine(readings ?? [], true);
+    const found = combine(readings ?? [], inner, true);
     if (!readings || !found.problem || namesRoom(found.problem) || !namesRoom(answer.problem)) answer = found;
   }
   return answer;
@@ -292,10 +296,11 @@ function hostAndPort(authority) {
 
 /**
  * @param {Reading[]} all
+ * @param {string} text
  * @param {boolean} [inner] where escapes were undone, a `#` that belongs to no link is damage: the `&` before it may have been, too
  * @returns {Answer}
  */
-function combine(all, inner = false) {
+function combine(all, text, inner = false) {
   const readings = all.some((one) => one.link && !one.abbreviated) ? all.filter((one) => !one.abbreviated) : all;
   const named = readings.filter((one) => !one.link && !one.stray && namesRoom(one.problem));
   /** @type {FoundLink | null} */
@@ -311,7 +316,7 @@ function combine(all, inner = false) {
     if (!place || place[1] !== room || (host && place[0] && host !== place[0])) return { problem: 'link_several' };
     if (!link.secret) return { problem };
   }
-  return !link.secret && readings.some((one) => (inner ? one.stray : one.key)) ? { problem: 'link_fragment' } : { link };
+  return !link.secret && (readings.some((one) => (inner ? one.stray : one.key)) || (inner ? HASH : KEY).test(text)) ? { problem: 'link_fragment' } : { link };
 }
 
 /** Two mentions of one room; null when they contradict each other. @param {FoundLink} one @param {FoundLink} other @returns {FoundLink | null} */

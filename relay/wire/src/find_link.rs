@@ -34,13 +34,13 @@ pub fn find_link(text: &str) -> Result<FoundLink, LinkError> {
         return Err(LinkError::NotALink);
     }
     let mut text = tidy(text);
-    let mut answer = combine(scan(&text).ok_or(LinkError::NotALink)?, false);
+    let mut answer = combine(scan(&text).ok_or(LinkError::NotALink)?, &text, false);
     for _ in 0..MOST_LAYERS {
         if answer.is_ok() || !has_escape(&text) {
             break;
         }
         text = unescape_percent(&text);
-        let inner = combine(scan(&text).ok_or(LinkError::NotALink)?, true);
+        let inner = combine(scan(&text).ok_or(LinkError::NotALink)?, &text, true);
         if inner.as_ref().map_or_else(names_a_room, |_| true) || !answer.as_ref().is_err_and(names_a_room) {
             answer = inner;
         }
@@ -609,7 +609,7 @@ fn parse_part<T: std::str::FromStr>(text: &str) -> Result<T, LinkError> {
 }
 
 /// `inner`: escapes were undone. There a `#` that belongs to no link is damage: the `&` before it may have been, too.
-fn combine(mut readings: Vec<Reading>, inner: bool) -> Result<FoundLink, LinkError> {
+fn combine(mut readings: Vec<Reading>, text: &[char], inner: bool) -> Result<FoundLink, LinkError> {
     if readings.iter().any(|reading| reading.link.is_ok() && !reading.abbreviated) {
         readings.retain(|reading| !reading.abbreviated);
     }
@@ -641,10 +641,23 @@ fn combine(mut readings: Vec<Reading>, inner: bool) -> Result<FoundLink, LinkErr
             return Err(refused(reading).unwrap_or(LinkError::Fragment));
         }
     }
-    if link.secret.is_none() && readings.iter().any(|one| if inner { one.stray } else { one.key }) {
+    let lost = |one: &Reading| if inner { one.stray } else { one.key };
+    if link.secret.is_none() && (readings.iter().any(lost) || hides_fragment(text, inner)) {
         return Err(LinkError::Fragment);
     }
     Ok(link)
+}
+
+/// Whether the text has a `#` that is still escaped, once or more, with what may be a secret behind it; `any`: or anything else.
+fn hides_fragment(text: &[char], any: bool) -> bool {
+    (0..text.len()).filter(|at| text[*at] == '%').any(|at| {
+        let mut rest = &text[at + 1..];
+        while let ['2', '5', behind @ ..] = rest {
+            rest = behind;
+        }
+        let ['2', '3', behind @ ..] = rest else { return false };
+        any || behind.iter().take_while(|c| is_secret_char(**c)).take(16).count() == 16
+    })
 }
 
 /// Two mentions of one room; `None` when they contradict each other.
