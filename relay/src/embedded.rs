@@ -17,7 +17,7 @@ use socket2::Type;
 use tokio_rustls::TlsAcceptor;
 use tracing::{error, info, warn};
 
-use crate::bind::{self, Available, is_taken};
+use crate::bind::{self, Again, Available, is_taken};
 use crate::config::TurnPlan;
 use crate::hub::Hub;
 use crate::ice::OwnServer;
@@ -99,13 +99,15 @@ impl Embedded {
         let embedded = Self::default();
         warn_of_ports(&launch.plan.relay_ports);
         warn_of_private_addresses(&launch.detected(), &launch.plan.external);
+        let attempt = launch.attempt()?;
+        let again = if attempt.is_ok() { Again::Restart } else { Again::ByItself };
         if launch.plan.listen.given {
-            launch.listen().warn("--turn-listen");
+            launch.listen().warn("--turn-listen", again);
         }
         if launch.plan.tls_listen.given {
-            launch.tls_listen().warn("--turn-tls-listen");
+            launch.tls_listen().warn("--turn-tls-listen", again);
         }
-        let turn = match launch.attempt()? {
+        let turn = match attempt {
             Ok(started) => Some(embedded.up(started)),
             Err(Waits::Absent) => {
                 warn!(

@@ -14,6 +14,9 @@ mod ice;
 mod listener;
 mod machine;
 mod metrics;
+#[cfg(test)]
+#[path = "../../ci/needs.rs"]
+mod needs;
 mod outbox;
 mod page;
 mod password;
@@ -83,7 +86,7 @@ fn main() -> ExitCode {
 fn listen(option: &str, addresses: &[SocketAddr], what_for: &str) -> anyhow::Result<Vec<TcpListener>> {
     let found = bind::available(addresses, bind::has);
     if !found.addresses.is_empty() || option != "--listen" {
-        found.warn(option);
+        found.warn(option, bind::Again::Restart);
     }
     bind::listen(&found.addresses).map_err(|(address, error)| {
         let advice = bind::advice(&error, option);

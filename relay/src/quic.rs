@@ -104,7 +104,7 @@ pub(crate) fn take_ports(
         QuicListen::LikeHttps => (https.to_vec(), false),
         QuicListen::At(addresses) => {
             let found = bind::available(addresses, bind::has);
-            found.warn("--quic-listen");
+            found.warn("--quic-listen", bind::Again::Restart);
             (found.addresses, true)
         }
     };

@@ -11,7 +11,7 @@ use tracing::warn;
 /// What there is of a list of addresses.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Available {
-    /// To listen on, each once.
+    /// To listen on, in the order of what was wanted.
     pub(crate) addresses: Vec<SocketAddr>,
     /// What is not there.
     pub(crate) missing: Vec<Missing>,
@@ -24,6 +24,15 @@ pub(crate) struct Missing {
     absence: Absence,
     /// What is listened on in its place.
     instead: Option<SocketAddr>,
+}
+
+/// When what is missing is looked for again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// At the next start of the relay.
+    Restart,
+    /// Whoever listens tries again.
+    ByItself,
 }
 
 /// Why an address cannot be listened on, whoever else may listen.
@@ -46,7 +55,7 @@ impl Absence {
 }
 
 /// Asks `probe` for each address. `[::]`, which without IPv6 would keep everybody out, is replaced by `0.0.0.0` at the
-/// same port, unless `wanted` has an IPv4 address at that port already.
+/// same port, unless an IPv4 address that is there is wanted at that port.
 pub(crate) fn available(wanted: &[SocketAddr], probe: impl Fn(IpAddr) -> Result<(), Absence>) -> Available {
     let mut found = Available::default();
     for &address in wanted {
@@ -54,10 +63,14 @@ pub(crate) fn available(wanted: &[SocketAddr], probe: impl Fn(IpAddr) -> Result<
             found.addresses.push(address);
             continue;
         };
+        // By what is there itself, or takes another one's place.
         let is_served = |ip: IpAddr| {
-            let covers =
-                |other: &SocketAddr| other.port() == address.port() && (other.is_ipv4() || other.ip() == ip);
-            wanted.iter().filter(|other| **other != address).any(covers)
+            let covers = |other: &SocketAddr| {
+                let meets = other.ip() == ip || other.ip().is_unspecified() || ip.is_unspecified();
+                other.port() == address.port() && other.is_ipv4() && meets
+            };
+            let is_there = |other: &&SocketAddr| probe(other.ip()).is_ok();
+            found.addresses.iter().chain(wanted.iter().filter(is_there)).any(covers)
         };
         let instead = in_ipv4(address.ip())
             .filter(|ip| !is_served(*ip) && probe(*ip).is_ok())
@@ -107,8 +120,8 @@ pub(crate) fn has_alone(ip: IpAddr) -> Result<(), Absence> {
 }
 
 impl Missing {
-    /// One line for the log: what is missing, why, and what happens in its place.
-    pub(crate) fn words(&self, option: &str) -> String {
+    /// One line for the log: what is missing, why, and what happens in its place. `is_alone`: no address is left.
+    pub(crate) fn words(&self, option: &str, is_alone: bool) -> String {
         let Self { address, absence, instead } = self;
         let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
         let why = match absence {
@@ -120,6 +133,7 @@ impl Missing {
         };
         let then = match instead {
             Some(instead) => format!("{instead} takes its place"),
+            None if is_alone => "nothing is served there".to_owned(),
             None => "the other addresses are served".to_owned(),
         };
         format!("{option} {address} cannot be had, because {why}; {then}")
@@ -127,11 +141,18 @@ impl Missing {
 }
 
 impl Available {
-    /// Tells the log of what is missing.
-    pub(crate) fn warn(&self, option: &str) {
-        for missing in &self.missing {
-            warn!("{}; restart the relay when that has changed", missing.words(option));
-        }
+    /// Tells the log of what is missing, and of what is to be done.
+    pub(crate) fn warn(&self, option: &str, again: Again) {
+        self.lines(option, again).for_each(|line| warn!("{line}"));
+    }
+
+    fn lines(&self, option: &str, again: Again) -> impl Iterator<Item = String> {
+        let then = match again {
+            Again::Restart => "restart the relay when that has changed",
+            Again::ByItself => "it is tried again every two seconds",
+        };
+        let is_alone = self.addresses.is_empty();
+        self.missing.iter().map(move |missing| format!("{}; {then}", missing.words(option, is_alone)))
     }
 }
 
@@ -142,7 +163,7 @@ mod tests {
 
     use rustix::io::Errno;
 
-    use super::{Absence, Available, available};
+    use super::{Absence, Again, Available, available};
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
         texts.iter().map(|text| text.parse().expect("an address")).collect()
@@ -181,7 +202,7 @@ mod tests {
             assert_eq!(found.addresses, addresses(served), "{wanted:?}");
             assert_eq!(found.missing.len(), lines, "{wanted:?}");
             for missing in &found.missing {
-                let words = missing.words("--listen");
+                let words = missing.words("--listen", false);
                 assert!(words.starts_with(&format!("--listen {}", missing.address)), "{words}");
                 assert!(words.contains("this system has no IPv6"), "{words}");
             }
@@ -195,7 +216,8 @@ mod tests {
             with(&["127.0.0.1"]),
         );
         assert_eq!(found.addresses, addresses(&["127.0.0.1:80", "[::]:81"]));
-        let words: Vec<String> = found.missing.iter().map(|missing| missing.words("--listen")).collect();
+        let words: Vec<String> =
+            found.missing.iter().map(|missing| missing.words("--listen", false)).collect();
         assert_eq!(
             words,
             ["203.0.113.7:80", "[2001:db8::1]:80"].map(|address| format!(
@@ -203,6 +225,54 @@ mod tests {
                  addresses are served"
             ))
         );
+    }
+
+    #[test]
+    fn an_ipv4_address_that_is_missing_as_well_takes_nobodys_place() {
+        let neither = |ip: IpAddr| match ip {
+            IpAddr::V6(_) => Err(Absence::Family),
+            IpAddr::V4(v4) if v4.is_unspecified() || v4.is_loopback() => Ok(()),
+            IpAddr::V4(_) => Err(Absence::Address),
+        };
+        for (wanted, served) in [
+            (&["203.0.113.7:443", "[::]:443"][..], &["0.0.0.0:443"][..]),
+            (&["[::]:443", "203.0.113.7:443"], &["0.0.0.0:443"]),
+            (&["203.0.113.7:443", "127.0.0.1:443", "[::]:443"], &["127.0.0.1:443"]),
+            (&["203.0.113.7:443", "127.0.0.1:80", "[::]:443"], &["127.0.0.1:80", "0.0.0.0:443"]),
+            (&["203.0.113.7:443", "[2001:db8::1]:443"], &[]),
+            // Two names of one address, and one that is a part of another.
+            (&["[::]:443", "[::ffff:0.0.0.0]:443"], &["0.0.0.0:443"]),
+            (&["[::ffff:127.0.0.1]:443", "[::]:443"], &["127.0.0.1:443"]),
+            (&["[::]:443", "[::ffff:127.0.0.1]:443"], &["0.0.0.0:443"]),
+            (&["127.0.0.1:443", "[::ffff:127.0.0.2]:443"], &["127.0.0.1:443", "127.0.0.2:443"]),
+        ] {
+            assert_eq!(available(&addresses(wanted), neither).addresses, addresses(served), "{wanted:?}");
+        }
+    }
+
+    #[test]
+    fn the_log_is_told_what_is_served_and_what_to_do() {
+        for (wanted, again, ends) in [
+            (
+                &["203.0.113.7:80"][..],
+                Again::Restart,
+                "; nothing is served there; restart the relay when that has changed",
+            ),
+            (
+                &["203.0.113.7:80", "[2001:db8::1]:80"],
+                Again::ByItself,
+                "; nothing is served there; it is tried again every two seconds",
+            ),
+            (
+                &["203.0.113.7:80", "127.0.0.1:80"],
+                Again::Restart,
+                "; the other addresses are served; restart the relay when that has changed",
+            ),
+        ] {
+            let found = available(&addresses(wanted), with(&["127.0.0.1"]));
+            let lines: Vec<String> = found.lines("--turn-listen", again).collect();
+            assert!(!lines.is_empty() && lines.iter().all(|line| line.ends_with(ends)), "{lines:?}");
+        }
     }
 
     #[test]

@@ -12,9 +12,7 @@ use redb::{Database, ReadableDatabase, TableDefinition};
 use super::keeper::{Job, Reserve};
 use super::record::Record;
 use super::{Failure, MAX_RECORD_BYTES, QUEUE_LENGTH, RecoveredFrom, Store, StoreError, StoreState};
-
-#[path = "../../../ci/needs.rs"]
-mod needs;
+use crate::needs;
 
 const MAIN: &str = "rooms.redb";
 const MIRROR: &str = "rooms.mirror.redb";
