@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{Extension, Path, Request, State, WebSocketUpgrade};
-use axum::http::header::{CONNECTION, HOST, LOCATION, ORIGIN, RETRY_AFTER, UPGRADE};
-use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
+use axum::http::header::{CONNECTION, HOST, LOCATION, ORIGIN, RETRY_AFTER, UPGRADE, VARY};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -105,6 +105,8 @@ async fn page_or_file(uri: Uri, headers: HeaderMap) -> Response<Body> {
             if response.status() == StatusCode::OK {
                 *response.status_mut() = StatusCode::NOT_FOUND;
             }
+            // Programs get another answer here.
+            response.headers_mut().insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
             response
         }
         Place::NoRoom => refusal(StatusCode::NOT_FOUND, "NOT_FOUND", "This address names no room."),
@@ -211,6 +213,7 @@ async fn websocket(
     State(site): State<Arc<Site>>,
     Extension(client): Extension<Client>,
     Extension(admitted): Extension<Arc<Admitted>>,
+    method: Method,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Response<Body> {
@@ -227,7 +230,7 @@ async fn websocket(
             );
         }
     }
-    if admitted.is_socket_of(client.address).is_err() {
+    if is_for_a_socket(&method, upgrade.is_ok()) && admitted.is_socket_of(client.address).is_err() {
         let message = "Too many connections from this network. Close some, or wait a moment.";
         let mut response = refusal(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message);
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
@@ -237,7 +240,7 @@ async fn websocket(
         let message = "This address speaks WebSocket only. If that is what you sent, a proxy took its Upgrade header away.";
         let mut response = refusal(StatusCode::UPGRADE_REQUIRED, "BAD_MESSAGE", message);
         response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-        // The place that was taken for a socket is given back.
+        // A place that was taken for a socket is given back.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         return response;
     };
@@ -247,6 +250,12 @@ async fn websocket(
         socket::serve(socket, hub, client.address, host).await;
         drop(admitted);
     })
+}
+
+/// Whether a request to `/ws` needs a place for a socket. A page asks by `POST` why its WebSocket failed; any other request
+/// without an upgrade cannot become one.
+fn is_for_a_socket(method: &Method, upgrades: bool) -> bool {
+    upgrades || method == Method::POST
 }
 
 /// The name or address by which the client reached the relay, so that it can be told of servers that it can reach.
@@ -266,4 +275,32 @@ fn refusal(status: StatusCode, code: &'static str, message: &'static str) -> Res
     *response.status_mut() = status;
     response.extensions_mut().insert(Refused { code, message });
     no_store(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_can_be_no_websocket_takes_no_place_of_one() {
+        for (upgrades, method, takes) in [
+            (true, Method::GET, true),
+            // How a page asks why its WebSocket failed.
+            (false, Method::POST, true),
+            (false, Method::GET, false),
+            (false, Method::HEAD, false),
+        ] {
+            assert_eq!(is_for_a_socket(&method, upgrades), takes, "{method}, upgrade: {upgrades}");
+        }
+    }
+
+    #[tokio::test]
+    async fn caches_are_told_that_a_person_gets_another_answer_for_a_name_that_is_no_room() {
+        let mut person = HeaderMap::new();
+        person.insert("accept", HeaderValue::from_static("text/html"));
+        let answer = page_or_file(Uri::from_static("/room/no%20room"), person).await;
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+        let vary: Vec<_> = answer.headers().get_all(VARY).iter().collect();
+        assert_eq!(vary, ["accept, accept-encoding"]);
+    }
 }
