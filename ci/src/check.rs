@@ -39,7 +39,7 @@ fn for_wasm() -> Outcome {
     let mut check = command("cargo", &["check", "--locked", "--target", WASM]);
     check.args(PURE.iter().flat_map(|name| ["--package", name]));
     if library == Library::Sources {
-        // Not stable, and taken by a stable compiler all the same when it is told so, as for fuzzing.
+        // Not stable, and taken by a stable compiler all the same when it is told so.
         check.arg("-Zbuild-std=std,panic_abort").env("RUSTC_BOOTSTRAP", "1");
     }
     // A folder of its own, so that two compilers do not undo each other's work.

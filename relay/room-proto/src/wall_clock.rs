@@ -12,7 +12,7 @@ const TOLERANCE: u64 = 10;
 
 /// Compares the two clocks.
 pub(crate) struct WallClock {
-    /// How often somebody has to compare them while credentials are out.
+    /// When somebody has to compare them again; `None` until credentials are out.
     next: Option<Instant>,
     /// The last reading that is known to be consistent with what was told to clients.
     anchor: Option<Now>,

@@ -78,7 +78,9 @@ fn is_space(c: char) -> bool {
     matches!(c, '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}')
 }
 
-/// What RFC 8264 §9 keeps out of the FreeformClass.
+/// What is kept out: control characters, old Hangul jamo, exceptions, the format characters listed here, what is ignorable
+/// by default, private use, and code points that never will be characters. RFC 8264 §9 keeps these out of the FreeformClass,
+/// and unassigned code points as well: those pass, for which they are depends on the version of Unicode.
 fn is_excluded(c: char) -> bool {
     let code = u32::from(c);
     // Control characters, and code points that are none.
