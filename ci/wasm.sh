@@ -1,6 +1,6 @@
 # How `ci/test` comes by a standard library for WebAssembly, a target without an operating system. Sourced, never run.
 #
-# The toolchain in use may have it, or its sources. Rustup can fetch it. Otherwise Debian's packages of the compiler and of its sources
+# The toolchain in use may have it, or its sources. Otherwise Debian's packages of the compiler and of its sources
 # are unpacked, not installed, into the cache folder: beside rustup's toolchain Debian's compiler has no place in the system, and
 # sources fit no compiler but their own. `cargo ci check` looks there.
 
@@ -16,9 +16,7 @@ has_wasm() {
 
 need_wasm() {
   has_wasm rustc && return 0
-  if have rustup && rustup which rustc >/dev/null 2>&1; then
-    rustup target add "$WASM" </dev/null >/dev/null 2>&1 && has_wasm rustc && return 0
-  elif have dpkg-query && dpkg-query -W rustc-web >/dev/null 2>&1; then
+  if have dpkg-query && dpkg-query -W rustc-web >/dev/null 2>&1; then
     install rust-web-src && has_wasm rustc && return 0
   fi
   if [ -x "$wasm_rust/rustc" ] && has_wasm "$wasm_rust/rustc" && at_least "$("$wasm_rust/rustc" --version | cut -d' ' -f2)" "$(rust_wanted)"; then
