@@ -25,6 +25,8 @@ const NAMES: [&[u8; 4]; 16] = [
 const GUID: [u8; 14] = [0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71];
 /// Sample rates that are resampled.
 const RATES: Range<u32> = 4_000..384_001;
+/// A frame of more is no recording that somebody made to be heard.
+const MOST_CHANNELS: u16 = 64;
 
 /// Why a file is not played.
 #[derive(Debug, thiserror::Error)]
@@ -269,6 +271,11 @@ fn format(fixed: &[u8; 16], extension: Option<&[u8; 24]>) -> Result<Format, Riff
     if channels == 0 {
         return Err(RiffError::Damaged("it has no channels"));
     }
+    if channels > MOST_CHANNELS {
+        return Err(RiffError::Unsupported(format!(
+            "it has {channels} channels, and at most {MOST_CHANNELS} are mixed"
+        )));
+    }
     if rate == 0 {
         return Err(RiffError::Damaged("it has no sample rate"));
     }
@@ -460,8 +467,8 @@ mod tests {
         let spread = fmt_with(1, 2, 48_000, 384_000, 8, 24);
         let layout = read(&riff(&[spread, chunk(b"data", 8, b"abcdefgh")])).unwrap();
         assert_eq!(layout.format.encoding, Encoding::Signed24In32);
-        let many = read(&riff(&[fmt(1, 20_000, 16), chunk(b"data", 40_001, &[0; 40_001])])).unwrap();
-        assert_eq!(many.data.end - many.data.start, 40_000, "one frame of many channels");
+        let many = read(&riff(&[fmt(1, 64, 16), chunk(b"data", 129, &[0; 129])])).unwrap();
+        assert_eq!(many.data.end - many.data.start, 128, "one frame of many channels");
     }
 
     #[test]
@@ -483,6 +490,8 @@ mod tests {
                 with(fmt_with(1, 1, 3_999, 0, 2, 16)),
                 "its sample rate of 3999 Hz is not between 4 and 384 kHz",
             ),
+            (with(fmt(1, 65, 16)), "it has 65 channels, and at most 64 are mixed"),
+            (with(fmt(3, u16::MAX, 64)), "it has 65535 channels, and at most 64 are mixed"),
             (with(fmt(1, 1, 0)), "its samples have 0 bits"),
             (with(fmt(1, 1, 64)), "its samples have 64 bits"),
             (with(fmt(3, 1, 16)), "its samples have 16 bits"),
