@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+#[path = "../../../ci/needs.rs"]
+mod needs;
+
 use std::io::{Cursor, Write};
 use std::time::{Duration, Instant};
 
@@ -279,6 +282,9 @@ fn what_is_no_video_file_is_refused_by_its_kind_with_a_code_and_one_action() {
 
 #[test]
 fn the_advice_for_a_y4m_file_that_is_not_played_cures_it() {
+    if !needs::programs("ffmpeg", &["ffmpeg"]) {
+        return;
+    }
     for (name, header, samples) in [
         ("top", "W64 H48 F25:1 It C420jpeg", 64 * 48 * 3 / 2),
         ("bottom", "W64 H48 F25:1 Ib C420mpeg2", 64 * 48 * 3 / 2),
@@ -311,7 +317,7 @@ fn the_advice_for_a_y4m_file_that_is_not_played_cures_it() {
             "out.y4m" => cured.0.as_os_str(),
             word => word.as_ref(),
         }));
-        let done = ffmpeg.output().expect("FFmpeg is installed");
+        let done = ffmpeg.output().expect("it is there");
         assert!(done.status.success(), "{name}: {advice}: {}", String::from_utf8_lossy(&done.stderr));
         let mut source =
             Y4mSource::open(&cured.0).map_err(|error| format!("{name}: {advice}: {error}")).unwrap();
