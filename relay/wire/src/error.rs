@@ -15,7 +15,10 @@ pub enum ErrorCode {
     AuthFailed,
     LinkIncomplete,
     RoomLocked,
-    UserIdTaken,
+    KeyProofInvalid,
+    TicketInvalid,
+    NotAdmitted,
+    LobbyFull,
     ResumeFailed,
     RateLimited,
     ServerBusy,
@@ -49,7 +52,10 @@ impl ErrorCode {
                 "This link lacks its last part, after the #. Ask the person who invited you for the whole link."
             }
             Self::RoomLocked => "The room is locked. Ask somebody inside to unlock it.",
-            Self::UserIdTaken => "This identity is in use in the room. Reload to get another.",
+            Self::KeyProofInvalid => "The proof of identity does not fit this connection. Join again.",
+            Self::TicketInvalid => "The session that this ticket was for is over. Join again without it.",
+            Self::NotAdmitted => "You were not let in. Ask somebody inside to let you in.",
+            Self::LobbyFull => "Many people wait to be let in already. Try again in a moment.",
             Self::ResumeFailed => "The seat is gone. Join the room again.",
             Self::RateLimited => "Too many tries from this network or at this room. Wait a moment.",
             Self::ServerBusy => "The relay is checking many passwords right now. Try again in a moment.",
@@ -89,4 +95,6 @@ pub enum CloseCode {
     Idle = 4004,
     /// The relay stops.
     Draining = 4005,
+    /// The owner ended the call; do not reconnect.
+    Ended = 4006,
 }

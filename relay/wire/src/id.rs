@@ -76,7 +76,7 @@ impl<'de> Deserialize<'de> for RoomId {
     }
 }
 
-/// A participant's temporary identity: 16 random bytes that the client draws for one run, 22 characters of base64url.
+/// A participant's identity for one session of a room: 16 bytes of a hash of its public key, 22 characters of base64url.
 ///
 /// The order is that of the text, which decides who is polite (PROTOCOL.md §7).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -88,7 +88,7 @@ pub struct UserId([u8; 16]);
 pub struct UserIdError;
 
 impl UserId {
-    /// Makes an id of 16 bytes that the caller drew at random.
+    /// Wraps 16 bytes. Ids of participants come from [`crate::PublicKey::user_id`].
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }

@@ -5,27 +5,30 @@
 pub mod error;
 pub mod find_link;
 pub mod id;
+pub mod identity;
 pub mod limits;
 pub mod link;
 pub mod message;
 pub mod object;
 pub mod password;
 pub mod room_link;
+pub mod safety;
 pub mod seal;
 pub mod secret;
 pub mod text;
 
 pub use error::{CloseCode, ErrorCode};
 pub use id::{RoomId, UserId};
+pub use identity::{JoinNonce, PublicKey, SigningIdentity};
 pub use message::{
-    ClientMessage, DecodeError, IceServer, LeaveReason, Media, Participant, Payload, Request, RoomInfo,
-    ServerFrame, ServerMessage,
+    Admission, ClientMessage, DecodeError, IceServer, LeaveReason, Media, Participant, Payload, Request,
+    RoomInfo, ServerFrame, ServerMessage,
 };
 pub use password::{Password, PasswordError};
 pub use secret::{LinkProof, Token};
 
 /// The protocol versions this crate speaks, best first.
-pub const VERSIONS: &[u32] = &[1];
+pub const VERSIONS: &[u32] = &[2];
 
 /// The best version that both sides know, or `None`.
 pub fn negotiate_version(theirs: &[u32]) -> Option<u32> {

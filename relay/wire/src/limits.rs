@@ -28,6 +28,12 @@ pub const HINT_CHARS: usize = 128;
 pub const AGENT_CHARS: usize = 64;
 /// Most versions a `hello` may list.
 pub const VERSIONS: usize = 16;
+/// Most capabilities a `hello` may list.
+pub const CAPABILITIES: usize = 16;
+/// Longest capability, in bytes.
+pub const CAPABILITY_BYTES: usize = 32;
+/// Longest seat ticket, in bytes of text.
+pub const TICKET_BYTES: usize = 128;
 /// Fewest participants `maxParticipants` may allow.
 pub const PARTICIPANTS_MIN: u8 = 2;
 /// Most participants of any room.

@@ -9,6 +9,7 @@ use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::id::decode_exact;
+use crate::seal::Run;
 use crate::secret::SecretError;
 use crate::{LinkProof, RoomId, UserId};
 
@@ -27,13 +28,16 @@ impl RoomSecret {
         LinkProof::from_bytes(*self.derive(&[b"link-proof\0", room.as_str().as_bytes()]))
     }
 
-    /// The AES-256 key of what `sender` seals in `room`.
-    pub(crate) fn sender_key(&self, room: &RoomId, sender: UserId) -> Zeroizing<[u8; 32]> {
-        self.derive(&[b"sender\0", room.as_str().as_bytes(), b"\0", sender.to_string().as_bytes()])
+    /// The AES-256 key of what `sender` seals in `room` in one run.
+    pub(crate) fn sender_key(&self, room: &RoomId, sender: UserId, run: Run) -> Zeroizing<[u8; 32]> {
+        let sender = sender.to_string();
+        let room = room.as_str().as_bytes();
+        self.derive(&[b"sender\0", room, b"\0", sender.as_bytes(), b"\0", run.as_bytes()])
     }
 
     fn derive(&self, info: &[&[u8]]) -> Zeroizing<[u8; 32]> {
         let mut key = Zeroizing::new([0u8; 32]);
+        // The salt of version 1: the proofs of links that were given out then still open their rooms.
         Hkdf::<Sha256>::new(Some(b"snug/1"), &self.0)
             .expand_multi_info(info, &mut *key)
             .expect("32 bytes are within HKDF's 255 × 32");

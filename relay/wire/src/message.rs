@@ -1,9 +1,10 @@
 //! The messages, both directions (PROTOCOL.md §3, §4), and their decoding with every limit applied.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::error::ErrorCode;
 use crate::id::{RoomId, UserId};
+use crate::identity::{JoinNonce, PublicKey, Signature};
 use crate::password::Password;
 use crate::secret::{LinkProof, Token};
 use crate::{limits, object, text};
@@ -26,6 +27,8 @@ pub struct Request {
 pub enum ClientMessage {
     Hello {
         versions: Vec<u32>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        capabilities: Vec<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         agent: Option<String>,
     },
@@ -52,6 +55,12 @@ pub enum ClientMessage {
     ToggleHand {
         enabled: bool,
     },
+    ToggleRecording {
+        enabled: bool,
+    },
+    SetName {
+        display_name: Payload,
+    },
     SetRoomPassword {
         password: Password,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,11 +73,33 @@ pub enum ClientMessage {
     Kick {
         target_id: UserId,
     },
+    Unban {},
+    AskMute {
+        target_id: UserId,
+    },
+    Admit {
+        target_id: UserId,
+        admitted: bool,
+    },
+    OfferOwnership {
+        target_id: UserId,
+    },
+    TakeOwnership {
+        owner_token: Token,
+    },
+    NewLink {
+        link_proof: LinkProof,
+    },
+    EndCall {},
     UpdateSettings {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max_participants: Option<u8>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         allow_screen_share: Option<bool>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lobby: Option<bool>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        admission: Option<Admission>,
     },
     RotateOwnerToken {},
     GetStats {},
@@ -85,7 +116,8 @@ pub enum ClientMessage {
 #[expect(missing_docs, reason = "PROTOCOL.md §3 says what each is for, field by field")]
 pub struct JoinRoom {
     pub room_id: RoomId,
-    pub user_id: UserId,
+    pub public_key: PublicKey,
+    pub key_proof: Signature,
     pub display_name: Payload,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Password>,
@@ -94,9 +126,20 @@ pub struct JoinRoom {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner_token: Option<Token>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resume_token: Option<Token>,
+    pub ticket: Option<String>,
     #[serde(default, deserialize_with = "object::deserialize")]
     pub media: Media,
+}
+
+/// Who may let people in from the lobby.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Admission {
+    /// The room's owner.
+    #[default]
+    Owner,
+    /// Everybody inside.
+    Anyone,
 }
 
 /// `offer`, `answer` and `ice_candidate`: for one participant, opaque to the relay.
@@ -109,21 +152,59 @@ pub struct Forward {
     pub payload: Payload,
 }
 
-/// What the relay forwards without looking: sealed with the room's key, or plain text when the link has no secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// What the relay forwards without looking: sealed with the room's key, or plain text when the link has no secret. Signed by
+/// its sender either way (PROTOCOL.md §6).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "PayloadFields")]
 pub enum Payload {
-    /// Base64url of counter, ciphertext and tag (PROTOCOL.md §6).
+    /// Base64url of run, counter, ciphertext and tag.
     Sealed(String),
-    /// The same JSON text, readable by the relay.
-    Plain(String),
+    /// JSON text, readable by the relay.
+    Plain {
+        /// The text.
+        text: String,
+        /// Base64url of run, counter and signature; `None` from a participant without a key.
+        proof: Option<String>,
+    },
+}
+
+/// A payload's fields on the wire.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PayloadFields {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sealed: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    plain: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    proof: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match object::deserialize(deserializer)? {
+            PayloadFields { sealed: Some(sealed), plain: None, proof: None } => Ok(Self::Sealed(sealed)),
+            PayloadFields { sealed: None, plain: Some(text), proof } => Ok(Self::Plain { text, proof }),
+            _ => Err(de::Error::custom("a payload has the field sealed, or plain and proof")),
+        }
+    }
+}
+
+impl From<Payload> for PayloadFields {
+    fn from(payload: Payload) -> Self {
+        match payload {
+            Payload::Sealed(sealed) => Self { sealed: Some(sealed), plain: None, proof: None },
+            Payload::Plain { text, proof } => Self { sealed: None, plain: Some(text), proof },
+        }
+    }
 }
 
 impl Payload {
     /// Its length on the wire, in bytes of text.
     pub fn len(&self) -> usize {
         match self {
-            Self::Sealed(text) | Self::Plain(text) => text.len(),
+            Self::Sealed(text) => text.len(),
+            Self::Plain { text, proof } => text.len() + proof.as_ref().map_or(0, String::len),
         }
     }
 
@@ -133,7 +214,7 @@ impl Payload {
     }
 }
 
-/// Which of its sources a participant has switched on, and whether its hand is up.
+/// Which of its sources a participant has switched on, whether its hand is up, and whether it records the call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -142,6 +223,7 @@ pub struct Media {
     pub video: bool,
     pub screen: bool,
     pub hand: bool,
+    pub recording: bool,
 }
 
 /// Relay to client.
@@ -150,9 +232,12 @@ pub struct Media {
 #[expect(missing_docs, reason = "PROTOCOL.md §4 says what each is for, field by field")]
 pub enum ServerMessage {
     Welcome {
-        version: u32,
+        versions: Vec<u32>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        capabilities: Vec<String>,
         relay: String,
         heartbeat_seconds: u64,
+        nonce: JoinNonce,
     },
     RoomJoined(Box<RoomJoined>),
     Resumed {
@@ -181,10 +266,34 @@ pub enum ServerMessage {
         #[serde(deserialize_with = "object::deserialize")]
         media: Media,
     },
+    PeerName {
+        user_id: UserId,
+        display_name: Payload,
+    },
     RoomUpdated {
         #[serde(deserialize_with = "object::deserialize")]
         room_info: RoomInfo,
     },
+    Waiting {},
+    Knock {
+        user_id: UserId,
+        public_key: PublicKey,
+        display_name: Payload,
+    },
+    KnockGone {
+        user_id: UserId,
+    },
+    MuteRequested {
+        from_id: UserId,
+    },
+    OwnershipOffered {
+        from_id: UserId,
+    },
+    OwnerChanged {
+        user_id: UserId,
+    },
+    LinkChanged {},
+    CallEnded {},
     OwnerToken {
         owner_token: Token,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -240,6 +349,7 @@ pub struct RoomJoined {
     pub room_id: RoomId,
     pub user_id: UserId,
     pub resume_token: Token,
+    pub ticket: String,
     #[serde(deserialize_with = "object::list")]
     pub participants: Vec<Participant>,
     #[serde(deserialize_with = "object::deserialize")]
@@ -267,8 +377,17 @@ pub struct Forwarded {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Participant {
-    /// Its identity for this run.
+    /// Its identity for this session of the room.
     pub user_id: UserId,
+    /// The key that its id is the hash of; `None` for a participant that a relay admitted without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<PublicKey>,
+    /// The id that it gave up with this one, as the relay says: the person came back with another key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former_id: Option<UserId>,
+    /// What its client can do beyond the version (PROTOCOL.md §2).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
     /// Its name, sealed where the link has a secret.
     pub display_name: Payload,
     /// What it sends.
@@ -294,6 +413,15 @@ pub struct RoomInfo {
     pub locked: bool,
     /// Whether the room was made with a link proof.
     pub sealed: bool,
+    /// Whether people without a ticket of this session have to be let in.
+    #[serde(default)]
+    pub lobby: bool,
+    /// Who may let them in.
+    #[serde(default)]
+    pub admission: Admission,
+    /// How many people the owner removed from this session.
+    #[serde(default)]
+    pub removed: u8,
 }
 
 /// One entry of `RTCConfiguration.iceServers`.
@@ -400,15 +528,18 @@ impl ClientMessage {
     /// Applies the limits of PROTOCOL.md §5, and cleans what the relay may clean.
     fn check_limits(&mut self) -> Result<(), DecodeError> {
         match self {
-            Self::Hello { versions, agent } => {
+            Self::Hello { versions, capabilities, agent } => {
                 within("versions", versions.len(), limits::VERSIONS)?;
+                within("capabilities", capabilities.len(), limits::CAPABILITIES)?;
+                for capability in capabilities {
+                    within("capabilities", capability.len(), limits::CAPABILITY_BYTES)?;
+                }
                 within("agent", agent.as_ref().map_or(0, |agent| agent.chars().count()), limits::AGENT_CHARS)
             }
+            Self::SetName { display_name } => check_name(display_name),
             Self::JoinRoom(join) => {
-                within("displayName", join.display_name.len(), limits::NAME_PAYLOAD)?;
-                if let Payload::Plain(name) = &mut join.display_name {
-                    *name = clean_plain_name(name)?;
-                }
+                check_name(&join.display_name)?;
+                within("ticket", join.ticket.as_ref().map_or(0, String::len), limits::TICKET_BYTES)?;
                 join.password.as_ref().map_or(Ok(()), check_password)
             }
             Self::Offer(forward) | Self::Answer(forward) => {
@@ -439,16 +570,22 @@ fn check_password(password: &Password) -> Result<(), DecodeError> {
 }
 
 /// The JSON text of a plain display name.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct PlainName {
-    name: String,
+    #[serde(rename = "name")]
+    _name: String,
 }
 
-fn clean_plain_name(json: &str) -> Result<String, DecodeError> {
-    let plain: PlainName = object::from_str(json)
-        .map_err(|_| DecodeError::OutOfRange { field: "displayName.plain", expected: r#"{"name":"…"}"# })?;
-    let name = text::clean(&plain.name, limits::NAME_CHARS);
-    Ok(serde_json::to_string(&PlainName { name }).expect("a string serializes"))
+/// A name is signed, so it goes to the others as it is; who shows it cleans it.
+fn check_name(name: &Payload) -> Result<(), DecodeError> {
+    within("displayName", name.len(), limits::NAME_PAYLOAD)?;
+    if let Payload::Plain { text, .. } = name {
+        object::from_str::<PlainName>(text).map_err(|_| DecodeError::OutOfRange {
+            field: "displayName.plain",
+            expected: r#"{"name":"…"}"#,
+        })?;
+    }
+    Ok(())
 }
 
 fn within(field: &'static str, length: usize, limit: usize) -> Result<(), DecodeError> {

@@ -3,9 +3,19 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use snug_wire::message::Received;
-use snug_wire::{ClientMessage, DecodeError, ErrorCode, Payload, Request, limits};
+use snug_wire::{
+    ClientMessage, DecodeError, ErrorCode, JoinNonce, Payload, Request, SigningIdentity, limits,
+};
 
 const ANA: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+
+/// A join with everything that is required.
+fn join() -> Value {
+    let identity = SigningIdentity::from_bytes(&[1; 32]).expect("a private key");
+    let proof = identity.prove(&JoinNonce::from_bytes([5; 32]), &"sunny-1".parse().expect("a slug"));
+    json!({"type": "join_room", "roomId": "sunny-1", "publicKey": identity.public_key(), "keyProof": proof,
+        "displayName": {"plain": "{\"name\":\"Ana\"}"}})
+}
 
 fn refusal(frame: &str) -> (Option<u32>, DecodeError) {
     Request::decode(frame).map(|request| request.encode()).expect_err("must be refused")
@@ -82,17 +92,36 @@ fn unknown_fields_are_ignored() {
 }
 
 #[test]
-fn plain_names_are_cleaned_and_cut() {
-    let name = format!("\u{202e}Ana\u{0} {}", "x".repeat(100));
-    let plain = json!({"name": name}).to_string();
-    let frame =
-        json!({"type": "join_room", "roomId": "sunny-1", "userId": ANA, "displayName": {"plain": plain}});
+fn a_signed_name_goes_on_as_it_is() {
+    let mut frame = join();
+    let plain = json!({"name": format!("\u{202e}Ana\u{0} {}", "x".repeat(100))}).to_string();
+    frame["displayName"] = json!({"plain": plain, "proof": "AAAA"});
     let Ok(Request { message: ClientMessage::JoinRoom(join), .. }) = Request::decode(&frame.to_string())
     else {
         panic!("a join")
     };
-    let expected = json!({"name": format!("Ana {}", "x".repeat(60))}).to_string();
-    assert_eq!(join.display_name, Payload::Plain(expected));
+    assert_eq!(join.display_name, Payload::Plain { text: plain, proof: Some("AAAA".into()) });
+}
+
+#[test]
+fn a_join_takes_a_point_of_the_curve_in_one_form_only() {
+    let good = join();
+    assert!(Request::decode(&good.to_string()).is_ok());
+    let key = good["publicKey"].as_str().expect("a text");
+    let bytes = data_encoding::BASE64URL_NOPAD.decode(key.as_bytes()).expect("base64url");
+    let mut off_curve = bytes.clone();
+    off_curve[64] ^= 1;
+    let compressed = [&[2 + (bytes[64] & 1)], &bytes[1..33]].concat();
+    for wrong in [off_curve, compressed, vec![0], vec![0; 65], bytes[..64].to_vec()] {
+        let mut frame = good.clone();
+        frame["publicKey"] = json!(data_encoding::BASE64URL_NOPAD.encode(&wrong));
+        assert_eq!(refusal(&frame.to_string()).1.code(), ErrorCode::BadMessage, "{frame}");
+    }
+    for missing in ["publicKey", "keyProof"] {
+        let mut frame = good.clone();
+        frame.as_object_mut().expect("an object").remove(missing);
+        assert_eq!(refusal(&frame.to_string()).1.code(), ErrorCode::BadMessage, "{frame}");
+    }
 }
 
 fn golden(name: &str) -> Value {
@@ -209,10 +238,8 @@ proptest! {
     }
 
     #[test]
-    fn perturbed_messages_never_panic(at in 0usize..120, byte in 0u8..128) {
-        let frame = json!({"type": "join_room", "requestId": 1, "roomId": "sunny-1", "userId": ANA,
-            "displayName": {"plain": "{\"name\":\"Ana\"}"}, "media": {"audio": true}}).to_string();
-        let mut bytes = frame.into_bytes();
+    fn perturbed_messages_never_panic(at in 0usize..400, byte in 0u8..128) {
+        let mut bytes = join().to_string().into_bytes();
         let at = at % bytes.len();
         bytes[at] = byte;
         if let Ok(text) = String::from_utf8(bytes)
