@@ -32,7 +32,7 @@ pub enum ClientMessage {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         agent: Option<String>,
     },
-    JoinRoom(JoinRoom),
+    JoinRoom(Box<JoinRoom>),
     Resume {
         room_id: RoomId,
         user_id: UserId,
@@ -447,6 +447,8 @@ pub enum LeaveReason {
     Timeout,
     /// The owner removed it.
     Kicked,
+    /// Its ticket was shown with another key: `user_joined` with `formerId` follows.
+    Replaced,
 }
 
 /// Why a frame is not a message.

@@ -82,6 +82,8 @@ pub enum Kind {
     IceCandidate,
     /// A chat message, for the whole room.
     Chat,
+    /// The secret of the room's new link, for the whole room.
+    NewLink,
 }
 
 impl Kind {
@@ -93,6 +95,7 @@ impl Kind {
             Self::Answer => "answer",
             Self::IceCandidate => "ice_candidate",
             Self::Chat => "chat",
+            Self::NewLink => "new_link",
         }
     }
 }

@@ -55,7 +55,7 @@ fn client_messages() -> Vec<ClientMessage> {
             capabilities: vec!["new_link".into()],
             agent: Some("snug-web/0.1.0".into()),
         },
-        ClientMessage::JoinRoom(JoinRoom {
+        ClientMessage::JoinRoom(Box::new(JoinRoom {
             room_id: room(),
             public_key: identity(1).public_key().clone(),
             key_proof: identity(1).prove(&nonce(), &room()),
@@ -65,8 +65,8 @@ fn client_messages() -> Vec<ClientMessage> {
             owner_token: Some(Token::from_bytes([7; 32])),
             ticket: Some("AAECAwQFBgcICQ".into()),
             media: media(),
-        }),
-        ClientMessage::JoinRoom(JoinRoom {
+        })),
+        ClientMessage::JoinRoom(Box::new(JoinRoom {
             room_id: room(),
             public_key: identity(1).public_key().clone(),
             key_proof: identity(1).prove(&nonce(), &room()),
@@ -76,7 +76,7 @@ fn client_messages() -> Vec<ClientMessage> {
             owner_token: None,
             ticket: None,
             media: Media::default(),
-        }),
+        })),
         ClientMessage::Resume {
             room_id: room(),
             user_id: ANA,
@@ -414,13 +414,13 @@ fn identities_and_sealing_give_the_golden_vectors() {
         nonce: [byte; 16],
     };
     assert_eq!(word_indices(&side(1), &side(2)), word_indices(&side(2), &side(1)));
+    let sides = [1, 2].map(|byte| {
+        let nonce = BASE64URL_NOPAD.encode(&[byte; 16]);
+        json!({ "publicKey": identity(byte).public_key(), "sdp": sdp(byte), "nonce": nonce })
+    });
     let safety = json!({
         "session": "AQIDBAUGBwg",
-        "sides": [1, 2].map(|byte| json!({
-            "publicKey": identity(byte).public_key(),
-            "sdp": sdp(byte),
-            "nonce": BASE64URL_NOPAD.encode(&[byte; 16]),
-        })),
+        "sides": sides,
         "commitment": BASE64URL_NOPAD.encode(&commitment("AQIDBAUGBwg", &[1; 16])),
         "words": word_indices(&side(1), &side(2)),
     });
