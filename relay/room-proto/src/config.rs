@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use snug_wire::{IceServer, RoomId, UserId};
 
+use crate::ticket::TicketKey;
+
 /// A token bucket: `burst` at once, then `per_second`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RateLimit {
@@ -14,10 +16,12 @@ pub struct RateLimit {
 }
 
 /// Limits and names of a [`crate::RoomServer`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone)]
 pub struct RoomServerConfig {
     /// What `welcome` says of the relay: name/version.
     pub relay: String,
+    /// What tickets are made with; the same after a restart.
+    pub ticket_key: TicketKey,
     /// Messages of one connection. Default: 240, then 60 a second.
     pub messages: RateLimit,
     /// `join_room` and `resume` of one address block. Default: 30, then one every 2 s.
@@ -26,9 +30,11 @@ pub struct RoomServerConfig {
     pub creations: RateLimit,
 }
 
-impl Default for RoomServerConfig {
-    fn default() -> Self {
+impl RoomServerConfig {
+    /// The defaults of PROTOCOL.md §5.
+    pub fn new(ticket_key: TicketKey) -> Self {
         Self {
+            ticket_key,
             relay: concat!("snug-relay/", env!("CARGO_PKG_VERSION")).to_owned(),
             messages: RateLimit { burst: 240.0, per_second: 60.0 },
             joins: RateLimit { burst: 30.0, per_second: 0.5 },

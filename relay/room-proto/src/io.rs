@@ -58,6 +58,17 @@ impl StoreFailure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Busy(pub Duration);
 
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Departure {
+    /// It just ended: a crash, a dead network.
+    Lost,
+    /// The client is closing or starting anew (close code 1001, which browsers send for a page that is closed or loaded again).
+    GoingAway,
+    /// The client leaves the room (close code 1000).
+    Leaving,
+}
+
 /// What happened outside.
 #[derive(Debug)]
 pub enum Input {
@@ -93,8 +104,8 @@ pub enum Input {
     Disconnected {
         /// Who.
         connection: ConnectionId,
-        /// It said goodbye (close code 1000 or 1001), so its seat is not held.
-        leaving: bool,
+        /// How.
+        departure: Departure,
     },
     /// Answers [`Output::LoadRoom`]: the record's bytes, or `None` when there is no such room.
     RoomLoaded {

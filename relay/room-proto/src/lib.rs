@@ -14,14 +14,17 @@ mod record;
 mod room;
 mod seat;
 mod server;
+mod ticket;
 mod token_bucket;
 mod wall_clock;
 
 pub use address::AddressBlock;
 pub use config::{IceServerSource, NoIceServers, RateLimit, RoomServerConfig};
 pub use io::{
-    Busy, ConnectionId, Input, JobId, Now, Output, QueryId, RoomMeta, RoomMetaParticipant, Seed, StoreFailure,
+    Busy, ConnectionId, Departure, Input, JobId, Now, Output, QueryId, RoomMeta, RoomMetaParticipant, Seed,
+    StoreFailure,
 };
-pub use record::{RecordError, RoomRecord, StoredPassword};
+pub use record::{RecordError, RoomRecord, SessionId, SessionRecord, StoredPassword};
 pub use server::{RoomServer, RoomServerStats};
+pub use ticket::TicketKey;
 pub use token_bucket::Buckets;

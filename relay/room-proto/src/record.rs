@@ -2,7 +2,7 @@
 
 use data_encoding::BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use snug_wire::limits;
+use snug_wire::{Admission, UserId, limits};
 
 /// A room on disk: never a password or a token, only their hashes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,56 @@ pub struct RoomRecord {
     pub total_sessions: u64,
     /// How long somebody was inside, in all.
     pub total_duration_seconds: u64,
+    /// Whether people without a ticket of the session have to be let in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lobby: bool,
+    /// Who may let them in.
+    #[serde(default)]
+    pub admission: Admission,
+    /// The session that runs, as far as it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionRecord>,
+}
+
+/// One session of a room: from the first participant who enters the empty room until the last seat is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionRecord {
+    /// Its name, which tickets carry.
+    pub id: SessionId,
+    /// Nobody may join without a ticket.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub locked: bool,
+    /// Whom the owner removed, the last [`KICKED`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kicked: Vec<UserId>,
+}
+
+/// Most participants that are remembered as removed by the owner.
+pub(crate) const KICKED: usize = 64;
+
+/// A session's name: 16 random bytes, base64 in JSON.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SessionId(pub [u8; 16]);
+
+impl std::fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SessionId(…)")
+    }
+}
+
+impl Serialize for SessionId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for SessionId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = BASE64.decode(text.as_bytes()).map_err(de::Error::custom)?;
+        bytes.try_into().map(Self).map_err(|_| de::Error::custom("a session's id has 16 bytes"))
+    }
 }
 
 /// A password as it is stored.
@@ -82,6 +132,9 @@ impl RoomRecord {
             link_proof: link_proof.map(Digest),
             total_sessions: 0,
             total_duration_seconds: 0,
+            lobby: false,
+            admission: Admission::default(),
+            session: None,
         }
     }
 

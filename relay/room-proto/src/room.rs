@@ -3,14 +3,15 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use snug_wire::{LinkProof, RoomInfo, ServerFrame, ServerMessage, Token, UserId};
+use snug_wire::{
+    Admission, LinkProof, Payload, PublicKey, RoomInfo, ServerFrame, ServerMessage, Token, UserId,
+};
 
 use crate::io::{ConnectionId, Output, RoomMeta, RoomMetaParticipant};
-use crate::record::{Digest, RoomRecord, StoredPassword};
+use crate::record::{Digest, KICKED, RoomRecord, SessionId, SessionRecord, StoredPassword};
 use crate::seat::Seat;
+use crate::ticket::OwnerTag;
 
-/// Most participants that are remembered as removed by the owner.
-const KICKED: usize = 64;
 /// Most changes of one room that wait for the disk.
 const CHANGES: usize = 16;
 
@@ -18,13 +19,33 @@ pub(crate) struct Room {
     pub(crate) record: RoomRecord,
     /// In the order of joining.
     pub(crate) seats: Vec<Seat>,
-    /// Nobody may join. It ends with the session, so that a locked room can never be lost.
-    pub(crate) locked: bool,
     /// When the first of those inside joined.
     pub(crate) session_started: Option<Instant>,
-    kicked: VecDeque<UserId>,
+    /// Who waits in the lobby, in the order of their coming.
+    pub(crate) knocks: Vec<Knock>,
+    /// To whom the owner offers the room, and until when.
+    pub(crate) ownership_offer: Option<(UserId, Instant)>,
+    /// The record has to be written once the waiting changes are.
+    pub(crate) unsaved: bool,
     /// The first one is being written.
     changes: VecDeque<PendingChange>,
+}
+
+/// Somebody who waits to be let in.
+pub(crate) struct Knock {
+    pub(crate) connection: ConnectionId,
+    pub(crate) key: PublicKey,
+    pub(crate) display_name: Payload,
+}
+
+impl Knock {
+    pub(crate) fn message(&self) -> ServerMessage {
+        ServerMessage::Knock {
+            user_id: self.key.user_id(),
+            public_key: self.key.clone(),
+            display_name: self.display_name.clone(),
+        }
+    }
 }
 
 /// A change of the record that counts once it is on disk.
@@ -37,19 +58,36 @@ pub(crate) struct PendingChange {
 
 pub(crate) enum Change {
     Password(Option<StoredPassword>),
-    Settings { max_participants: Option<u8>, allow_screen_share: Option<bool> },
+    Settings {
+        max_participants: Option<u8>,
+        allow_screen_share: Option<bool>,
+        lobby: Option<bool>,
+        admission: Option<Admission>,
+    },
     OwnerToken(Token),
+    /// The room goes to another owner, who drew this token.
+    Ownership(Token),
+    NewLink(LinkProof),
 }
 
 impl Change {
     fn apply(&self, record: &mut RoomRecord) {
         match self {
             Self::Password(password) => record.password.clone_from(password),
-            Self::Settings { max_participants, allow_screen_share } => {
+            Self::Settings { max_participants, allow_screen_share, lobby, admission } => {
+                record.lobby = lobby.unwrap_or(record.lobby);
+                record.admission = admission.unwrap_or(record.admission);
                 record.max_participants = max_participants.unwrap_or(record.max_participants);
                 record.allow_screen_share = allow_screen_share.unwrap_or(record.allow_screen_share);
             }
-            Self::OwnerToken(token) => record.owner_token = Digest(token.digest()),
+            Self::OwnerToken(token) | Self::Ownership(token) => record.owner_token = Digest(token.digest()),
+            Self::NewLink(proof) => {
+                record.link_proof = Some(Digest(proof.digest()));
+                // Those who were removed do not have it.
+                if let Some(session) = &mut record.session {
+                    session.kicked.clear();
+                }
+            }
         }
     }
 }
@@ -59,15 +97,69 @@ impl Room {
         Self {
             record,
             seats: Vec::new(),
-            locked: false,
             session_started: None,
-            kicked: VecDeque::new(),
+            knocks: Vec::new(),
+            ownership_offer: None,
+            unsaved: false,
             changes: VecDeque::new(),
         }
     }
 
     pub(crate) fn is_owner_token(&self, token: &Token) -> bool {
         token.matches(&self.record.owner_token.0)
+    }
+
+    /// What a ticket of the owner carries, and what it is compared with.
+    pub(crate) fn owner_tag(&self) -> OwnerTag {
+        *self.record.owner_token.0.first_chunk().expect("a digest has more than 8 bytes")
+    }
+
+    pub(crate) fn session_id(&self) -> Option<SessionId> {
+        self.record.session.as_ref().map(|session| session.id)
+    }
+
+    /// Nobody may join without a ticket. It ends with the session, so that a locked room can never be lost.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.record.session.as_ref().is_some_and(|session| session.locked)
+    }
+
+    /// Whether people without a ticket have to be let in: by the setting, or because somebody was removed, who could come
+    /// back as anybody.
+    pub(crate) fn has_lobby(&self) -> bool {
+        self.record.lobby || self.removed() > 0
+    }
+
+    /// Nobody is inside who could let somebody in, and nobody has to be: the first one opens the room.
+    pub(crate) fn is_open_to_first(&self) -> bool {
+        self.session_id().is_none() && self.record.admission == Admission::Anyone
+    }
+
+    /// How many the owner removed from this session.
+    pub(crate) fn removed(&self) -> usize {
+        self.record.session.as_ref().map_or(0, |session| session.kicked.len())
+    }
+
+    /// Begins a session with the first participant; one that a relay before us began goes on.
+    pub(crate) fn begin_session(&mut self, id: SessionId, now: crate::Now) {
+        self.session_started = Some(now.at);
+        self.record.last_used = now.unix;
+        if self.record.session.is_none() {
+            self.record.session = Some(SessionRecord { id, locked: false, kicked: Vec::new() });
+            self.record.total_sessions += 1;
+        }
+    }
+
+    /// Ends it: lock and removals are forgotten, tickets are void.
+    pub(crate) fn end_session(&mut self, now: crate::Now) {
+        self.account(now);
+        self.record.session = None;
+        self.ownership_offer = None;
+    }
+
+    /// The seats of those who may let people in.
+    pub(crate) fn admitters(&mut self) -> impl Iterator<Item = &mut Seat> {
+        let anyone = self.record.admission == Admission::Anyone;
+        self.seats.iter_mut().filter(move |seat| anyone || seat.owner)
     }
 
     /// Whether `link_proof` shows the whole link; a room that was made without a secret asks for none.
@@ -83,8 +175,11 @@ impl Room {
             max_participants: self.record.max_participants,
             allow_screen_share: self.record.allow_screen_share,
             password_enabled: self.record.password.is_some(),
-            locked: self.locked,
+            locked: self.is_locked(),
             sealed: self.record.link_proof.is_some(),
+            lobby: self.has_lobby(),
+            admission: self.record.admission,
+            removed: self.removed().try_into().unwrap_or(u8::MAX),
         }
     }
 
@@ -101,7 +196,7 @@ impl Room {
         };
         RoomMeta {
             password_enabled,
-            locked: self.locked,
+            locked: self.is_locked(),
             max_participants: self.record.max_participants,
             participants: (!password_enabled).then(names),
         }
@@ -113,10 +208,6 @@ impl Room {
 
     pub(crate) fn seat_mut(&mut self, user: UserId) -> Option<&mut Seat> {
         self.seats.iter_mut().find(|seat| seat.user == user)
-    }
-
-    pub(crate) fn is_full(&self) -> bool {
-        self.seats.len() >= usize::from(self.record.max_participants)
     }
 
     /// Sends to all seats, but for `except`; serialized once.
@@ -162,14 +253,15 @@ impl Room {
     }
 
     pub(crate) fn remember_kicked(&mut self, user: UserId) {
-        if self.kicked.len() >= KICKED {
-            self.kicked.pop_front();
+        let Some(session) = &mut self.record.session else { return };
+        if session.kicked.len() >= KICKED {
+            session.kicked.remove(0);
         }
-        self.kicked.push_back(user);
+        session.kicked.push(user);
     }
 
     pub(crate) fn was_kicked(&self, user: UserId) -> bool {
-        self.kicked.contains(&user)
+        self.record.session.as_ref().is_some_and(|session| session.kicked.contains(&user))
     }
 
     /// Adds the running session to the record, and starts counting anew if somebody stays inside.

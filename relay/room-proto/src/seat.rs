@@ -3,17 +3,23 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use snug_wire::{Media, Participant, Payload, ServerFrame, Token, UserId, limits};
+use snug_wire::{Media, Participant, Payload, PublicKey, ServerFrame, Token, UserId, limits};
 
 use crate::io::{ConnectionId, Output};
 
 pub(crate) struct Seat {
     pub(crate) user: UserId,
+    pub(crate) key: PublicKey,
+    /// The id that its ticket was for, where that is another one.
+    pub(crate) former: Option<UserId>,
+    pub(crate) capabilities: Vec<String>,
     pub(crate) display_name: Payload,
     pub(crate) media: Media,
     pub(crate) owner: bool,
     /// `None` while it is away.
     pub(crate) connection: Option<ConnectionId>,
+    /// It said that it is going away, so its place is free for others.
+    pub(crate) going_away: bool,
     /// When it is given up, while it is away.
     pub(crate) held_until: Option<Instant>,
     /// When its TURN credentials are renewed.
@@ -29,12 +35,17 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    pub(crate) fn new(user: UserId, display_name: Payload, media: Media, owner: bool, token: Token) -> Self {
+    /// The seat of a participant with `key`, not away and without a connection so far.
+    pub(crate) fn new(key: PublicKey, display_name: Payload, media: Media, token: Token) -> Self {
         Self {
-            user,
+            user: key.user_id(),
+            key,
+            former: None,
+            capabilities: Vec::new(),
             display_name,
             media,
-            owner,
+            owner: false,
+            going_away: false,
             connection: None,
             held_until: None,
             credentials_due: None,
@@ -50,6 +61,9 @@ impl Seat {
     pub(crate) fn participant(&self) -> Participant {
         Participant {
             user_id: self.user,
+            public_key: Some(self.key.clone()),
+            former_id: self.former,
+            capabilities: self.capabilities.clone(),
             display_name: self.display_name.clone(),
             media: self.media,
             away: self.connection.is_none(),

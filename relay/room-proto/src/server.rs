@@ -1,5 +1,8 @@
 //! The state machine of all rooms of one relay.
 
+mod lobby;
+mod ownership;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -8,18 +11,19 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use snug_wire::message::{Forward, Forwarded, JoinRoom, RoomJoined};
 use snug_wire::{
-    ClientMessage, CloseCode, ErrorCode, IceServer, LeaveReason, LinkProof, Media, Password, Request, RoomId,
-    ServerFrame, ServerMessage, Token, UserId, limits, negotiate_version,
+    ClientMessage, CloseCode, ErrorCode, IceServer, JoinNonce, LeaveReason, LinkProof, Media, Password,
+    Request, RoomId, ServerFrame, ServerMessage, Token, UserId, VERSIONS, limits, negotiate_version,
 };
 
 use crate::address::AddressBlock;
 use crate::backoff::{Backoff, BackoffConfig};
 use crate::config::{IceServerSource, RoomServerConfig};
 use crate::date::date;
-use crate::io::{Busy, ConnectionId, Input, JobId, Now, Output, QueryId, Seed, StoreFailure};
-use crate::record::{RoomRecord, StoredPassword};
+use crate::io::{Busy, ConnectionId, Departure, Input, JobId, Now, Output, QueryId, Seed, StoreFailure};
+use crate::record::{RoomRecord, SessionId, SessionRecord, StoredPassword};
 use crate::room::{Change, PendingChange, Room};
 use crate::seat::Seat;
+use crate::ticket::Ticket;
 use crate::token_bucket::{Buckets, TokenBucket};
 use crate::wall_clock::WallClock;
 
@@ -33,6 +37,9 @@ const CHECKS: usize = 10;
 const SILENT: Duration = Duration::from_secs(20);
 /// At most one answer to too many messages in this time: the answers must not be a load of their own.
 const COMPLAINT: Duration = Duration::from_secs(1);
+
+/// What this relay can do beyond what every relay of version 2 can (PROTOCOL.md §2).
+const CAPABILITIES: [&str; 6] = ["lobby", "ownership", "ask_mute", "new_link", "names", "recording"];
 
 /// All rooms of one relay.
 pub struct RoomServer {
@@ -53,6 +60,8 @@ pub struct RoomServer {
     draining: bool,
     seats: usize,
     wall_clock: WallClock,
+    /// When the first input came: sessions of the relay before go on until [`limits::SESSION_HOLD`] later.
+    started_at: Option<Instant>,
 }
 
 /// Figures for metrics and `/health`.
@@ -68,6 +77,9 @@ pub struct RoomServerStats {
 
 struct Connection {
     block: AddressBlock,
+    /// What a join has to sign.
+    nonce: JoinNonce,
+    capabilities: Vec<String>,
     host: Option<Box<str>>,
     state: State,
     messages: TokenBucket,
@@ -100,6 +112,10 @@ struct Joining {
     job: Option<JobId>,
     /// The hash that the password was right for.
     password_checked: Option<String>,
+    /// Since when it waits in the lobby.
+    knocking_since: Option<Instant>,
+    /// Somebody inside let it in.
+    admitted: bool,
 }
 
 /// Numbers every `join_room`.
@@ -149,7 +165,19 @@ enum Job {
 enum Timer {
     Connection(ConnectionId),
     Seat(RoomId, UserId),
+    /// The session of a relay before us has no participant.
+    Session(RoomId),
     WallClock,
+}
+
+/// With what right somebody gets a seat.
+#[derive(Default)]
+struct Entry {
+    owner: bool,
+    /// The participant that its ticket was for, where that had another key.
+    former: Option<UserId>,
+    /// Told to who made the room.
+    new_owner_token: Option<Token>,
 }
 
 /// Why a request is refused, and when to try again.
@@ -176,6 +204,7 @@ impl RoomServer {
             draining: false,
             seats: 0,
             wall_clock: WallClock::new(),
+            started_at: None,
         }
     }
 
@@ -214,6 +243,7 @@ impl RoomServer {
 
     /// Takes one input.
     pub fn handle_input(&mut self, input: Input, now: Now) {
+        self.started_at.get_or_insert(now.at);
         self.compare_clocks(now);
         match input {
             Input::Connected { connection, address, host } => {
@@ -227,7 +257,7 @@ impl RoomServer {
                     self.send(connection, &message);
                 }
             }
-            Input::Disconnected { connection, leaving } => self.disconnected(connection, leaving, now),
+            Input::Disconnected { connection, departure } => self.disconnected(connection, departure, now),
             Input::RoomLoaded { job, result } => self.room_loaded(job, result, now),
             Input::RoomSaved { job, result } => self.room_saved(job, result, now),
             Input::PasswordHashed { job, result } => self.password_hashed(job, result),
@@ -249,6 +279,7 @@ impl RoomServer {
             match timer {
                 Timer::Connection(connection) => self.connection_timer(connection, now),
                 Timer::Seat(room, user) => self.seat_timer(room, user, now),
+                Timer::Session(room) => self.session_timer(&room, now),
                 // They were compared above.
                 Timer::WallClock => self.plan_comparison(now),
             }
@@ -258,8 +289,11 @@ impl RoomServer {
     // --- connections ---------------------------------------------------------------------------------------------
 
     fn connected(&mut self, id: ConnectionId, block: AddressBlock, host: Option<Box<str>>, now: Now) {
+        let nonce = JoinNonce::from_bytes(self.draw());
         let connection = Connection {
             block,
+            nonce,
+            capabilities: Vec::new(),
             host,
             state: State::Fresh,
             messages: TokenBucket::full(self.config.messages, now.at),
@@ -270,6 +304,14 @@ impl RoomServer {
         };
         self.set_timer(connection.deadline(), Timer::Connection(id));
         self.connections.insert(id, connection);
+        let welcome = ServerMessage::Welcome {
+            versions: VERSIONS.to_vec(),
+            capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
+            relay: self.config.relay.clone(),
+            heartbeat_seconds: limits::HEARTBEAT.as_secs(),
+            nonce,
+        };
+        self.send(id, &welcome);
     }
 
     fn connection_timer(&mut self, id: ConnectionId, now: Now) {
@@ -280,6 +322,10 @@ impl RoomServer {
             let look_again = deadline.min(now.at + limits::IDLE_TIMEOUT);
             return self.set_timer(look_again, Timer::Connection(id));
         }
+        if connection.has_waited_enough(now.at) {
+            self.refuse_join(id, (ErrorCode::NotAdmitted, None));
+            return self.set_timer(now.at + limits::IDLE_TIMEOUT, Timer::Connection(id));
+        }
         self.send(id, &ServerMessage::error(ErrorCode::Idle, None));
         self.close(id, CloseCode::Idle, now);
     }
@@ -287,16 +333,25 @@ impl RoomServer {
     /// The relay ends a connection; a seat is held for it.
     fn close(&mut self, connection: ConnectionId, code: CloseCode, now: Now) {
         self.outputs.push_back(Output::Close { connection, code });
-        self.disconnected(connection, false, now);
+        self.disconnected(connection, Departure::Lost, now);
     }
 
-    fn disconnected(&mut self, id: ConnectionId, leaving: bool, now: Now) {
+    fn disconnected(&mut self, id: ConnectionId, departure: Departure, now: Now) {
         let Some(connection) = self.connections.remove(&id) else { return };
-        let State::Seated { room, user } = connection.state else { return };
-        if leaving && !self.draining {
-            self.remove_seat(&room, user, LeaveReason::Left, now);
-        } else {
-            self.seat_lost_connection(&room, user, now);
+        match connection.state {
+            State::Fresh | State::Ready => {}
+            State::Joining(joining) => {
+                self.stop_knocking(id, &joining);
+                self.forget_after_knock(&joining);
+            }
+            State::Seated { room, user } => match departure {
+                Departure::Leaving if !self.draining => {
+                    self.remove_seat(&room, user, LeaveReason::Left, now);
+                }
+                // Whoever moves to the next relay closes this connection, and goes on with the call.
+                Departure::GoingAway if !self.draining => self.seat_lost_connection(&room, user, true, now),
+                _ => self.seat_lost_connection(&room, user, false, now),
+            },
         }
     }
 
@@ -321,20 +376,26 @@ impl RoomServer {
         }
         let Some(connection) = self.connections.get(&id) else { return };
         match (&connection.state, message) {
-            (State::Fresh, ClientMessage::Hello { versions, .. }) => self.hello(id, &versions, now),
+            (State::Fresh, ClientMessage::Hello { versions, capabilities, .. }) => {
+                self.hello(id, &versions, capabilities, now);
+            }
             (State::Fresh, _) => {
                 self.send(id, &ServerMessage::error(ErrorCode::BadMessage, request_id));
                 self.close(id, CloseCode::Protocol, now);
             }
             (_, ClientMessage::Hello { .. }) => self.refuse(id, request_id, (ErrorCode::BadMessage, None)),
-            (State::Ready, ClientMessage::JoinRoom(join)) => self.join_room(id, request_id, join, now),
+            (State::Ready, ClientMessage::JoinRoom(join)) => self.join_room(id, request_id, *join, now),
             (State::Ready, ClientMessage::Resume { room_id, user_id, resume_token, last_seq }) => {
                 self.resume(id, request_id, (room_id, user_id), &resume_token, last_seq, now);
             }
             (_, ClientMessage::JoinRoom(_) | ClientMessage::Resume { .. }) => {
                 self.refuse(id, request_id, (ErrorCode::AlreadyJoined, None));
             }
-            (State::Joining(_), ClientMessage::LeaveRoom {}) => self.set_state(id, State::Ready),
+            (State::Joining(_), ClientMessage::LeaveRoom {}) => {
+                if let Some(joining) = self.take_joining(id) {
+                    self.forget_after_knock(&joining);
+                }
+            }
             (State::Seated { room, user }, message) => {
                 let seat = SeatRef { connection: id, request_id, room: room.clone(), user: *user };
                 self.seated_message(&seat, message, now);
@@ -344,24 +405,23 @@ impl RoomServer {
         }
     }
 
-    fn hello(&mut self, id: ConnectionId, versions: &[u32], now: Now) {
-        let Some(version) = negotiate_version(versions) else {
+    fn hello(&mut self, id: ConnectionId, versions: &[u32], capabilities: Vec<String>, now: Now) {
+        if negotiate_version(versions).is_none() {
             self.send(id, &ServerMessage::error(ErrorCode::VersionUnsupported, None));
             return self.close(id, CloseCode::Protocol, now);
-        };
-        self.set_state(id, State::Ready);
-        let welcome = ServerMessage::Welcome {
-            version,
-            relay: self.config.relay.clone(),
-            heartbeat_seconds: limits::HEARTBEAT.as_secs(),
-        };
-        self.send(id, &welcome);
+        }
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.state = State::Ready;
+            connection.capabilities = capabilities;
+        }
     }
 
     // --- joining -------------------------------------------------------------------------------------------------
     //
-    // join_room → (room in memory? else load it) → link proof → password → lock → seat taken? → full? → seated
+    // join_room → key proof → (room in memory? else load it) → link proof → ticket → password → lock → lobby → full? → seated
     //                 unknown: with a password → the same work, AUTH_FAILED; without → made, and on disk, first
+    //
+    // The owner's token and a ticket of the session pass what stands behind them; a seat of the same key is taken over.
 
     fn join_room(&mut self, id: ConnectionId, request_id: Option<u32>, join: JoinRoom, now: Now) {
         if self.draining {
@@ -371,10 +431,21 @@ impl RoomServer {
         if let Err(wait) = self.joins.take(connection.block, now.at) {
             return self.refuse(id, request_id, (ErrorCode::RateLimited, Some(wait)));
         }
+        if !join.public_key.proves(&join.key_proof, &connection.nonce, &join.room_id) {
+            return self.refuse(id, request_id, (ErrorCode::KeyProofInvalid, None));
+        }
         let room = join.room_id.clone();
         self.next_attempt += 1;
         let attempt = Attempt(self.next_attempt);
-        let joining = Joining { join, request_id, attempt, job: None, password_checked: None };
+        let joining = Joining {
+            join,
+            request_id,
+            attempt,
+            job: None,
+            password_checked: None,
+            knocking_since: None,
+            admitted: false,
+        };
         self.set_state(id, State::Joining(Box::new(joining)));
         self.wait_for_room(room, Waiter::Join(id, attempt), now);
     }
@@ -436,7 +507,14 @@ impl RoomServer {
             Err(failure) => Err(failure),
         };
         match record {
-            Ok(record) => {
+            Ok(mut record) => {
+                let hold_ends = self.started_at.unwrap_or(now.at) + limits::SESSION_HOLD;
+                if now.at >= hold_ends {
+                    // Nobody came back to it, or the end of it could not be written.
+                    record.session = None;
+                } else if record.session.is_some() {
+                    self.set_timer(hold_ends, Timer::Session(room.clone()));
+                }
                 self.rooms.insert(room.clone(), RoomEntry::Open(Box::new(Room::new(record))));
                 for waiter in waiting {
                     self.room_ready(&room, waiter, now);
@@ -486,12 +564,15 @@ impl RoomServer {
     }
 
     fn create(&mut self, room: &RoomId, creator: (ConnectionId, Attempt), waiting: Vec<Waiter>, now: Now) {
-        let drawn = self.new_token();
+        let (drawn, session) = (self.new_token(), SessionId(self.draw()));
         let Some(joining) = self.joining(creator.0, creator.1) else { return };
         // A token of the client's own is taken, so that a creator who never hears the answer still owns the room.
         let owner_token = joining.join.owner_token.clone().unwrap_or(drawn);
         let link_proof = joining.join.link_proof.as_ref().map(LinkProof::digest);
-        let record = RoomRecord::new(now.unix, owner_token.digest(), link_proof);
+        let mut record = RoomRecord::new(now.unix, owner_token.digest(), link_proof);
+        // Its first session begins with it, and is written with it.
+        record.session = Some(SessionRecord { id: session, locked: false, kicked: Vec::new() });
+        record.total_sessions = 1;
         let job = self.new_job(Job::Create(room.clone()));
         self.outputs.push_back(Output::SaveRoom {
             job: Some(job),
@@ -517,7 +598,11 @@ impl RoomServer {
             && let Some(joining) = self.joining_mut(creator.0)
         {
             joining.join.owner_token = Some(owner_token.clone());
-            self.seat(creator.0, Some(owner_token), now);
+            self.seat(creator.0, &Entry { new_owner_token: Some(owner_token), ..Entry::default() }, now);
+        } else if let Some(open) = self.open_room(room) {
+            open.record.session = None;
+            open.record.total_sessions = 0;
+            self.save_quietly(room);
         }
         for waiter in waiting {
             self.room_ready(room, waiter, now);
@@ -531,7 +616,6 @@ impl RoomServer {
         let State::Joining(joining) = &connection.state else { return };
         let join = &joining.join;
         let Some(RoomEntry::Open(room)) = self.rooms.get(&join.room_id) else { return };
-        let owner = join.owner_token.as_ref().is_some_and(|token| room.is_owner_token(token));
 
         if !room.proves_link(join.link_proof.as_ref()) {
             // Who guesses names of rooms with a password must not learn from the answer that this one exists.
@@ -540,34 +624,51 @@ impl RoomServer {
                 None => self.refuse_join(id, (ErrorCode::LinkIncomplete, None)),
             };
         }
-        if room.was_kicked(join.user_id) {
+        let user = join.public_key.user_id();
+        let ticket = join.ticket.as_ref().map(|text| self.config.ticket_key.read(&join.room_id, text));
+        let ticket = match ticket {
+            Some(Some(ticket)) if Some(ticket.session) == room.session_id() => Some(ticket),
+            Some(_) => return self.refuse_join(id, (ErrorCode::TicketInvalid, None)),
+            None => None,
+        };
+        if room.was_kicked(user) || ticket.is_some_and(|ticket| room.was_kicked(ticket.user)) {
             return self.refuse_join(id, (ErrorCode::Kicked, None));
         }
-        if let Some(stored) = room.record.password.as_ref().filter(|_| !owner)
+        let owner = join.owner_token.as_ref().is_some_and(|token| room.is_owner_token(token))
+            || ticket.is_some_and(|ticket| ticket.owner == Some(room.owner_tag()));
+        let is_expected = owner || ticket.is_some();
+        if let Some(stored) = room.record.password.as_ref().filter(|_| !is_expected)
             && joining.password_checked.as_ref() != Some(&stored.hash)
         {
             let Some(password) = join.password.clone() else {
                 let hint =
                     stored.hint.clone().filter(|_| connection.failed_at.as_ref() == Some(&join.room_id));
-                self.set_state(id, State::Ready);
+                self.take_joining(id);
                 return self.send(id, &ServerMessage::AuthRequired { hint });
             };
             let (room_id, hash) = (join.room_id.clone(), stored.hash.clone());
             return self.check_password(id, &room_id, password, Some(hash), now);
         }
-        if room.locked && !owner {
+        if room.is_locked() && !is_expected {
             return self.refuse_join(id, (ErrorCode::RoomLocked, None));
         }
-        if room.seat(join.user_id).is_some() {
-            return self.refuse_join(id, (ErrorCode::UserIdTaken, None));
+        if room.has_lobby() && !is_expected && !joining.admitted && !room.is_open_to_first() {
+            return self.knock(id, now);
         }
-        if room.is_full() {
-            let max_participants = room.record.max_participants;
-            let retry_after_ms = self.seat_free_after(room, now).map(in_milliseconds);
-            self.set_state(id, State::Ready);
-            return self.send(id, &ServerMessage::RoomFull { max_participants, retry_after_ms });
+        let former = ticket.map(|ticket| ticket.user).filter(|former| *former != user);
+        let returns = [Some(user), former].into_iter().flatten().any(|user| room.seat(user).is_some());
+        let most = if is_expected { limits::PARTICIPANTS_MAX + 1 } else { room.record.max_participants };
+        if !returns && room.seats.len() >= usize::from(most) {
+            // A page that was closed keeps its place only as long as nobody needs it.
+            let Some(leaving) = room.seats.iter().find(|seat| seat.going_away).map(|seat| seat.user) else {
+                let max_participants = room.record.max_participants;
+                let retry_after_ms = self.seat_free_after(room, now).map(in_milliseconds);
+                self.take_joining(id);
+                return self.send(id, &ServerMessage::RoomFull { max_participants, retry_after_ms });
+            };
+            self.remove_seat(&join.room_id.clone(), leaving, LeaveReason::Left, now);
         }
-        self.seat(id, None, now);
+        self.seat(id, &Entry { owner, former, new_owner_token: None }, now);
     }
 
     /// How long until a full room takes somebody in again if nobody comes back whose connection is lost, or has been
@@ -653,34 +754,60 @@ impl RoomServer {
     }
 
     /// Gives the joiner its seat and tells everybody.
-    fn seat(&mut self, id: ConnectionId, new_owner_token: Option<Token>, now: Now) {
-        let token = self.new_token();
+    fn seat(&mut self, id: ConnectionId, entry: &Entry, now: Now) {
+        let (token, session) = (self.new_token(), SessionId(self.draw()));
+        let Some(joining) = self.take_joining(id) else { return };
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        let State::Joining(joining) = std::mem::replace(&mut connection.state, State::Ready) else { return };
-        let JoinRoom { room_id, user_id: user, display_name, owner_token, resume_token, media, .. } =
-            joining.join;
+        let JoinRoom { room_id, public_key, display_name, owner_token, media, .. } = joining.join;
         let Some(RoomEntry::Open(room)) = self.rooms.get_mut(&room_id) else { return };
+        let user = public_key.user_id();
         connection.state = State::Seated { room: room_id.clone(), user };
+        let media = Media { screen: media.screen && room.record.allow_screen_share, ..media };
+        let mut seat = Seat::new(public_key, display_name, media, token);
+        seat.owner = entry.owner || owner_token.as_ref().is_some_and(|token| room.is_owner_token(token));
+        seat.former = entry.former;
+        seat.capabilities.clone_from(&connection.capabilities);
+        // The same key came back, or its ticket with another key: the seat that it had ends. To the others who is there under
+        // the same key never left.
+        for replaced in [Some(user), entry.former].into_iter().flatten() {
+            self.replace_seat(&room_id, replaced, user);
+        }
         self.outputs.push_back(Output::Seated { room: room_id.clone(), user });
 
-        let owner = owner_token.as_ref().is_some_and(|token| room.is_owner_token(token));
-        let media = Media { screen: media.screen && room.record.allow_screen_share, ..media };
-        let mut seat = Seat::new(user, display_name, media, owner, token);
-        // Who comes back to a relay that had forgotten it may lose this answer, and has only this to show.
-        seat.previous_token = resume_token;
+        let Some(RoomEntry::Open(room)) = self.rooms.get_mut(&room_id) else { return };
         let joined = ServerMessage::UserJoined {
             participant: snug_wire::Participant { away: false, ..seat.participant() },
         };
         room.broadcast(None, &joined, &mut self.outputs);
-        if room.seats.is_empty() {
-            room.session_started = Some(now.at);
-            room.record.total_sessions += 1;
-            room.record.last_used = now.unix;
+        let begins = room.session_started.is_none();
+        let is_written = room.record.session.is_some() && entry.new_owner_token.is_some();
+        if begins {
+            room.begin_session(session, now);
         }
         room.seats.push(seat);
         self.seats += 1;
+        if begins && !is_written {
+            self.save_soon(&room_id);
+        }
         self.plan_comparison(now);
-        self.attach(&room_id, user, id, new_owner_token, now);
+        self.attach(&room_id, user, id, entry.new_owner_token.clone(), now);
+    }
+
+    /// Ends the seat that a newcomer takes over, without ending the session.
+    fn replace_seat(&mut self, room_id: &RoomId, user: UserId, by: UserId) {
+        let Some(RoomEntry::Open(room)) = self.rooms.get_mut(room_id) else { return };
+        let Some(seat) = room.remove(user) else { return };
+        self.seats -= 1;
+        self.outputs.push_back(Output::Unseated { room: room_id.clone(), user });
+        if user != by {
+            let left = ServerMessage::UserLeft { user_id: user, reason: LeaveReason::Replaced };
+            room.broadcast(None, &left, &mut self.outputs);
+        }
+        if let Some(old) = seat.connection {
+            self.send(old, &ServerMessage::error(ErrorCode::Replaced, None));
+            self.connections.remove(&old);
+            self.outputs.push_back(Output::Close { connection: old, code: CloseCode::Replaced });
+        }
     }
 
     /// Binds a seat to a connection and says everything about the room.
@@ -698,9 +825,15 @@ impl RoomServer {
         let room_info = room.info();
         let participants =
             room.seats.iter().filter(|seat| seat.user != user).map(Seat::participant).collect();
+        let (session, owner_tag) = (room.session_id(), room.owner_tag());
         let Some(seat) = room.seat_mut(user) else { return };
+        let owner = seat.owner.then_some(owner_tag);
+        // A room with a seat has a session.
+        let ticket = session.map(|session| Ticket { session, user, owner });
+        let ticket = ticket.map(|ticket| self.config.ticket_key.issue(room_id, &ticket)).unwrap_or_default();
         seat.connection = Some(id);
         seat.held_until = None;
+        seat.going_away = false;
         let expires = ice_servers.iter().any(|server| server.username.is_some());
         seat.credentials_due = expires.then(|| now.at + ttl * 3 / 4);
         let due = seat.credentials_due;
@@ -708,6 +841,7 @@ impl RoomServer {
             room_id: room_id.clone(),
             user_id: user,
             resume_token: seat.resume_token.clone(),
+            ticket,
             participants,
             room_info,
             is_owner: seat.owner,
@@ -718,6 +852,7 @@ impl RoomServer {
         }));
         seat.restart_sequence();
         seat.deliver(&ServerFrame::new(&joined), &mut self.outputs);
+        self.tell_knocks(room_id, Some(user));
         if let Some(due) = due {
             self.set_timer(due, Timer::Seat(room_id.clone(), user));
         }
@@ -747,6 +882,7 @@ impl RoomServer {
         connection.state = State::Seated { room: room_id.clone(), user };
         let replaced = seat.connection.replace(id);
         let was_away = seat.held_until.take().is_some();
+        seat.going_away = false;
         // The one that was shown: answers may be lost more than once.
         seat.previous_token = Some(token.clone());
         seat.resume_token = new_token.clone();
@@ -771,10 +907,12 @@ impl RoomServer {
         }
     }
 
-    fn seat_lost_connection(&mut self, room_id: &RoomId, user: UserId, now: Now) {
+    fn seat_lost_connection(&mut self, room_id: &RoomId, user: UserId, going_away: bool, now: Now) {
         let Some(RoomEntry::Open(room)) = self.rooms.get_mut(room_id) else { return };
         let Some(seat) = room.seat_mut(user) else { return };
-        let until = now.at + limits::SEAT_HOLD;
+        let hold = if going_away { limits::GOING_AWAY_HOLD } else { limits::SEAT_HOLD };
+        let until = now.at + hold;
+        seat.going_away = going_away;
         seat.connection = None;
         seat.held_until = Some(until);
         if !self.draining {
@@ -872,6 +1010,12 @@ impl RoomServer {
             ClientMessage::ToggleAudio { enabled } => self.toggle(seat, |media| media.audio = enabled),
             ClientMessage::ToggleVideo { enabled } => self.toggle(seat, |media| media.video = enabled),
             ClientMessage::ToggleHand { enabled } => self.toggle(seat, |media| media.hand = enabled),
+            ClientMessage::ToggleRecording { enabled } => {
+                self.toggle(seat, |media| media.recording = enabled);
+            }
+            ClientMessage::SetName { display_name } => self.set_name(seat, display_name),
+            ClientMessage::Admit { target_id, admitted } => self.decide(seat, target_id, admitted, now),
+            ClientMessage::TakeOwnership { owner_token } => self.take_ownership(seat, owner_token, now),
             ClientMessage::ToggleScreen { enabled } => {
                 if enabled && !self.open_room(&seat.room).is_some_and(|room| room.record.allow_screen_share) {
                     let refusal = (ErrorCode::ScreenShareDisabled, None);
@@ -934,12 +1078,32 @@ impl RoomServer {
         self.outputs.push_back(Output::Unseated { room: room_id.clone(), user });
         room.broadcast(None, &ServerMessage::UserLeft { user_id: user, reason }, &mut self.outputs);
         if room.seats.is_empty() {
-            room.account(now);
-            room.locked = false;
-            if !room.is_changing() {
-                self.save_quietly(room_id);
-            }
-            self.forget_if_empty(room_id);
+            self.end_session(room_id, now);
+        }
+    }
+
+    /// Nobody is inside any more.
+    fn end_session(&mut self, room_id: &RoomId, now: Now) {
+        let Some(room) = self.open_room(room_id) else { return };
+        room.end_session(now);
+        self.save_soon(room_id);
+        self.reconsider_knocks(room_id, now);
+        self.forget_if_empty(room_id);
+    }
+
+    /// The session of a relay before us ends where nobody came back to it.
+    fn session_timer(&mut self, room_id: &RoomId, now: Now) {
+        if self.open_room(room_id).is_some_and(|room| room.seats.is_empty() && room.session_id().is_some()) {
+            self.end_session(room_id, now);
+        }
+    }
+
+    /// Writes the record as it is, after the changes that are on their way; nobody waits for it.
+    fn save_soon(&mut self, room_id: &RoomId) {
+        let Some(room) = self.open_room(room_id) else { return };
+        room.unsaved = room.is_changing();
+        if !room.unsaved {
+            self.save_quietly(room_id);
         }
     }
 
@@ -960,6 +1124,7 @@ impl RoomServer {
     fn forget_if_empty(&mut self, room_id: &RoomId) {
         if let Some(RoomEntry::Open(room)) = self.rooms.get(room_id)
             && room.seats.is_empty()
+            && room.knocks.is_empty()
             && !room.is_changing()
         {
             self.rooms.remove(room_id);
@@ -990,8 +1155,9 @@ impl RoomServer {
                 self.outputs.push_back(Output::HashPassword { job, password });
             }
             ClientMessage::ClearRoomPassword {} => self.change(seat, Change::Password(None)),
-            ClientMessage::UpdateSettings { max_participants, allow_screen_share } => {
-                self.change(seat, Change::Settings { max_participants, allow_screen_share });
+            ClientMessage::UpdateSettings { max_participants, allow_screen_share, lobby, admission } => {
+                let change = Change::Settings { max_participants, allow_screen_share, lobby, admission };
+                self.change(seat, change);
             }
             ClientMessage::RotateOwnerToken {} => {
                 let token = self.new_token();
@@ -999,11 +1165,21 @@ impl RoomServer {
             }
             ClientMessage::LockRoom { locked } => {
                 let Some(RoomEntry::Open(room)) = self.rooms.get_mut(&seat.room) else { return };
-                room.locked = locked;
+                if let Some(session) = &mut room.record.session {
+                    session.locked = locked;
+                }
                 room.broadcast_info(&mut self.outputs);
+                self.save_soon(&seat.room);
                 self.send(seat.connection, &ServerMessage::Done { request_id: seat.request_id });
             }
             ClientMessage::Kick { target_id } => self.kick(seat, target_id, now),
+            ClientMessage::Unban {} => self.unban(seat, now),
+            ClientMessage::AskMute { target_id } => {
+                self.tell_participant(seat, target_id, |from_id| ServerMessage::MuteRequested { from_id });
+            }
+            ClientMessage::OfferOwnership { target_id } => self.offer_ownership(seat, target_id, now),
+            ClientMessage::NewLink { link_proof } => self.new_link(seat, link_proof),
+            ClientMessage::EndCall {} => self.end_call(seat, now),
             ClientMessage::GetStats {} => self.room_stats(seat, now),
             // The other messages were answered before, and an unknown one does not decode.
             _ => self.refuse(seat.connection, seat.request_id, (ErrorCode::BadMessage, None)),
@@ -1018,7 +1194,11 @@ impl RoomServer {
         kicked.deliver(&ServerFrame::new(&ServerMessage::Kicked {}), &mut self.outputs);
         let connection = kicked.connection;
         room.remember_kicked(target);
+        self.save_soon(&seat.room);
         self.remove_seat(&seat.room, target, LeaveReason::Kicked, now);
+        if let Some(RoomEntry::Open(room)) = self.rooms.get_mut(&seat.room) {
+            room.broadcast_info(&mut self.outputs);
+        }
         if let Some(connection) = connection {
             self.connections.remove(&connection);
             self.outputs.push_back(Output::Close { connection, code: CloseCode::Kicked });
@@ -1083,12 +1263,12 @@ impl RoomServer {
     fn room_saved(&mut self, job: JobId, result: Result<(), StoreFailure>, now: Now) {
         match self.jobs.remove(&job) {
             Some(Job::Create(room)) => self.room_created(&room, result, now),
-            Some(Job::Change(room)) => self.change_written(&room, result),
+            Some(Job::Change(room)) => self.change_written(&room, result, now),
             _ => {}
         }
     }
 
-    fn change_written(&mut self, room_id: &RoomId, result: Result<(), StoreFailure>) {
+    fn change_written(&mut self, room_id: &RoomId, result: Result<(), StoreFailure>, now: Now) {
         let Some(RoomEntry::Open(room)) = self.rooms.get_mut(room_id) else { return };
         let Some(PendingChange { change, connection, user, request_id }) = room.finish_change(result.is_ok())
         else {
@@ -1107,16 +1287,32 @@ impl RoomServer {
                 room.stop_disallowed_screens(&mut self.outputs);
                 room.broadcast_info(&mut self.outputs);
                 self.send(connection, &ServerMessage::Done { request_id });
+                self.tell_knocks(room_id, None);
+                self.reconsider_knocks(room_id, now);
+            }
+            (Ok(()), Change::Ownership(_)) => {
+                for seat in &mut room.seats {
+                    seat.owner = seat.user == user;
+                }
+                room.broadcast(None, &ServerMessage::OwnerChanged { user_id: user }, &mut self.outputs);
+                self.send(connection, &ServerMessage::Done { request_id });
+                self.tell_knocks(room_id, None);
+            }
+            (Ok(()), Change::NewLink(_)) => {
+                room.broadcast(Some(user), &ServerMessage::LinkChanged {}, &mut self.outputs);
+                room.broadcast_info(&mut self.outputs);
+                self.send(connection, &ServerMessage::Done { request_id });
+                self.reconsider_knocks(room_id, now);
             }
         }
         let Some(RoomEntry::Open(room)) = self.rooms.get(room_id) else { return };
         if room.is_changing() {
             self.write_next_change(room_id);
-        } else if room.seats.is_empty() {
-            // The statistics waited for the change.
-            self.save_quietly(room_id);
-            self.forget_if_empty(room_id);
+        } else if room.unsaved {
+            // What else is to be written waited for the change.
+            self.save_soon(room_id);
         }
+        self.forget_if_empty(room_id);
     }
 
     // --- stopping ------------------------------------------------------------------------------------------------
@@ -1174,9 +1370,28 @@ impl RoomServer {
 
     /// Ends a join that cannot be; the connection may try again.
     fn refuse_join(&mut self, id: ConnectionId, refusal: Refusal) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        if let State::Joining(joining) = std::mem::replace(&mut connection.state, State::Ready) {
+        if let Some(joining) = self.take_joining(id) {
             self.refuse(id, joining.request_id, refusal);
+            self.forget_after_knock(&joining);
+        }
+    }
+
+    /// Ends a join, whatever comes after it.
+    fn take_joining(&mut self, id: ConnectionId) -> Option<Joining> {
+        let connection = self.connections.get_mut(&id)?;
+        match std::mem::replace(&mut connection.state, State::Ready) {
+            State::Joining(joining) => {
+                if joining.knocking_since.is_some() {
+                    // It has time for another try.
+                    connection.unseated_since = connection.heard_at;
+                }
+                self.stop_knocking(id, &joining);
+                Some(*joining)
+            }
+            other => {
+                connection.state = other;
+                None
+            }
         }
     }
 
@@ -1216,9 +1431,13 @@ impl RoomServer {
     }
 
     fn new_token(&mut self) -> Token {
-        let mut bytes = [0; 32];
+        Token::from_bytes(self.draw())
+    }
+
+    fn draw<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
         self.random.fill_bytes(&mut bytes);
-        Token::from_bytes(bytes)
+        bytes
     }
 
     fn set_timer(&mut self, at: Instant, timer: Timer) {
@@ -1242,10 +1461,22 @@ struct SeatRef {
 impl Connection {
     /// When it is closed unless something happens.
     fn deadline(&self) -> Instant {
-        match self.state {
+        match &self.state {
             State::Fresh => self.unseated_since + limits::HELLO_TIMEOUT,
-            State::Ready | State::Joining(_) => self.unseated_since + limits::JOIN_TIMEOUT,
+            State::Ready => self.unseated_since + limits::JOIN_TIMEOUT,
+            State::Joining(joining) => match joining.knocking_since {
+                Some(since) => (since + limits::LOBBY_TIMEOUT).min(self.heard_at + limits::IDLE_TIMEOUT),
+                None => self.unseated_since + limits::JOIN_TIMEOUT,
+            },
             State::Seated { .. } => self.heard_at + limits::IDLE_TIMEOUT,
         }
+    }
+
+    fn has_waited_enough(&self, now: Instant) -> bool {
+        let knocking_since = match &self.state {
+            State::Joining(joining) => joining.knocking_since,
+            _ => None,
+        };
+        knocking_since.is_some_and(|since| since + limits::LOBBY_TIMEOUT <= now)
     }
 }

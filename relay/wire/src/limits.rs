@@ -56,5 +56,15 @@ pub const HEARTBEAT: Duration = Duration::from_secs(15);
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 /// How long the seat of a lost connection is held.
 pub const SEAT_HOLD: Duration = Duration::from_secs(30);
+/// How long the seat of a client is held that said that it is going away: as long as a page takes to load again.
+pub const GOING_AWAY_HOLD: Duration = Duration::from_secs(5);
+/// How long after the start of a relay the sessions that ran before go on without anybody inside.
+pub const SESSION_HOLD: Duration = Duration::from_secs(300);
+/// How long somebody waits in the lobby.
+pub const LOBBY_TIMEOUT: Duration = Duration::from_secs(600);
+/// Most people who wait in the lobby of a room.
+pub const LOBBY: usize = 10;
+/// How long an offer of ownership holds.
+pub const OWNERSHIP_OFFER: Duration = Duration::from_secs(60);
 /// Clients of a draining relay reconnect spread over this time.
 pub const DRAIN_SPREAD: Duration = Duration::from_secs(5);

@@ -92,7 +92,7 @@ fn guesses_sent_at_once_are_not_all_tried() {
     let (mut world, _, _) = guarded();
     let before = world.password_work;
     world.hold_jobs = true;
-    let guessers: Vec<Client> = (20..60).map(|number| world.connect(number)).collect();
+    let guessers: Vec<Client> = (0..40).map(|number| world.connect(10 + number % 20)).collect();
     for guesser in &guessers {
         world.send_join(*guesser, ROOM, json!({"password": "cat"}));
     }
@@ -317,11 +317,14 @@ fn a_kicked_participant_is_told_closed_and_kept_out_under_its_id() {
     assert_eq!(world.closed[&bo.connection.0], CloseCode::Kicked);
     let left = world.receive(ana);
     assert_eq!((&left["type"], &left["reason"]), (&json!("user_left"), &json!("kicked")));
+    let updated = world.receive(ana);
+    assert_eq!((&updated["roomInfo"]["removed"], &updated["roomInfo"]["lobby"]), (&json!(1), &json!(true)));
     assert_eq!(world.receive(ana)["type"], "done");
     let again = world.connect(2);
     let resume = json!({"type": "resume", "roomId": ROOM, "userId": bo.user, "resumeToken": joined["resumeToken"], "lastSeq": 1});
     assert_eq!(world.request(again, resume)["code"], "RESUME_FAILED");
     assert_eq!(world.try_join(again, ROOM, json!({}))["code"], "KICKED");
+    assert_eq!(world.try_join(again, ROOM, json!({"ticket": joined["ticket"]}))["code"], "KICKED");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 #![allow(clippy::disallowed_methods, reason = "a test's clock starts somewhere")]
 
 mod doors;
+mod lobby;
 mod operations;
 mod rooms;
 mod seats;
+mod sessions;
 mod world;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::world::{Client, World, user};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use snug_room_proto::{Busy, Input, StoreFailure};
+use snug_room_proto::{Busy, Departure, Input, StoreFailure};
 
 const ROOMS: [&str; 3] = ["room-a", "room-b", "room-c"];
 const CLIENTS: u8 = 14;
@@ -95,8 +95,9 @@ impl Run {
             }
             Operation::Join { client, room, password, owner } => {
                 let room = ROOMS[usize::from(room)];
-                let mut message = json!({"type": "join_room", "roomId": room, "userId": user(client),
-                    "displayName": {"sealed": "AAAA"}, "media": {"screen": true}});
+                let Some(connected) = self.clients[usize::from(client)].client else { return };
+                let mut message = self.world.join_message(connected, room);
+                message["media"] = json!({"screen": true});
                 if let Some(password) = password {
                     message["password"] = json!(format!("password {password}"));
                 }
@@ -114,8 +115,9 @@ impl Run {
             }
             Operation::Leave(client) => self.send(client, json!({"type": "leave_room"})),
             Operation::Drop { client, goodbye } => {
+                let departure = if goodbye { Departure::Leaving } else { Departure::Lost };
                 if let Some(gone) = self.clients[usize::from(client)].client.take() {
-                    self.world.input(Input::Disconnected { connection: gone.connection, leaving: goodbye });
+                    self.world.input(Input::Disconnected { connection: gone.connection, departure });
                 }
             }
             Operation::Forward { client, target } => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::world::{START, World, user};
+use crate::world::{START, World, config, identity, user};
 use serde_json::json;
 use snug_room_proto::{Busy, Input, RateLimit, RoomServerConfig, StoreFailure};
 use snug_wire::{CloseCode, LinkProof, limits};
@@ -107,7 +107,8 @@ fn the_first_to_join_makes_the_room_and_owns_it() {
     assert_eq!(joined["isOwner"], true);
     assert!(joined["ownerToken"].is_string());
     assert_eq!(joined["participants"], json!([]));
-    let info = json!({"maxParticipants": 10, "allowScreenShare": true, "passwordEnabled": false, "locked": false, "sealed": false});
+    let info = json!({"maxParticipants": 10, "allowScreenShare": true, "passwordEnabled": false, "locked": false,
+        "sealed": false, "lobby": false, "admission": "owner", "removed": 0});
     assert_eq!(joined["roomInfo"], info);
     assert!(world.disk.contains_key(ROOM), "a room that was joined is on disk");
     let stored = String::from_utf8_lossy(&world.disk[ROOM]).into_owned();
@@ -204,7 +205,7 @@ fn toggles_are_told_to_the_others_and_to_who_comes_later() {
     world.send(bo, json!({"type": "toggle_audio", "enabled": true}));
     world.send(bo, json!({"type": "toggle_hand", "enabled": true}));
     assert_eq!(world.receive(ana)["media"]["audio"], true);
-    let media = json!({"audio": true, "video": false, "screen": false, "hand": true});
+    let media = json!({"audio": true, "video": false, "screen": false, "hand": true, "recording": false});
     assert_eq!(world.receive(ana)["media"], media);
     let (_, joined) = world.join(3, ROOM);
     assert_eq!(joined["participants"][1]["media"], media);
@@ -346,17 +347,27 @@ fn after_a_restart_everybody_rejoins_under_the_same_id() {
     let again = world.connect(1);
     let resume = json!({"type": "resume", "roomId": ROOM, "userId": ana.user, "resumeToken": joined["resumeToken"], "lastSeq": 1});
     assert_eq!(world.request(again, resume)["code"], "RESUME_FAILED");
-    let rejoined = world.try_join(again, ROOM, json!({"ownerToken": joined["ownerToken"]}));
+    let rejoined = world.try_join(again, ROOM, json!({"ticket": joined["ticket"]}));
     assert_eq!((&rejoined["userId"], &rejoined["isOwner"]), (&json!(ana.user), &json!(true)));
     assert_eq!(rejoined["ownerToken"], json!(null), "who has it is not told it again");
 }
 
 #[test]
-fn an_identity_that_has_a_seat_cannot_be_taken() {
+fn an_identity_cannot_be_taken_without_its_key() {
     let mut world = World::new();
     world.join(1, ROOM);
-    let thief = world.connect(1);
-    assert_eq!(world.try_join(thief, ROOM, json!({}))["code"], "USER_ID_TAKEN");
+    let thief = world.connect(2);
+    let mut join = world.join_message(thief, ROOM);
+    join["publicKey"] = json!(identity(1).public_key());
+    assert_eq!(world.request(thief, join)["code"], "KEY_PROOF_INVALID");
+    // A proof that was recorded from another connection is of no use either.
+    let victim = world.connect(1);
+    let recorded = world.join_message(victim, ROOM);
+    assert_eq!(world.request(thief, recorded)["code"], "KEY_PROOF_INVALID");
+    let elsewhere = world.join_message(victim, "other-room");
+    let mut moved = world.join_message(victim, ROOM);
+    moved["keyProof"] = elsewhere["keyProof"].clone();
+    assert_eq!(world.request(victim, moved)["code"], "KEY_PROOF_INVALID");
 }
 
 #[test]
@@ -516,7 +527,7 @@ fn hello_comes_first_and_soon() {
     assert_eq!(world.closed[&silent.connection.0], CloseCode::Idle);
 
     let stranger = world.connect_silent(user(3), "192.0.2.1");
-    world.send(stranger, json!({"type": "hello", "versions": [2, 99]}));
+    world.send(stranger, json!({"type": "hello", "versions": [1, 99]}));
     assert_eq!(world.receive(stranger)["code"], "VERSION_UNSUPPORTED");
     assert_eq!(world.closed[&stranger.connection.0], CloseCode::Protocol);
 }
@@ -570,10 +581,8 @@ fn too_many_messages_are_dropped_and_complained_about_once_a_second() {
 
 #[test]
 fn joins_are_limited_by_network() {
-    let mut world = World::with(RoomServerConfig {
-        joins: RateLimit { burst: 2.0, per_second: 0.5 },
-        ..RoomServerConfig::default()
-    });
+    let mut world =
+        World::with(RoomServerConfig { joins: RateLimit { burst: 2.0, per_second: 0.5 }, ..config() });
     world.join(1, ROOM);
     world.join(2, ROOM);
     let cy = world.connect(3);

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use snug_room_proto::{
-    Busy, ConnectionId, IceServerSource, Input, Now, Output, QueryId, RoomMeta, RoomServer, RoomServerConfig,
-    StoreFailure,
+    Busy, ConnectionId, Departure, IceServerSource, Input, Now, Output, QueryId, RoomMeta, RoomServer,
+    RoomServerConfig, StoreFailure, TicketKey,
 };
-use snug_wire::{CloseCode, IceServer, LinkProof, Request, RoomId, UserId};
+use snug_wire::{CloseCode, IceServer, JoinNonce, LinkProof, Request, RoomId, SigningIdentity, UserId};
 
 /// The clock starts here, in seconds since 1970: 2026-11-23.
 pub const START: u64 = 1_795_392_000;
@@ -26,6 +27,8 @@ pub struct World {
     pub hold_jobs: bool,
     pub jobs: VecDeque<Output>,
     pub inboxes: BTreeMap<u64, VecDeque<Value>>,
+    /// What each connection has to sign.
+    nonces: BTreeMap<u64, JoinNonce>,
     pub closed: BTreeMap<u64, CloseCode>,
     pub metas: BTreeMap<u64, Option<RoomMeta>>,
     pub password_work: usize,
@@ -63,7 +66,22 @@ pub struct Client {
 }
 
 pub fn user(number: u8) -> UserId {
-    UserId::from_bytes([number; 16])
+    identity(number).user_id()
+}
+
+/// The signing key of a participant of the tests, 0 to 31.
+pub fn identity(number: u8) -> &'static SigningIdentity {
+    static IDENTITIES: LazyLock<Vec<SigningIdentity>> = LazyLock::new(|| {
+        let key =
+            |number: u8| SigningIdentity::from_bytes(&[number + 1; 32]).expect("a small number is a key");
+        (0..32).map(key).collect()
+    });
+    &IDENTITIES[usize::from(number)]
+}
+
+/// The defaults, with a key for tickets that stays the same.
+pub fn config() -> RoomServerConfig {
+    RoomServerConfig::new(TicketKey::from_bytes([9; 32]))
 }
 
 impl World {
@@ -72,7 +90,7 @@ impl World {
             // Most tests are not about these limits.
             joins: snug_room_proto::RateLimit { burst: 1e6, per_second: 1e6 },
             creations: snug_room_proto::RateLimit { burst: 1e6, per_second: 1e6 },
-            ..RoomServerConfig::default()
+            ..config()
         })
     }
 
@@ -88,6 +106,7 @@ impl World {
             hold_jobs: false,
             jobs: VecDeque::new(),
             inboxes: BTreeMap::new(),
+            nonces: BTreeMap::new(),
             closed: BTreeMap::new(),
             metas: BTreeMap::new(),
             password_work: 0,
@@ -110,8 +129,7 @@ impl World {
 
     pub fn connect_from(&mut self, user: UserId, address: &str) -> Client {
         let client = self.connect_silent(user, address);
-        self.send(client, json!({"type": "hello", "versions": [1]}));
-        assert_eq!(self.receive(client)["type"], "welcome");
+        self.send(client, json!({"type": "hello", "versions": [2]}));
         client
     }
 
@@ -120,7 +138,12 @@ impl World {
         let connection = ConnectionId(self.next_connection);
         let address: IpAddr = address.parse().expect("an address");
         self.input(Input::Connected { connection, address, host: self.host.map(Into::into) });
-        Client { connection, user }
+        let client = Client { connection, user };
+        let welcome = self.receive(client);
+        assert_eq!(welcome["type"], "welcome", "it comes without being asked for");
+        let nonce = welcome["nonce"].as_str().expect("a nonce").parse().expect("a nonce");
+        self.nonces.insert(connection.0, nonce);
+        client
     }
 
     pub fn connect(&mut self, number: u8) -> Client {
@@ -142,16 +165,25 @@ impl World {
     }
 
     pub fn send_join(&mut self, client: Client, room: &str, extra: Value) {
-        let mut message = json!({
-            "type": "join_room",
-            "roomId": room,
-            "userId": client.user,
-            "displayName": {"plain": format!("{{\"name\":\"{}\"}}", client.user)},
-        });
+        let mut message = self.join_message(client, room);
         for (key, value) in extra.as_object().expect("an object of fields") {
             message[key] = value.clone();
         }
         self.send(client, message);
+    }
+
+    /// A `join_room` with what is required.
+    pub fn join_message(&self, client: Client, room: &str) -> Value {
+        let identity = (0..32).map(identity).find(|identity| identity.user_id() == client.user);
+        let identity = identity.expect("a participant of the tests");
+        let nonce = &self.nonces[&client.connection.0];
+        json!({
+            "type": "join_room",
+            "roomId": room,
+            "publicKey": identity.public_key(),
+            "keyProof": identity.prove(nonce, &room.parse().expect("a room id")),
+            "displayName": {"plain": format!("{{\"name\":\"{}\"}}", client.user), "proof": "AAAA"},
+        })
     }
 
     pub fn send(&mut self, client: Client, message: Value) {
@@ -166,11 +198,15 @@ impl World {
     }
 
     pub fn drop_connection(&mut self, client: Client) {
-        self.input(Input::Disconnected { connection: client.connection, leaving: false });
+        self.end_connection(client, Departure::Lost);
     }
 
     pub fn say_goodbye(&mut self, client: Client) {
-        self.input(Input::Disconnected { connection: client.connection, leaving: true });
+        self.end_connection(client, Departure::Leaving);
+    }
+
+    pub fn end_connection(&mut self, client: Client, departure: Departure) {
+        self.input(Input::Disconnected { connection: client.connection, departure });
     }
 
     pub fn query(&mut self, room: &str, link_proof: LinkProof) -> Option<RoomMeta> {
