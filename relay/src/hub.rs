@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use snug_room_proto::{
-    ConnectionId, Input, Now, Output, QueryId, RoomMeta, RoomServer, RoomServerStats, StoreFailure,
+    ConnectionId, Departure, Input, Now, Output, QueryId, RoomMeta, RoomServer, RoomServerStats, StoreFailure,
 };
 use snug_wire::{CloseCode, ErrorCode, LinkProof, Request, RoomId, ServerFrame, ServerMessage};
 use tokio::sync::{mpsc, oneshot};
@@ -150,9 +150,9 @@ impl HubConnection {
         self.hub.metrics.closed(code);
     }
 
-    /// The connection is over; `leaving` gives the seat up at once.
-    pub(crate) async fn left(self, leaving: bool) {
-        self.hub.send(ToHub::Input(Input::Disconnected { connection: self.id, leaving })).await;
+    /// The connection is over.
+    pub(crate) async fn left(self, departure: Departure) {
+        self.hub.send(ToHub::Input(Input::Disconnected { connection: self.id, departure })).await;
     }
 }
 
@@ -332,7 +332,7 @@ impl HubTask {
         self.metrics.closed(CloseCode::SlowReader);
         outbox.overflow(ServerFrame::new(&ServerMessage::error(ErrorCode::SlowReader, None)));
         self.connections.remove(&connection);
-        self.server.handle_input(Input::Disconnected { connection, leaving: false }, now());
+        self.server.handle_input(Input::Disconnected { connection, departure: Departure::Lost }, now());
     }
 }
 

@@ -11,6 +11,7 @@ mod error_page;
 mod http;
 mod hub;
 mod ice;
+mod kept_key;
 mod listener;
 mod machine;
 mod metrics;
@@ -36,7 +37,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axum::Router;
-use snug_room_proto::{Buckets, RateLimit, RoomServer, RoomServerConfig};
+use snug_room_proto::{Buckets, RateLimit, RoomServer, RoomServerConfig, TicketKey};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -59,6 +60,11 @@ use crate::store::Store;
 const META_BLOCKS: usize = 10_000;
 /// How long the store may take to close cleanly; a longer wait only means a check at the next start.
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The file in the data folder of the key that seat tickets are made with.
+const TICKET_KEY: &str = "tickets.key";
+const WITHOUT_TICKETS: &str =
+    "after a restart members of a room that has got a password, a lock or a lobby have to be let in again";
 
 /// Time for the last frames of connections that are closed at the end of a drain.
 const GOODBYE: Duration = Duration::from_millis(100);
@@ -139,9 +145,11 @@ async fn run(mut config: Config, started: Instant) -> anyhow::Result<()> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).context("the system has no random source")?;
 
+    let ticket_key = kept_key::load(&config.data_dir.join(TICKET_KEY), WITHOUT_TICKETS)
+        .context("the system has no random source")?;
     let metrics = Arc::new(Metrics::default());
     let rooms = RoomServer::new(
-        room_config(&config),
+        room_config(&config, TicketKey::from_bytes(ticket_key)),
         seed,
         Box::new(IceServers::new(config.ice.clone(), embedded.own_server())),
     );
@@ -257,11 +265,11 @@ async fn serve_metrics(listener: TcpListener, router: Router) {
     let _ = axum::serve(listener, router).await;
 }
 
-fn room_config(config: &Config) -> RoomServerConfig {
+fn room_config(config: &Config, ticket_key: TicketKey) -> RoomServerConfig {
     RoomServerConfig {
         messages: config.messages,
         joins: config.joins,
         creations: config.creations,
-        ..RoomServerConfig::default()
+        ..RoomServerConfig::new(ticket_key)
     }
 }

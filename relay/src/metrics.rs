@@ -57,6 +57,7 @@ impl Metrics {
             CloseCode::SlowReader => "slow_reader",
             CloseCode::Idle => "idle",
             CloseCode::Draining => "draining",
+            CloseCode::Ended => "call_ended",
         };
         self.connections_closed.get_or_create(&Cause { reason }).inc();
     }

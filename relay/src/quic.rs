@@ -1,7 +1,7 @@
 //! Signaling over QUIC for clients that are no browser: the same messages, hub and limits as the WebSocket, and connections that survive a change of address.
 //! It never decides anything about rooms, and never serves HTTP.
 //!
-//! 1. A client connects with ALPN `snug/1`. Above [`UNPROVEN`] handshakes at once it has to show first that its address is its own (RFC 9000 §8.1.2).
+//! 1. A client connects with ALPN `snug/2`. Above [`UNPROVEN`] handshakes at once it has to show first that its address is its own (RFC 9000 §8.1.2).
 //! 2. It is admitted like a TCP connection, and given up like one when it is silent; over a cap it is refused.
 //! 3. It opens one bidirectional stream. Each message is its length in bytes (32 bits, big endian) and its text.
 //! 4. Either side ends it with a close code of the WebSocket as QUIC's application error code.
@@ -20,6 +20,7 @@ use quinn::{
     Connection, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, Incoming, ReadError, RecvStream,
     SendStream, ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
+use snug_room_proto::Departure;
 use snug_wire::{CloseCode, limits};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -31,6 +32,7 @@ use crate::hub::{Hub, HubConnection};
 use crate::ice::Host;
 use crate::listener::{Admitted, Door};
 use crate::outbox::Outbox;
+use crate::socket::departure;
 
 /// Handshakes under way while addresses are still taken at their word.
 const UNPROVEN: usize = 32;
@@ -132,7 +134,7 @@ pub(crate) fn take_ports(
 /// When the TLS library cannot do QUIC with it, or the system has no random source.
 pub(crate) fn config(https: &TlsAcceptor, data_dir: &Path) -> anyhow::Result<Config> {
     let mut tls = rustls::ServerConfig::clone(https.config());
-    tls.alpn_protocols = vec![b"snug/1".to_vec()];
+    tls.alpn_protocols = vec![b"snug/2".to_vec()];
     let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
     let mut transport = TransportConfig::default();
     transport
@@ -268,7 +270,11 @@ async fn serve(
     let mut stream = Stream { connection: connection.clone(), send, receive, buffer: Vec::new() };
     let end = stream.relay(&seat, &outbox).await;
     // The seat first: others should not wait for a slow goodbye.
-    seat.left(matches!(end, End::ByClient { leaving: true })).await;
+    let departure = match end {
+        End::ByClient(departure) => departure,
+        End::ByRelay(_) => Departure::Lost,
+    };
+    seat.left(departure).await;
     if let End::ByRelay(code) = end {
         if stream.send.finish().is_ok() {
             // A close overtakes what is on its way. A client that is gone cannot be told.
@@ -289,7 +295,7 @@ fn reached_by(connection: &Connection) -> Option<Host> {
 }
 
 enum End {
-    ByClient { leaving: bool },
+    ByClient(Departure),
     ByRelay(CloseCode),
 }
 
@@ -311,7 +317,7 @@ impl Stream {
                         Ok(Some(chunk)) => self.buffer.extend_from_slice(&chunk.bytes),
                         Ok(None) => return self.finished().await,
                         Err(ReadError::ConnectionLost(error)) => return by_client(&error),
-                        Err(_) => return End::ByClient { leaving: false },
+                        Err(_) => return End::ByClient(Departure::Lost),
                     }
                     let mut rest = self.buffer.as_slice();
                     loop {
@@ -341,7 +347,7 @@ impl Stream {
     async fn finished(&self) -> End {
         match tokio::time::timeout(LAST_WORDS, self.connection.closed()).await {
             Ok(error) => by_client(&error),
-            Err(_) => End::ByClient { leaving: false },
+            Err(_) => End::ByClient(Departure::Lost),
         }
     }
 
@@ -371,7 +377,7 @@ impl Stream {
             (None, _) => Some(End::ByRelay(outbox.take().1.unwrap_or(CloseCode::SlowReader))),
             (Some(Err(_)), _) => Some(match self.connection.close_reason() {
                 Some(error) => by_client(&error),
-                None => End::ByClient { leaving: false },
+                None => End::ByClient(Departure::Lost),
             }),
             (Some(Ok(())), Some(code)) => Some(End::ByRelay(code)),
             (Some(Ok(())), None) => None,
@@ -380,11 +386,11 @@ impl Stream {
 }
 
 fn by_client(error: &ConnectionError) -> End {
-    let leaving = matches!(
-        error,
-        ConnectionError::ApplicationClosed(close) if matches!(close.error_code.into_inner(), 1000 | 1001)
-    );
-    End::ByClient { leaving }
+    let code = match error {
+        ConnectionError::ApplicationClosed(close) => Some(close.error_code.into_inner()),
+        _ => None,
+    };
+    End::ByClient(departure(code))
 }
 
 /// Takes the first whole message off the front.

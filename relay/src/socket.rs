@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::{SinkExt, StreamExt};
+use snug_room_proto::Departure;
 use snug_wire::{CloseCode, limits};
 
 use crate::hub::{Hub, HubConnection};
@@ -22,9 +23,12 @@ pub(crate) async fn serve(mut socket: WebSocket, hub: Hub, address: IpAddr, host
     let outbox = Arc::new(Outbox::default());
     let connection = hub.connect(address, host, outbox.clone()).await;
     let end = relay(&mut socket, &connection, &outbox).await;
-    let leaving = matches!(end, End::ByClient { leaving: true });
+    let departure = match end {
+        End::ByClient(departure) => departure,
+        End::ByRelay(_) => Departure::Lost,
+    };
     // The seat first: others should not wait for a slow goodbye.
-    connection.left(leaving).await;
+    connection.left(departure).await;
     if let End::ByRelay(code) = end {
         let frame = CloseFrame { code: code as u16, reason: Utf8Bytes::from_static("") };
         let goodbye = async {
@@ -37,7 +41,7 @@ pub(crate) async fn serve(mut socket: WebSocket, hub: Hub, address: IpAddr, host
 }
 
 enum End {
-    ByClient { leaving: bool },
+    ByClient(Departure),
     ByRelay(CloseCode),
 }
 
@@ -52,14 +56,13 @@ async fn relay(socket: &mut WebSocket, connection: &HubConnection, outbox: &Outb
                     return End::ByRelay(CloseCode::Protocol);
                 }
                 Some(Ok(Message::Close(frame))) => {
-                    let leaving = frame.is_some_and(|frame| matches!(frame.code, 1000 | 1001));
-                    return End::ByClient { leaving };
+                    return End::ByClient(departure(frame.map(|frame| frame.code.into())));
                 }
                 Some(Err(error)) if is_too_large(&error) => {
                     connection.closed(CloseCode::FrameTooLarge);
                     return End::ByRelay(CloseCode::FrameTooLarge);
                 }
-                Some(Err(_)) | None => return End::ByClient { leaving: false },
+                Some(Err(_)) | None => return End::ByClient(Departure::Lost),
             },
             () = outbox.changed() => {
                 let (frames, close) = outbox.take();
@@ -82,12 +85,21 @@ async fn relay(socket: &mut WebSocket, connection: &HubConnection, outbox: &Outb
                 };
                 match (written, close) {
                     (None, _) => return End::ByRelay(outbox.take().1.unwrap_or(CloseCode::SlowReader)),
-                    (Some(Err(_)), _) => return End::ByClient { leaving: false },
+                    (Some(Err(_)), _) => return End::ByClient(Departure::Lost),
                     (Some(Ok(())), Some(code)) => return End::ByRelay(code),
                     (Some(Ok(())), None) => {}
                 }
             }
         }
+    }
+}
+
+/// What a client's close code says.
+pub(crate) fn departure(code: Option<u64>) -> Departure {
+    match code {
+        Some(1000) => Departure::Leaving,
+        Some(1001) => Departure::GoingAway,
+        _ => Departure::Lost,
     }
 }
 

@@ -108,7 +108,7 @@ impl Relay {
             .expect("versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        tls.alpn_protocols = vec![b"snug/1".to_vec()];
+        tls.alpn_protocols = vec![b"snug/2".to_vec()];
         let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).expect("TLS 1.3")));
         let endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a socket");
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));

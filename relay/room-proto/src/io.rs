@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use snug_wire::{CloseCode, ErrorCode, LinkProof, Password, Payload, Request, RoomId, ServerFrame, UserId};
+use snug_wire::{
+    CloseCode, ErrorCode, LinkProof, Password, Payload, PublicKey, Request, RoomId, ServerFrame, UserId,
+};
 
 /// One transport connection, named by the shell; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -247,6 +249,8 @@ pub struct RoomMeta {
 pub struct RoomMetaParticipant {
     /// The sender of the sealed name.
     pub user_id: UserId,
+    /// The key that the name is signed with.
+    pub public_key: PublicKey,
     /// The name.
     pub display_name: Payload,
 }

@@ -190,6 +190,7 @@ impl Room {
                 .iter()
                 .map(|seat| RoomMetaParticipant {
                     user_id: seat.user,
+                    public_key: seat.key.clone(),
                     display_name: seat.display_name.clone(),
                 })
                 .collect()
