@@ -321,6 +321,7 @@ export function showCall(app, session) {
   async function finish(end) {
     if (finished) return;
     finished = true;
+    call.leave();
     devices.close();
     session.call = null;
     session.ended = end && (await import('./failures.js')).explain(end).text;
@@ -338,8 +339,8 @@ export function showCall(app, session) {
   document.addEventListener('visibilitychange', stayAwake);
   stayAwake();
 
-  // Closing the page is leaving; the others need not wait for a timeout.
-  const goodbye = () => call.leave();
+  // The page may be loaded again: then we are the same person to the others. Otherwise the relay ends the seat in a moment.
+  const goodbye = () => call.suspend();
   addEventListener('pagehide', goodbye);
   // The page comes back as it was, but the call is over.
   const thawed = (/** @type {PageTransitionEvent} */ event) => {

@@ -4,7 +4,7 @@
 import { ChatLog } from './chat.js';
 import { browserEnvironment } from './environment.js';
 import { CallError } from './errors.js';
-import { toBase64Url } from './link.js';
+import { identityFor } from './identity.js';
 import { Mesh } from './mesh.js';
 import { normalPassword } from './password.js';
 import { CAMERA, SCREEN } from './peer-link.js';
@@ -16,6 +16,7 @@ import { canConnect } from './webrtc.js';
 import { LIMITS, readChat, readMedia } from './wire.js';
 
 /** @import { CallSnapshot, ChannelMessage, ClientMessage, Environment, JoinOptions, Media, Notice, NegotiationKind, Participant, Payload, RemoteSnapshot, RoomInfo, RoomJoined, RoomStats, ServerMessage, SignalingState, Tile } from './types.d.ts' */
+/** @import { Identity } from './identity.js' */
 /** @import { PeerLink } from './peer-link.js' */
 /** @import { Member } from './roster.js' */
 
@@ -30,7 +31,7 @@ const FORGET_MS = 30_000;
 /** The half-second tick came this late: the machine slept. */
 const SLEPT_MS = 5000;
 /** After these the call is over although links may still carry media. */
-const FOR_GOOD = new Set(['KICKED', 'REPLACED']);
+const FOR_GOOD = new Set(['KICKED', 'REPLACED', 'CALL_ENDED']);
 
 /**
  * Events: `change` (the snapshot is another one), `notice` (detail: Notice), `ended` (detail: CallEnd).
@@ -41,6 +42,8 @@ export class Call extends EventTarget {
   #signaling;
   #self;
   #chat = new ChatLog();
+  /** Everybody who was here: who comes with the same key again is back. @type {Set<string>} */
+  #met = new Set();
   /** @type {string | null} */
   #linkProof = null;
   /** @type {string | null} */
@@ -77,13 +80,14 @@ export class Call extends EventTarget {
     this.#env = { ...browserEnvironment(), ...environment };
     this.#password = options.password;
     this.#ownerToken = options.ownerToken ?? options.link.ownerToken;
-    this.#self = this.#identity();
+    this.#self = this.#become(options.identity);
     this.#signaling = new Signaling({
       url: `${this.#env.origin.replace(/^http/, 'ws')}/ws`,
       env: this.#env,
       agent: AGENT,
       owner: {
-        joinMessage: () => this.#joinMessage(),
+        joinMessage: (nonce) => this.#joinMessage(nonce),
+        onTicketInvalid: () => this.#onTicketInvalid(),
         onState: (state) => {
           this.#state = state;
           this.#changed();
@@ -110,28 +114,19 @@ export class Call extends EventTarget {
   async join({ password, asksPassword } = {}) {
     const { link } = this.#options;
     if (link.damaged) throw new CallError('LINK_INCOMPLETE');
-    if (link.secret && !globalThis.crypto?.subtle) throw new CallError('INSECURE');
     // The others would wait for us in vain.
     if (!canConnect(this.#env.RTCPeerConnection)) throw new CallError('NO_WEBRTC');
     const typed = password === undefined ? this.#password : password;
     this.#password = typed ? normalPassword(typed) : null;
     if (link.secret) this.#linkProof ??= await deriveLinkProof(link.secret, link.roomId);
-    try {
-      await this.#signaling.join(asksPassword);
-    } catch (error) {
-      // A seat of ours whose answer was lost with its connection: another identity does not have to wait for it to expire.
-      if (!(error instanceof CallError) || error.code !== 'USER_ID_TAKEN') throw error;
-      this.#self.mesh.leave();
-      this.#self = this.#identity();
-      await this.#signaling.join();
-    }
+    await this.#signaling.join(asksPassword);
   }
 
-  /** Who we are in this run. The userId keys the sealing, so both are made anew together. */
-  #identity() {
-    const id = toBase64Url(crypto.getRandomValues(new Uint8Array(16)));
+  /** @param {Identity} identity */
+  #become(identity) {
+    const id = identity.userId;
     const { roomId, secret } = this.#options.link;
-    const sealer = new Sealer({ secret, roomId, selfId: id });
+    const sealer = new Sealer({ secret, roomId, identity });
     const roster = new Roster(sealer);
     const mesh = new Mesh({
       env: this.#env,
@@ -153,7 +148,17 @@ export class Call extends EventTarget {
     });
     const before = this.#self?.mesh.tracks ?? [];
     before.forEach((track, slot) => mesh.setTrack(slot, track));
-    return { id, sealer, roster, mesh };
+    return { id, identity, sealer, roster, mesh };
+  }
+
+  /** The session that the ticket was for is over, and with it who we were; during a call the others still know us. */
+  async #onTicketInvalid() {
+    const { identity, mesh } = this.#self;
+    identity.setTicket(null);
+    if (this.#joined) return;
+    identity.forget();
+    mesh.leave();
+    this.#self = this.#become(await identityFor(this.#options.link.roomId, true));
   }
 
   // Our own sources.
@@ -214,7 +219,7 @@ export class Call extends EventTarget {
 
   /** Brings the relay to what is true. */
   #syncMedia() {
-    for (const source of /** @type {(keyof Media)[]} */ (['audio', 'video', 'screen', 'hand'])) {
+    for (const source of /** @type {const} */ (['audio', 'video', 'screen', 'hand'])) {
       const enabled = this.#media[source];
       if (this.#relayMedia[source] !== enabled && this.#signaling.send({ type: `toggle_${source}`, enabled })) this.#relayMedia[source] = enabled;
     }
@@ -292,30 +297,47 @@ export class Call extends EventTarget {
   }
 
   leave() {
+    this.#stop();
+    this.#self.mesh.leave();
+    this.#signaling.leave();
+    const { identity } = this.#self;
+    // Nobody has met us yet, and the ticket of an earlier run may still be needed.
+    if (this.#joined) identity.forget();
+    else identity.release();
+  }
+
+  /** The page is closed or loaded again: the seat and who we are stay for a moment, and others see us away. */
+  suspend() {
+    this.#stop();
+    this.#signaling.suspend();
+  }
+
+  #stop() {
     this.#over = true;
     this.#stopListening();
     clearTimeout(this.#timers.change);
     clearTimeout(this.#timers.tiles);
-    this.#self.mesh.leave();
-    this.#signaling.leave();
   }
 
   // The relay.
 
-  /** @returns {Promise<Extract<ClientMessage, { type: 'join_room' }>>} */
-  async #joinMessage() {
-    const { id, sealer } = this.#self;
-    const displayName = await sealer.seal('name', '*', { name: this.#name });
+  /** @param {string} nonce @returns {Promise<Extract<ClientMessage, { type: 'join_room' }>>} */
+  async #joinMessage(nonce) {
+    const { identity, sealer } = this.#self;
+    const { roomId } = this.#options.link;
+    const [displayName, keyProof] = await Promise.all([sealer.seal('name', '*', { name: this.#name }), identity.prove(nonce, roomId)]);
     this.#relayMedia = { ...this.#media };
     return {
       type: 'join_room',
-      roomId: this.#options.link.roomId,
-      userId: id,
+      roomId,
+      publicKey: identity.publicKey,
+      keyProof,
       displayName,
       media: this.#media,
       ...(this.#password && { password: this.#password }),
       ...(this.#linkProof && { linkProof: this.#linkProof }),
       ...(this.#ownerToken && { ownerToken: this.#ownerToken }),
+      ...(identity.ticket && { ticket: identity.ticket }),
     };
   }
 
@@ -325,7 +347,8 @@ export class Call extends EventTarget {
 
   /** @param {RoomJoined} message */
   #onJoined(message) {
-    const { roster, mesh } = this.#self;
+    const { identity, roster, mesh } = this.#self;
+    identity.setTicket(message.ticket);
     const first = !this.#joined;
     this.#joined = true;
     this.#room = message.roomInfo;
@@ -372,10 +395,11 @@ export class Call extends EventTarget {
     const link = mesh.open(participant.userId, newer);
     if (known && newer) void known.recover();
     else known?.flush();
-    const problem = await roster.openName(member, participant.displayName);
+    const problem = await roster.openName(member, participant);
     // An old name that comes again says nothing against its owner; a name that is not sealed as ours says it all.
-    if (problem && problem !== 'replayed') link.refuse(problem);
-    else if (announce && !known) this.#notice('joined', member);
+    if (problem && problem !== 'replayed' && problem !== 'outdated') link.refuse(problem);
+    else if (announce && !known) this.#notice(this.#met.has(member.userId) ? 'back' : 'joined', member);
+    this.#met.add(member.userId);
     this.#changed();
   }
 
@@ -405,6 +429,14 @@ export class Call extends EventTarget {
       }
       case 'peer_state':
         return this.#onMedia(message.userId, readMedia(message.media));
+      case 'peer_name': {
+        const member = roster.members.get(message.userId);
+        return void (member && roster.openName(member, message).then(() => this.#changed()));
+      }
+      case 'owner_changed':
+        for (const member of roster.members.values()) member.owner = member.userId === message.userId;
+        this.#isOwner = message.userId === this.#self.id;
+        return this.#changed();
       case 'room_updated':
         this.#room = message.roomInfo;
         if (!message.roomInfo.allowScreenShare && this.#media.screen) this.stopScreen();
@@ -540,11 +572,11 @@ export class Call extends EventTarget {
   /** @returns {RemoteSnapshot[]} */
   #remotes() {
     const { roster, mesh } = this.#self;
-    return [...roster.members.values()].flatMap(({ userId, name, media, away, owner }) => {
+    return [...roster.members.values()].flatMap(({ userId, name, media, away, owner, verified, newKey }) => {
       const link = mesh.links.get(userId);
       if (!link) return [];
       const { state, refusal, level, voice, camera, screen } = link;
-      return [{ userId, name, media, away, owner, link: state, refusal, trouble: away ? null : link.trouble, ...link.quality.health, level: media.audio ? level : 0, voice, camera, screen }];
+      return [{ userId, name, media, away, owner, verified, newKey, link: state, refusal, trouble: away ? null : link.trouble, ...link.quality.health, level: media.audio ? level : 0, voice, camera, screen }];
     });
   }
 }

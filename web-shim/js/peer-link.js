@@ -215,7 +215,8 @@ export class PeerLink {
         else if (kind === 'offer') await this.#onOffer(readDescription(value));
         else await this.#onAnswer(readDescription(value));
       } catch (error) {
-        if (error instanceof SealError) this.refuse(error.problem);
+        // What the relay kept from before they were started anew says nothing against them.
+        if (error instanceof SealError) error.problem !== 'outdated' && this.refuse(error.problem);
         else throw error;
       }
     });
@@ -452,7 +453,7 @@ export class PeerLink {
       if (pc === this.#pc && candidate?.candidate) this.#onOwnCandidate(candidate);
     };
     pc.onconnectionstatechange = () => pc === this.#pc && this.#onState(pc.connectionState);
-    const channel = pc.createDataChannel('snug/1', { negotiated: true, id: 1 });
+    const channel = pc.createDataChannel('snug/2', { negotiated: true, id: 1 });
     this.#channel = channel;
     channel.onopen = () => {
       if (channel !== this.#channel) return;

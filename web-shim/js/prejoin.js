@@ -198,9 +198,10 @@ export function showPrejoin(app, known) {
   async function watchRoom(link) {
     if (!link.secret || !crypto.subtle) return;
     const { deriveLinkProof, Sealer } = await import('./seal.js');
+    const { anonymous } = await import('./identity.js');
     const proof = await deriveLinkProof(link.secret, link.roomId);
-    // Only for opening names: this id never takes a seat.
-    const sealer = new Sealer({ secret: link.secret, roomId: link.roomId, selfId: 'prejoin' });
+    // Only for opening names: it never takes a seat.
+    const sealer = new Sealer({ secret: link.secret, roomId: link.roomId, identity: await anonymous() });
     const ask = async () => {
       if (document.hidden || disposed) return;
       try {
@@ -221,8 +222,9 @@ export function showPrejoin(app, known) {
 
   /** @param {RoomMeta} meta @param {Sealer} sealer */
   async function drawRoom(meta, sealer) {
-    const people = await Promise.all((meta.participants ?? []).map(async ({ userId, displayName }) => {
+    const people = await Promise.all((meta.participants ?? []).map(async ({ userId, publicKey, displayName }) => {
       try {
+        await sealer.introduce(userId, publicKey);
         return cleanName(String(/** @type {{name: string}} */ (await sealer.open('name', userId, '*', displayName)).name)) || t('page.guest');
       } catch {
         return t('page.guest');
@@ -279,7 +281,10 @@ export function showPrejoin(app, known) {
       remember('name', session.name || null);
       if (renamed && session.call) dropCall();
       const { Call } = await import('./call.js');
+      if (!crypto.subtle) throw { code: 'INSECURE', message: '' };
+      const { identityFor } = await import('./identity.js');
       const call = session.call ??= new Call({
+        identity: await identityFor(roomId),
         link: session.link, name: session.name || t('page.guest'), password: session.password, ownerToken: session.link.ownerToken,
         microphone: devices.microphone, camera: devices.camera,
       });

@@ -15,6 +15,8 @@ import { readMedia, readName } from './wire.js';
  * @property {Media} media
  * @property {boolean} away the relay holds its seat
  * @property {boolean} owner
+ * @property {boolean} verified what it says is checked against a key
+ * @property {boolean} newKey the relay says that it was here before, with another key
  * @property {boolean} listed the relay named it since we last joined
  */
 
@@ -34,19 +36,21 @@ export class Roster {
   }
 
   /** @param {Participant} participant @returns {Member} */
-  put({ userId, media, away, owner }) {
-    const member = this.members.get(userId) ?? { userId, name: '', media: readMedia({}), away, owner, listed: true };
-    Object.assign(member, { media: readMedia(media), away, owner, listed: true });
+  put({ userId, media, away, owner, formerId }) {
+    const member = this.members.get(userId)
+      ?? { userId, name: '', media: readMedia({}), away, owner, verified: false, newKey: false, listed: true };
+    Object.assign(member, { media: readMedia(media), away, owner, newKey: formerId !== undefined, listed: true });
     this.members.set(userId, member);
     return member;
   }
 
   /**
-   * @param {Member} member @param {Payload} displayName
+   * @param {Member} member @param {{ publicKey?: string, displayName: Payload }} participant
    * @returns {Promise<SealProblem | null>} why the name was refused
    */
-  async openName(member, displayName) {
+  async openName(member, { publicKey, displayName }) {
     try {
+      if (publicKey || !member.verified) member.verified = await this.#sealer.introduce(member.userId, publicKey);
       const name = readName(await this.#sealer.open('name', member.userId, '*', displayName));
       if (name !== null) member.name = cleanName(name);
       return null;

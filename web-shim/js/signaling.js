@@ -3,7 +3,7 @@
 
 import { ABANDONED, Connector } from './connector.js';
 import { CallError, refusal } from './errors.js';
-import { CLOSED_KICKED, CLOSED_REPLACED, VERSION, encode, parseServerMessage, sequenceOf } from './wire.js';
+import { CLOSED_ENDED, CLOSED_KICKED, CLOSED_REPLACED, VERSION, encode, parseServerMessage, sequenceOf } from './wire.js';
 
 /** @import { ClientMessage, Environment, RoomJoined, ServerMessage, SignalingState } from './types.d.ts' */
 /** @typedef {Extract<ServerMessage, { type: 'error' | 'auth_required' | 'room_full' }>} Refusal */
@@ -12,7 +12,8 @@ import { CLOSED_KICKED, CLOSED_REPLACED, VERSION, encode, parseServerMessage, se
 /** @typedef {Omit<Extract<ClientMessage, { type: 'join_room' }>, 'requestId'>} JoinMessage */
 /**
  * @typedef {object} SignalingOwner
- * @property {() => Promise<JoinMessage>} joinMessage sealed anew for each try; `userId` never changes once seated
+ * @property {(nonce: string) => Promise<JoinMessage>} joinMessage sealed and signed anew for each try; the key never changes once seated
+ * @property {() => Promise<void>} onTicketInvalid before the first seat it goes on as somebody else
  * @property {(state: SignalingState) => void} onState
  * @property {(message: RoomJoined) => void} onJoined also after a return to a relay that forgot us
  * @property {() => void} onResumed
@@ -31,7 +32,11 @@ const MOST_REJOIN_MS = 30_000;
 /** A connection whose seat was held for so long was of use. A relay that breaks as soon as it has given a seat must not be hurried. */
 const HELD_MS = 10_000;
 /** A rejoin that is refused for one of these would be refused again. */
-const FINAL = new Set(['KICKED', 'AUTH_FAILED', 'AUTH_REQUIRED', 'LINK_INCOMPLETE', 'VERSION_UNSUPPORTED', 'BAD_MESSAGE', 'TOO_LARGE']);
+const FINAL = new Set([
+  'KICKED', 'AUTH_FAILED', 'AUTH_REQUIRED', 'LINK_INCOMPLETE', 'NOT_ADMITTED', 'VERSION_UNSUPPORTED', 'RELAY_OUTDATED', 'BAD_MESSAGE', 'TOO_LARGE',
+]);
+/** What this page can do beyond what every client of version 2 can. @type {string[]} */
+const CAPABILITIES = [];
 
 export class Signaling {
   #owner;
@@ -60,6 +65,12 @@ export class Signaling {
   /** @type {Map<number, { resolve: (message: ServerMessage) => void, reject: (error: CallError) => void, timer: Timer }>} */
   #requests = new Map();
   #nextRequest = 1;
+  /** What a join on this connection has to sign. @type {string | null} */
+  #nonce = null;
+  /** The highest version of the relay; 1 until it has said so. */
+  #relayVersion = 1;
+  /** A join waits for the nonce: with the password or without. @type {boolean | null} */
+  #joinWaits = null;
 
   /** The connection has held its seat for `HELD_MS`. */
   #steady = false;
@@ -176,6 +187,12 @@ export class Signaling {
     this.#settleJoin(new CallError('LEFT'));
   }
 
+  /** Lets the connection go and keeps the seat: the page may be loaded again. */
+  suspend() {
+    this.#connector.stop();
+    this.#clear('join', 'drain');
+  }
+
   // The connection.
 
   /** @param {WebSocket} socket */
@@ -191,7 +208,9 @@ export class Signaling {
       else this.#lastSeq = Math.max(this.#lastSeq, sequenceOf(data) ?? 0);
     };
     socket.onclose = ({ code }) => socket === this.#socket && this.#closed(code);
-    this.#write({ type: 'hello', versions: [VERSION], agent: this.#agent });
+    this.#nonce = this.#joinWaits = null;
+    this.#relayVersion = 1;
+    this.#write({ type: 'hello', versions: [VERSION], capabilities: CAPABILITIES, agent: this.#agent });
     if (this.#seat || this.#joining) this.#enter();
     this.#beat();
   }
@@ -209,6 +228,7 @@ export class Signaling {
     this.#closeCode = code;
     if (code === CLOSED_KICKED) this.#end(new CallError('KICKED'));
     else if (code === CLOSED_REPLACED) this.#end(new CallError('REPLACED'));
+    else if (code === CLOSED_ENDED) this.#end(new CallError('CALL_ENDED'));
     else this.#lost();
   }
 
@@ -263,7 +283,11 @@ export class Signaling {
   async #sendJoin(withPassword = true) {
     const socket = this.#socket;
     this.#awaitAnswer();
-    const message = await this.#owner.joinMessage();
+    if (!this.#nonce) {
+      this.#joinWaits = withPassword;
+      return;
+    }
+    const message = await this.#owner.joinMessage(this.#nonce);
     if (!withPassword) delete message.password;
     if (socket === this.#socket) this.#write(message);
   }
@@ -297,6 +321,10 @@ export class Signaling {
     switch (message.type) {
       case 'welcome':
         this.#heartbeatMs = 1000 * Math.min(Math.max(message.heartbeatSeconds, 1), 60);
+        this.#nonce = message.nonce;
+        this.#relayVersion = Math.max(1, ...message.versions);
+        if (this.#joinWaits !== null) void this.#sendJoin(this.#joinWaits);
+        this.#joinWaits = null;
         return this.#beat();
       case 'pong':
         if (this.#doubting) this.#connector.stop();
@@ -320,8 +348,14 @@ export class Signaling {
         }
         if (this.#timers.answer !== undefined) return this.#refused(message);
         return this.#owner.onMessage(message);
+      case 'waiting':
+        // The answer takes as long as the people inside do.
+        this.#clear('answer', 'join');
+        return this.#owner.onMessage(message);
       case 'kicked':
         return this.#end(new CallError('KICKED'));
+      case 'call_ended':
+        return this.#end(new CallError('CALL_ENDED'));
       case 'drain':
         return this.#drained(message.reconnectAfterMs);
       default:
@@ -355,6 +389,9 @@ export class Signaling {
   #refused(message) {
     this.#clear('answer');
     const error = refusal(message);
+    if (error.code === 'VERSION_UNSUPPORTED' && this.#relayVersion < VERSION) error.code = 'RELAY_OUTDATED';
+    // Its session is over, or never was: without it we are let in as everybody else is.
+    if (error.code === 'TICKET_INVALID') return void this.#owner.onTicketInvalid().then(() => this.#socket && this.#sendJoin());
     if (!this.#seat) return this.#refusedFirst(error);
     if (error.code === 'RESUME_FAILED' && this.#seat.resumeToken) {
       this.#seat.resumeToken = null;

@@ -1,14 +1,30 @@
 // Types shared by the page's modules; never shipped. Names follow relay/wire/PROTOCOL.md.
 
-export type Payload = { sealed: string } | { plain: string };
-export type Media = { audio: boolean; video: boolean; screen: boolean; hand: boolean };
-export type Participant = { userId: string; displayName: Payload; media: Media; away: boolean; owner: boolean };
+import type { Identity } from './identity.js';
+
+export type Payload = { sealed: string } | { plain: string; proof?: string };
+export type Media = { audio: boolean; video: boolean; screen: boolean; hand: boolean; recording: boolean };
+export type Participant = {
+  userId: string;
+  /** Missing for one that the relay admitted without a key. */
+  publicKey?: string;
+  /** Came with the ticket of this one, and another key. */
+  formerId?: string;
+  capabilities?: string[];
+  displayName: Payload;
+  media: Media;
+  away: boolean;
+  owner: boolean;
+};
 export type RoomInfo = {
   maxParticipants: number;
   allowScreenShare: boolean;
   passwordEnabled: boolean;
   locked: boolean;
   sealed: boolean;
+  lobby?: boolean;
+  admission?: string;
+  removed?: number;
 };
 export type IceServer = { urls: string[]; username?: string; credential?: string };
 export type RoomStats = { createdAt: string; lastUsed: string; totalSessions: number; totalDurationSeconds: number };
@@ -17,7 +33,7 @@ export type RoomMeta = {
   passwordEnabled: boolean | null;
   locked: boolean | null;
   maxParticipants: number | null;
-  participants: { userId: string; displayName: Payload }[] | null;
+  participants: { userId: string; publicKey: string; displayName: Payload }[] | null;
 };
 
 /** What link.js reads from the address. */
@@ -48,6 +64,7 @@ export type JoinOptions = {
   ownerToken: string | null;
   microphone: MediaStreamTrack | null;
   camera: MediaStreamTrack | null;
+  identity: Identity;
 };
 
 export type SignalingState = 'connecting' | 'online' | 'reconnecting' | 'closed';
@@ -56,7 +73,7 @@ export type SignalingState = 'connecting' | 'online' | 'reconnecting' | 'closed'
 export type LinkState = 'connecting' | 'connected' | 'interrupted' | 'refused' | 'closed';
 /** What keeps a link from its first connection: no answer, no network path on one side, or none that works. */
 export type LinkTrouble = 'silent' | 'pathlessHere' | 'pathlessThere' | 'blocked';
-export type SealProblem = 'not_sealed' | 'reflected' | 'tampered' | 'replayed' | 'no_secret';
+export type SealProblem = 'not_sealed' | 'not_signed' | 'reflected' | 'tampered' | 'replayed' | 'outdated' | 'no_secret';
 export type Quality = 'unknown' | 'good' | 'fair' | 'poor' | 'lost';
 
 /** One remote participant as the view draws it. Streams are stable objects: attach them once. */
@@ -66,6 +83,10 @@ export type RemoteSnapshot = {
   media: Media;
   away: boolean;
   owner: boolean;
+  /** Whether what it says is checked against a key; its id stands for that key. */
+  verified: boolean;
+  /** The relay says that this is somebody who was here before; it has another key. */
+  newKey: boolean;
   link: LinkState;
   refusal: SealProblem | null;
   /** Set when the first connection takes long. */
@@ -116,15 +137,17 @@ export type CallEnd = {
 // What follows is the engine's own vocabulary (wire.js, signaling.js, mesh.js, peer-link.js).
 
 export type ClientMessage = (
-  | { type: 'hello'; versions: number[]; agent?: string }
+  | { type: 'hello'; versions: number[]; capabilities?: string[]; agent?: string }
   | {
       type: 'join_room';
       roomId: string;
-      userId: string;
+      publicKey: string;
+      keyProof: string;
       displayName: Payload;
       password?: string;
       linkProof?: string;
       ownerToken?: string;
+      ticket?: string;
       media: Media;
     }
   | { type: 'resume'; roomId: string; userId: string; resumeToken: string; lastSeq: number }
@@ -143,6 +166,7 @@ export type RoomJoined = {
   roomId: string;
   userId: string;
   resumeToken: string;
+  ticket: string;
   participants: Participant[];
   roomInfo: RoomInfo;
   isOwner: boolean;
@@ -153,7 +177,7 @@ export type RoomJoined = {
 };
 
 export type ServerMessage = (
-  | { type: 'welcome'; version: number; relay: string; heartbeatSeconds: number }
+  | { type: 'welcome'; versions: number[]; capabilities?: string[]; relay: string; heartbeatSeconds: number; nonce: string }
   | RoomJoined
   | { type: 'resumed'; resumeToken: string; replayed: number }
   | { type: 'user_joined'; participant: Participant }
@@ -161,6 +185,11 @@ export type ServerMessage = (
   | { type: 'user_left'; userId: string; reason: string }
   | { type: 'offer_received' | 'answer_received' | 'ice_candidate_received'; fromId: string; payload: Payload }
   | { type: 'peer_state'; userId: string; media: Media }
+  | { type: 'peer_name'; userId: string; displayName: Payload }
+  | { type: 'knock'; userId: string; publicKey: string; displayName: Payload }
+  | { type: 'knock_gone' | 'owner_changed'; userId: string }
+  | { type: 'mute_requested' | 'ownership_offered'; fromId: string }
+  | { type: 'waiting' | 'link_changed' | 'call_ended' }
   | { type: 'room_updated'; roomInfo: RoomInfo }
   | { type: 'owner_token'; ownerToken: string }
   | ({ type: 'room_stats' } & RoomStats)

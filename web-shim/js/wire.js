@@ -3,7 +3,7 @@
 
 /** @import { Candidate, ChannelMessage, ChatPayload, ClientMessage, Description, Media, ServerMessage } from './types.d.ts' */
 
-export const VERSION = 1;
+export const VERSION = 2;
 
 export const LIMITS = {
   /** Largest frame from the relay, in characters. */
@@ -30,6 +30,7 @@ export const LIMITS = {
 /** Codes after which the relay wants no automatic reconnection. */
 export const CLOSED_KICKED = 4001;
 export const CLOSED_REPLACED = 4002;
+export const CLOSED_ENDED = 4006;
 
 /** @typedef {(value: any) => boolean} Check */
 
@@ -51,17 +52,38 @@ const shape = (fields) => (value) =>
   typeof value === 'object' && value !== null && !Array.isArray(value) && Object.entries(fields).every(([name, check]) => check(value[name]));
 /** @type {(max: number) => Check} */
 const payload = (max) => {
-  const either = shape({ sealed: maybe(text(max)), plain: maybe(text(max)) });
-  return (value) => either(value) && ('sealed' in value) !== ('plain' in value);
+  const either = shape({ sealed: maybe(text(max)), plain: maybe(text(max)), proof: maybe(text(256)) });
+  return (value) => either(value) && ('sealed' in value ? !('plain' in value || 'proof' in value) : 'plain' in value);
 };
 
 const userId = like(/^[A-Za-z0-9_-]{22}$/);
+const publicKey = like(/^[A-Za-z0-9_-]{87}$/);
 const token = like(/^[A-Za-z0-9_-]{43}$/);
 const session = like(/^[A-Za-z0-9_-]{11}$/);
 const date = like(/^\d{4}-\d\d-\d\d$/);
-const media = shape({ audio: maybe(flag), video: maybe(flag), screen: maybe(flag), hand: maybe(flag) });
-const participant = shape({ userId, displayName: payload(LIMITS.namePayload), media, away: flag, owner: flag });
-const roomInfo = shape({ maxParticipants: whole(64), allowScreenShare: flag, passwordEnabled: flag, locked: flag, sealed: flag });
+const media = shape({ audio: maybe(flag), video: maybe(flag), screen: maybe(flag), hand: maybe(flag), recording: maybe(flag) });
+const capabilities = maybe(list(text(32), 16));
+const displayName = payload(LIMITS.namePayload);
+const participant = shape({
+  userId,
+  publicKey: maybe(publicKey),
+  formerId: maybe(userId),
+  capabilities,
+  displayName,
+  media,
+  away: flag,
+  owner: flag,
+});
+const roomInfo = shape({
+  maxParticipants: whole(64),
+  allowScreenShare: flag,
+  passwordEnabled: flag,
+  locked: flag,
+  sealed: flag,
+  lobby: maybe(flag),
+  admission: maybe(text(16)),
+  removed: maybe(whole(255)),
+});
 const iceServer = shape({ urls: list(like(/^(stun|turn)s?:/i), 16), username: maybe(text(512)), credential: maybe(text(512)) });
 const iceFields = { iceServers: list(iceServer, 16), iceTtlSeconds: whole() };
 const description = payload(LIMITS.descriptionPayload);
@@ -69,11 +91,12 @@ const candidate = payload(LIMITS.candidatePayload);
 
 /** @type {Record<string, Check>} */
 const FROM_RELAY = {
-  welcome: shape({ version: whole(), relay: text(128), heartbeatSeconds: whole(3600) }),
+  welcome: shape({ versions: list(whole(), 16), capabilities, relay: text(128), heartbeatSeconds: whole(3600), nonce: token }),
   room_joined: shape({
     roomId: text(64),
     userId,
     resumeToken: token,
+    ticket: text(128),
     participants: list(participant, LIMITS.participants),
     roomInfo,
     isOwner: flag,
@@ -90,7 +113,16 @@ const FROM_RELAY = {
   answer_received: shape({ fromId: userId, payload: description }),
   ice_candidate_received: shape({ fromId: userId, payload: candidate }),
   peer_state: shape({ userId, media }),
+  peer_name: shape({ userId, displayName }),
   room_updated: shape({ roomInfo }),
+  waiting: shape({}),
+  knock: shape({ userId, publicKey, displayName }),
+  knock_gone: shape({ userId }),
+  mute_requested: shape({ fromId: userId }),
+  ownership_offered: shape({ fromId: userId }),
+  owner_changed: shape({ userId }),
+  link_changed: shape({}),
+  call_ended: shape({}),
   owner_token: shape({ ownerToken: token }),
   room_stats: shape({ createdAt: date, lastUsed: date, totalSessions: whole(), totalDurationSeconds: whole() }),
   turn_credentials: shape(iceFields),
@@ -174,6 +206,6 @@ export const readName = (value) => (NAME(value) ? value.name : null);
 export const readChat = (value) => (CHAT(value) ? value : null);
 
 /** Fills in what a sender left out. @param {Partial<Media>} value @returns {Media} */
-export function readMedia({ audio = false, video = false, screen = false, hand = false }) {
-  return { audio, video, screen, hand };
+export function readMedia({ audio = false, video = false, screen = false, hand = false, recording = false }) {
+  return { audio, video, screen, hand, recording };
 }
