@@ -12,7 +12,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use snug_signaling::{Connection, Connector, ConnectorConfig, Incoming, Target, TlsRoots, Transport};
-use snug_wire::UserId;
+use snug_wire::SigningIdentity;
 
 /// Nothing on loopback takes that long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -145,11 +145,16 @@ impl Client {
     }
 
     async fn join(&mut self, room: &str, number: u8) -> Value {
-        self.id = UserId::from_bytes([number; 16]).to_string();
-        self.say(json!({"type": "hello", "versions": [1]})).await;
-        let name = json!({"plain": format!("{{\"name\":\"{number}\"}}")});
-        self.say(json!({"type": "join_room", "roomId": room, "userId": self.id, "displayName": name})).await;
-        self.hear("welcome").await;
+        let identity = SigningIdentity::from_bytes(&[number; 32]).expect("a small number is a private key");
+        self.id = identity.user_id().to_string();
+        self.say(json!({"type": "hello", "versions": [2]})).await;
+        let welcome = self.hear("welcome").await;
+        let nonce = welcome["nonce"].as_str().expect("a nonce").parse().expect("a nonce");
+        let name = json!({"plain": format!("{{\"name\":\"{number}\"}}"), "proof": "AAAA"});
+        let proof = identity.prove(&nonce, &room.parse().expect("a room id"));
+        self.say(json!({"type": "join_room", "roomId": room, "publicKey": identity.public_key(), "keyProof": proof,
+            "displayName": name}))
+        .await;
         self.hear("room_joined").await
     }
 }
@@ -267,7 +272,7 @@ async fn what_is_no_message_is_answered_with_the_close_code() {
         }
     }
     let mut client = relay.client(true).await;
-    client.say(json!({"type": "hello", "versions": [1]})).await;
+    client.say(json!({"type": "hello", "versions": [2]})).await;
     client.hear("welcome").await;
     client.connection.send("not JSON").await.expect("it is up");
     assert_eq!(client.hear("error").await["code"], "BAD_MESSAGE");
@@ -279,7 +284,7 @@ async fn a_client_has_one_stream_and_no_more() {
     let relay = Relay::start(&[]);
     let (_endpoint, connection) = relay.raw().await;
     let (mut send, mut receive) = connection.open_bi().await.expect("a stream");
-    send.write_all(b"\0\0\0\x20{\"type\":\"hello\",\"versions\":[1] }").await.expect("it is up");
+    send.write_all(b"\0\0\0\x20{\"type\":\"hello\",\"versions\":[2] }").await.expect("it is up");
     let mut head = [0; 4];
     receive.read_exact(&mut head).await.expect("an answer");
     let second = tokio::time::timeout(Duration::from_millis(100), connection.open_bi());

@@ -12,11 +12,13 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 use snug_room_proto::{
-    Busy, ConnectionId, Input, JobId, NoIceServers, Now, Output, QueryId, RoomServer, RoomServerConfig,
-    StoreFailure,
+    Busy, ConnectionId, Departure, Input, JobId, NoIceServers, Now, Output, QueryId, RoomServer, RoomServerConfig,
+    StoreFailure, TicketKey,
 };
 use snug_wire::message::Received;
-use snug_wire::{ErrorCode, LinkProof, Request, RoomId, ServerMessage, UserId, limits};
+use snug_wire::{
+    ErrorCode, JoinNonce, LinkProof, Request, RoomId, ServerMessage, SigningIdentity, UserId, limits,
+};
 
 /// Most connections at once; more find no new behaviour.
 const CONNECTIONS: usize = 14;
@@ -31,7 +33,7 @@ enum Op {
     },
     Disconnect {
         who: u8,
-        leaving: bool,
+        how: u8,
     },
     Hello {
         who: u8,
@@ -44,6 +46,26 @@ enum Op {
         password: Option<bool>,
         proof: Option<u8>,
         owner: Option<u8>,
+        ticket: Option<u8>,
+    },
+    Admit {
+        who: u8,
+        target: u8,
+        admitted: bool,
+    },
+    Ownership {
+        who: u8,
+        target: u8,
+        take: bool,
+    },
+    NewLink {
+        who: u8,
+        proof: u8,
+    },
+    Order {
+        who: u8,
+        which: u8,
+        target: u8,
     },
     Resume {
         who: u8,
@@ -86,6 +108,8 @@ enum Op {
         who: u8,
         most: u8,
         share: Option<bool>,
+        lobby: Option<bool>,
+        anyone: Option<bool>,
     },
     Rotate {
         who: u8,
@@ -144,11 +168,14 @@ struct World {
     now: Now,
     next: u64,
     open: BTreeMap<ConnectionId, Option<u64>>,
+    /// What each connection has to sign.
+    nonces: BTreeMap<ConnectionId, JoinNonce>,
     questions: Vec<Question>,
     store: BTreeMap<String, Vec<u8>>,
     /// Tokens that were handed out, to be used rightly and wrongly.
     resume_tokens: Vec<String>,
     owner_tokens: Vec<String>,
+    tickets: Vec<String>,
     queries: BTreeSet<u64>,
     /// Who has a seat, by what the state machine said.
     seated: BTreeSet<(RoomId, UserId)>,
@@ -162,7 +189,7 @@ fuzz_target!(|ops: Vec<Op>| {
         let stats = world.server.stats();
         assert_eq!(stats.connections, world.open.len(), "it knows exactly the connections that are open");
         assert!(
-            stats.participants <= stats.rooms * usize::from(limits::PARTICIPANTS_MAX),
+            stats.participants <= stats.rooms * usize::from(limits::PARTICIPANTS_MAX + 1),
             "a room has more seats than it may"
         );
         assert_eq!(stats.participants, world.seated.len(), "who was told of is who has a seat");
@@ -170,7 +197,7 @@ fuzz_target!(|ops: Vec<Op>| {
     // In the end everybody goes, time passes, and nothing is left behind.
     for connection in world.open.keys().copied().collect::<Vec<_>>() {
         world.open.remove(&connection);
-        world.input(Input::Disconnected { connection, leaving: false });
+        world.input(Input::Disconnected { connection, departure: Departure::Lost });
         world.drain();
     }
     for _ in 0..4 {
@@ -189,14 +216,20 @@ impl World {
         static START: OnceLock<Instant> = OnceLock::new();
         let at = *START.get_or_init(Instant::now);
         Self {
-            server: RoomServer::new(RoomServerConfig::default(), [9; 32], Box::new(NoIceServers)),
+            server: RoomServer::new(
+                RoomServerConfig::new(TicketKey::from_bytes([5; 32])),
+                [9; 32],
+                Box::new(NoIceServers),
+            ),
             now: Now { at, unix: 1_764_000_000 },
             next: 0,
             open: BTreeMap::new(),
+            nonces: BTreeMap::new(),
             questions: Vec::new(),
             store: BTreeMap::new(),
             resume_tokens: vec!["A".repeat(43)],
             owner_tokens: vec!["A".repeat(43)],
+            tickets: vec!["AAAA".to_owned()],
             queries: BTreeSet::new(),
             seated: BTreeSet::new(),
         }
@@ -241,17 +274,27 @@ impl World {
                 self.input(Input::Connected { connection, address, host: None });
             }
             Op::Connect { .. } => {}
-            Op::Disconnect { who, leaving } => {
+            Op::Disconnect { who, how } => {
                 if let Some(connection) = self.who(who) {
                     self.open.remove(&connection);
-                    self.input(Input::Disconnected { connection, leaving });
+                    let departure = [Departure::Lost, Departure::GoingAway, Departure::Leaving];
+                    let departure = departure[usize::from(how) % 3];
+                    self.input(Input::Disconnected { connection, departure });
                 }
             }
             Op::Hello { who, version } => self.say(who, json!({"type": "hello", "versions": [version % 3]})),
-            Op::Join { who, room, user, password, proof, owner } => {
+            Op::Join { who, room, user, password, proof, owner, ticket } => {
+                let Some(nonce) = self.who(who).and_then(|connection| self.nonces.get(&connection)) else {
+                    return;
+                };
+                let identity = identity(user);
                 let mut join = json!({
-                    "type": "join_room", "roomId": room_id(room), "userId": user_id(user), "displayName": {"plain": "{\"name\":\"N\"}"},
+                    "type": "join_room", "roomId": room_id(room), "publicKey": identity.public_key(),
+                    "keyProof": identity.prove(nonce, &room_of(room)), "displayName": {"plain": "{\"name\":\"N\"}"},
                 });
+                if let Some(ticket) = ticket {
+                    join["ticket"] = json!(pick(&self.tickets, ticket));
+                }
                 if let Some(right) = password {
                     join["password"] = json!(if right { "right" } else { "wrong" });
                 }
@@ -262,6 +305,27 @@ impl World {
                     join["ownerToken"] = json!(pick(&self.owner_tokens, owner));
                 }
                 self.say(who, join);
+            }
+            Op::Admit { who, target, admitted } => {
+                self.say(who, json!({"type": "admit", "targetId": user_id(target), "admitted": admitted}));
+            }
+            Op::Ownership { who, take: true, .. } => {
+                self.say(who, json!({"type": "take_ownership", "ownerToken": "B".repeat(42) + "A"}));
+            }
+            Op::Ownership { who, target, take: false } => {
+                self.say(who, json!({"type": "offer_ownership", "targetId": user_id(target)}));
+            }
+            Op::NewLink { who, proof } => {
+                self.say(who, json!({"type": "new_link", "linkProof": proof_text(proof)}));
+            }
+            Op::Order { who, which, target } => {
+                let order = match which % 4 {
+                    0 => json!({"type": "unban"}),
+                    1 => json!({"type": "ask_mute", "targetId": user_id(target)}),
+                    2 => json!({"type": "set_name", "displayName": {"sealed": "AAAA"}}),
+                    _ => json!({"type": "end_call"}),
+                };
+                self.say(who, order);
             }
             Op::Resume { who, room, user, token, last_seq } => {
                 let token = pick(&self.resume_tokens, token);
@@ -279,8 +343,9 @@ impl World {
                 );
             }
             Op::Toggle { who, kind, on } => {
-                let kind =
-                    ["toggle_audio", "toggle_video", "toggle_screen", "toggle_hand"][usize::from(kind) % 4];
+                let kinds =
+                    ["toggle_audio", "toggle_video", "toggle_screen", "toggle_hand", "toggle_recording"];
+                let kind = kinds[usize::from(kind) % 5];
                 self.say(who, json!({"type": kind, "enabled": on}));
             }
             Op::SetPassword { who, right, hint } => {
@@ -296,10 +361,16 @@ impl World {
             }
             Op::Lock { who, locked } => self.say(who, json!({"type": "lock_room", "locked": locked})),
             Op::Kick { who, target } => self.say(who, json!({"type": "kick", "targetId": user_id(target)})),
-            Op::Settings { who, most, share } => {
+            Op::Settings { who, most, share, lobby, anyone } => {
                 let mut message = json!({"type": "update_settings", "maxParticipants": most % 13});
                 if let Some(share) = share {
                     message["allowScreenShare"] = json!(share);
+                }
+                if let Some(lobby) = lobby {
+                    message["lobby"] = json!(lobby);
+                }
+                if let Some(anyone) = anyone {
+                    message["admission"] = json!(if anyone { "anyone" } else { "owner" });
                 }
                 self.say(who, message);
             }
@@ -434,6 +505,9 @@ impl World {
                         }
                         *last = Some(seq);
                     }
+                    if let ServerMessage::Welcome { nonce, .. } = &received.message {
+                        self.nonces.insert(connection, *nonce);
+                    }
                     self.heard(received.message);
                 }
                 Output::Close { connection, .. } => {
@@ -468,7 +542,8 @@ impl World {
         let most = usize::from(limits::PARTICIPANTS_MAX);
         match message {
             ServerMessage::RoomJoined(joined) => {
-                assert!(joined.participants.len() < most, "too many in one room");
+                assert!(joined.participants.len() <= most, "too many in one room");
+                self.tickets.push(joined.ticket.clone());
                 let mut users: Vec<_> = joined.participants.iter().map(|one| one.user_id).collect();
                 users.push(joined.user_id);
                 users.sort_unstable();
@@ -506,8 +581,14 @@ fn room_of(room: u8) -> RoomId {
     room_id(room).parse().expect("a valid room id")
 }
 
+fn identity(user: u8) -> &'static SigningIdentity {
+    static IDENTITIES: OnceLock<Vec<SigningIdentity>> = OnceLock::new();
+    let draw = || (1..=12).map(|byte: u8| SigningIdentity::from_bytes(&[byte; 32]).expect("a key")).collect();
+    &IDENTITIES.get_or_init(draw)[usize::from(user % 12)]
+}
+
 fn user_id(user: u8) -> String {
-    UserId::from_bytes([user % 12; 16]).to_string()
+    identity(user).user_id().to_string()
 }
 
 fn proof_text(proof: u8) -> String {

@@ -8,16 +8,21 @@ use snug_wire::find_link::find_link;
 use snug_wire::link::RoomSecret;
 use snug_wire::message::Received;
 use snug_wire::room_link::parse_link;
-use snug_wire::seal::{Kind, Sealer};
-use snug_wire::{Password, Payload, Request, RoomId, ServerFrame, UserId, limits, text};
+use snug_wire::safety::fingerprint;
+use snug_wire::seal::{Kind, Run, Sealer};
+use snug_wire::{
+    JoinNonce, Password, Payload, PublicKey, Request, RoomId, ServerFrame, SigningIdentity, UserId, limits, text,
+};
 
-const KINDS: [Kind; 5] = [Kind::Name, Kind::Offer, Kind::Answer, Kind::IceCandidate, Kind::Chat];
+const KINDS: [Kind; 6] =
+    [Kind::Name, Kind::Offer, Kind::Answer, Kind::IceCandidate, Kind::Chat, Kind::NewLink];
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(frame) = std::str::from_utf8(data) {
         from_client(frame);
         from_relay(frame);
         ids_and_text(frame);
+        keys(frame);
         opening(frame);
         links_and_passwords(frame);
     }
@@ -59,6 +64,21 @@ fn ids_and_text(frame: &str) {
     assert_eq!(text::clean(&clean, limits::NAME_CHARS), clean, "cleaning twice changes nothing");
 }
 
+/// A key, signature or nonce has one text; a fingerprint is found or not, and nothing invented proves a key.
+fn keys(frame: &str) {
+    if let Ok(key) = frame.parse::<PublicKey>() {
+        assert_eq!(key.to_string(), frame);
+    }
+    if let Ok(nonce) = frame.parse::<JoinNonce>() {
+        assert_eq!(nonce.to_string(), frame);
+    }
+    if let Ok(signature) = frame.parse::<snug_wire::identity::Signature>() {
+        assert_eq!(signature.to_string(), frame);
+        assert!(!identity(1).public_key().proves(&signature, &JoinNonce::from_bytes([8; 32]), &room()));
+    }
+    let _ = fingerprint(frame);
+}
+
 /// A text is found to have a link or is refused. What is found is found again when it is written plainly, and a link in a text of which
 /// nothing but the surroundings are the fuzzer's never loses its secret.
 fn links_and_passwords(text: &str) {
@@ -88,17 +108,33 @@ fn room() -> RoomId {
     "sunny-mountain-42".parse().expect("a valid room id")
 }
 
-fn sealer(secret: u8, own: u8) -> Sealer {
-    Sealer::new(Some(RoomSecret::from_bytes([secret; 16])), room(), UserId::from_bytes([own; 16]))
+fn identity(own: u8) -> SigningIdentity {
+    SigningIdentity::from_bytes(&[own; 32]).expect("a small number is a private key")
+}
+
+/// A participant that knows the other one of the two.
+fn sealer(secret: Option<u8>, own: u8) -> Sealer {
+    let secret = secret.map(|secret| RoomSecret::from_bytes([secret; 16]));
+    let mut sealer = Sealer::new(secret, room(), identity(own), Run::new(1, [7; 8]));
+    let other = identity(3 - own);
+    sealer.introduce(other.user_id(), Some(other.public_key())).expect("its own key");
+    sealer
 }
 
 /// An invented payload never opens. The secret is one under which nothing is ever sealed here: the fuzzer watches comparisons and would
 /// find a genuine payload.
 fn opening(frame: &str) {
-    let payload = Payload::Sealed(frame.to_owned());
+    let sealed = Payload::Sealed(frame.to_owned());
+    let unsigned = Payload::Plain { text: frame.to_owned(), proof: None };
+    let forged = Payload::Plain { text: "{}".to_owned(), proof: Some(frame.to_owned()) };
+    for payload in [unsigned, forged] {
+        assert!(sealer(None, 1).open(Kind::Chat, identity(2).user_id(), true, &payload).is_err());
+    }
+    let payload = sealed;
     for kind in KINDS {
         for to_room in [false, true] {
-            assert!(sealer(8, 1).open(kind, UserId::from_bytes([2; 16]), to_room, &payload).is_err());
+            let sender = identity(2).user_id();
+            assert!(sealer(Some(8), 1).open(kind, sender, to_room, &payload).is_err());
         }
     }
 }
@@ -107,9 +143,9 @@ fn opening(frame: &str) {
 fn changed_on_the_way(data: &[u8]) {
     static GENUINE: OnceLock<String> = OnceLock::new();
     let genuine = GENUINE.get_or_init(|| {
-        match sealer(7, 2).seal(Kind::Offer, Some(UserId::from_bytes([1; 16])), r#"{"sdp":"v=0"}"#) {
+        match sealer(Some(7), 2).seal(Kind::Offer, Some(identity(1).user_id()), r#"{"sdp":"v=0"}"#) {
             Payload::Sealed(text) => text,
-            Payload::Plain(_) => panic!("a sealer with a secret seals"),
+            Payload::Plain { .. } => panic!("a sealer with a secret seals"),
         }
     });
     let mut changed = genuine.clone().into_bytes();
@@ -119,8 +155,8 @@ fn changed_on_the_way(data: &[u8]) {
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[usize::from(pair[1] & 63)];
     }
     let changed = String::from_utf8(changed).expect("only letters were put in");
-    let mut receiver = sealer(7, 1);
-    let sender = UserId::from_bytes([2; 16]);
+    let mut receiver = sealer(Some(7), 1);
+    let sender = identity(2).user_id();
     let opened = receiver.open(Kind::Offer, sender, false, &Payload::Sealed(changed.clone()));
     assert_eq!(opened.is_ok(), changed == *genuine, "{changed}");
     if opened.is_ok() {
