@@ -163,14 +163,14 @@ export class Sealer {
 
   /** @param {{ plain: string, proof?: string }} payload */
   async #readProof({ plain, proof = '' }) {
-    const bytes = decode(proof, HEADER_BYTES + SIGNATURE_BYTES);
+    const bytes = decodeBytes(proof, HEADER_BYTES + SIGNATURE_BYTES);
     if (bytes.length !== HEADER_BYTES + SIGNATURE_BYTES) throw new SealError('tampered');
     return { header: bytes.slice(0, HEADER_BYTES), signature: bytes.slice(HEADER_BYTES), text: utf8(plain) };
   }
 
   /** @param {SealKind} kind @param {string} senderId @param {string} receiverId @param {string} sealed */
   async #decrypt(kind, senderId, receiverId, sealed) {
-    const bytes = decode(sealed, HEADER_BYTES + SIGNATURE_BYTES + TAG_BYTES);
+    const bytes = decodeBytes(sealed, HEADER_BYTES + SIGNATURE_BYTES + TAG_BYTES);
     const header = bytes.slice(0, HEADER_BYTES);
     try {
       const key = await this.#senderKey(senderId, header.slice(0, RUN_BYTES));
@@ -243,7 +243,7 @@ function cipher(header, additionalData) {
 }
 
 /** @param {string} text @param {number} least in bytes @throws {SealError} */
-function decode(text, least) {
+function decodeBytes(text, least) {
   try {
     const bytes = fromBase64Url(text);
     if (bytes.length >= least) return bytes;
