@@ -4,7 +4,7 @@
 import { ChatLog } from './chat.js';
 import { browserEnvironment } from './environment.js';
 import { CallError } from './errors.js';
-import { toBase64Url } from './link.js';
+import { newOwnerToken, toBase64Url } from './link.js';
 import { Mesh } from './mesh.js';
 import { normalPassword } from './password.js';
 import { CAMERA, SCREEN } from './peer-link.js';
@@ -31,6 +31,8 @@ const FORGET_MS = 30_000;
 const SLEPT_MS = 5000;
 /** After these the call is over although links may still carry media. */
 const FOR_GOOD = new Set(['KICKED', 'REPLACED']);
+/** Not said to an owner. */
+const SAID_TO_GUESTS = new Set(['AUTH_REQUIRED', 'AUTH_FAILED', 'ROOM_LOCKED', 'ROOM_FULL']);
 
 /**
  * Events: `change` (the snapshot is another one), `notice` (detail: Notice), `ended` (detail: CallEnd).
@@ -45,8 +47,8 @@ export class Call extends EventTarget {
   #linkProof = null;
   /** @type {string | null} */
   #password;
-  /** @type {string | null} */
-  #ownerToken;
+  /** What may be the owner's token; the first one goes with the next join, and is the owner's while `#isOwner`. @type {string[]} */
+  #tokens;
   #isOwner = false;
   /** @type {RoomInfo | null} */
   #room = null;
@@ -76,7 +78,7 @@ export class Call extends EventTarget {
     this.#options = options;
     this.#env = { ...browserEnvironment(), ...environment };
     this.#password = options.password;
-    this.#ownerToken = options.ownerToken ?? options.link.ownerToken;
+    this.#tokens = [...options.ownerTokens];
     this.#self = this.#identity();
     this.#signaling = new Signaling({
       url: `${this.#env.origin.replace(/^http/, 'ws')}/ws`,
@@ -88,6 +90,7 @@ export class Call extends EventTarget {
           this.#state = state;
           this.#changed();
         },
+        acceptsSeat: (message) => this.#acceptsSeat(message),
         onJoined: (message) => this.#onJoined(message),
         onResumed: () => this.#onResumed(),
         onMessage: (message) => this.#onMessage(message),
@@ -116,6 +119,19 @@ export class Call extends EventTarget {
     const typed = password === undefined ? this.#password : password;
     this.#password = typed ? normalPassword(typed) : null;
     if (link.secret) this.#linkProof ??= await deriveLinkProof(link.secret, link.roomId);
+    for (let tried = 1; ; tried += 1) {
+      try {
+        return await this.#knock(asksPassword);
+      } catch (error) {
+        if (!(error instanceof CallError) || !SAID_TO_GUESTS.has(error.code) || this.#tokens.length < 2) throw error;
+        this.#tokens.push(/** @type {string} */ (this.#tokens.shift()));
+        if (tried >= this.#tokens.length) throw error;
+      }
+    }
+  }
+
+  /** @param {boolean} [asksPassword] */
+  async #knock(asksPassword) {
     try {
       await this.#signaling.join(asksPassword);
     } catch (error) {
@@ -274,7 +290,7 @@ export class Call extends EventTarget {
   /** @returns {Promise<string>} the new token; the old one is dead */
   async rotateOwnerToken() {
     await this.#signaling.request({ type: 'rotate_owner_token' });
-    return this.#ownerToken ?? '';
+    return this.#tokens[0] ?? '';
   }
 
   /** @returns {Promise<RoomStats>} */
@@ -307,6 +323,8 @@ export class Call extends EventTarget {
     const { id, sealer } = this.#self;
     const displayName = await sealer.seal('name', '*', { name: this.#name });
     this.#relayMedia = { ...this.#media };
+    // The join may make the room. Drawn here, its token is not lost with the relay's answer.
+    if (!this.#tokens.length) this.#tokens.push(newOwnerToken());
     return {
       type: 'join_room',
       roomId: this.#options.link.roomId,
@@ -315,12 +333,19 @@ export class Call extends EventTarget {
       media: this.#media,
       ...(this.#password && { password: this.#password }),
       ...(this.#linkProof && { linkProof: this.#linkProof }),
-      ...(this.#ownerToken && { ownerToken: this.#ownerToken }),
+      ownerToken: this.#tokens[0],
     };
   }
 
   get #name() {
     return cleanName(this.#options.name);
+  }
+
+  /** Whether no other token is left to try for being the owner. @param {RoomJoined} message */
+  #acceptsSeat({ isOwner, ownerToken }) {
+    if (isOwner) this.#tokens = [ownerToken ?? this.#tokens[0]];
+    else this.#tokens.shift();
+    return isOwner || !this.#tokens.length;
   }
 
   /** @param {RoomJoined} message */
@@ -330,7 +355,6 @@ export class Call extends EventTarget {
     this.#joined = true;
     this.#room = message.roomInfo;
     this.#isOwner = message.isOwner;
-    this.#ownerToken = message.ownerToken ?? this.#ownerToken;
     this.#takeIceServers(message);
     roster.unlistAll();
     for (const participant of message.participants) this.#onParticipant(participant, { newer: true, announce: !first });
@@ -412,7 +436,7 @@ export class Call extends EventTarget {
       case 'turn_credentials':
         return this.#takeIceServers(message);
       case 'owner_token':
-        this.#ownerToken = message.ownerToken;
+        this.#tokens = [message.ownerToken];
         return this.#changed();
       case 'error':
         return message.code === 'SCREEN_SHARE_DISABLED' ? this.stopScreen() : undefined;
@@ -527,7 +551,7 @@ export class Call extends EventTarget {
       selfId: this.#self.id,
       selfName: this.#name,
       isOwner: this.#isOwner,
-      ownerToken: this.#ownerToken,
+      ownerToken: this.#isOwner ? this.#tokens[0] : null,
       room: this.#room,
       sealed: this.#options.link.secret !== null,
       media: this.#media,
