@@ -289,6 +289,27 @@ scenario('a recovery link brings the ownership to another browser, and a rotated
   assert.ok(seat.type !== 'room_joined' || seat.isOwner === false, `the old token is dead: ${JSON.stringify(seat)}`);
 });
 
+scenario('a link with a wrong owner’s token costs nobody the ownership, looked at or joined by', async cleanup => {
+  const relay = await startRelay(cleanup);
+  const room = newRoom(relay);
+  await openAsOwner(cleanup, relay, room);
+  const ana = await guest(await chromium(cleanup, small), 'Ana', `${room.url}&owner=${room.ownerToken}`);
+  const kept = () => ana.page.evaluate(id => JSON.parse(localStorage.getItem(`snug.owner.${id}`)), room.roomId);
+  const wrong = `${room.url}&owner=${'A'.repeat(43)}`;
+  for (const joins of [false, true]) {
+    await ana.page.goto('about:blank');
+    await ana.open(wrong);
+    await until('the token to leave the address', () => !ana.page.url().includes('owner='));
+    assert.equal(await kept(), room.ownerToken, 'the token is kept');
+    if (!joins) continue;
+    await ana.join();
+    await ana.press('#more');
+    await until('the owner’s entry in the menu', () => ana.visible('#room-options'));
+    assert.equal(await kept(), room.ownerToken, 'the token is still kept');
+    assert.equal(await ana.page.evaluate(id => localStorage.getItem(`snug.offered.${id}`), room.roomId), null, 'the wrong one is forgotten');
+  }
+});
+
 scenario('the invitation’s QR code holds the guests’ link', async cleanup => {
   const relay = await startRelay(cleanup);
   const room = newRoom(relay);

@@ -69,6 +69,30 @@ for (const password of [null, 'the kettle whistles']) {
   });
 }
 
+scenario('what a guest did not load before the relay went says so, and comes with the relay; the owner’s panel opens meanwhile', async cleanup => {
+  const relay = await startRelay(cleanup);
+  const [ana, bo] = await couple(cleanup, newRoom(relay), null);
+  const onDemand = someone => someone.requests.map(url => new URL(url).pathname).filter(path => /(words|find-link|invite-view|menu-views|owner-view|strings-on-demand)/.test(path));
+  await until('the owner’s panel to be loaded', () => onDemand(ana).includes('/js/owner-view.js'));
+  assert.deepEqual(onDemand(bo), [], 'an ordinary guest loads nothing of what is opened on demand');
+  await relay.kill();
+  for (const someone of [ana, bo]) await until(`${someone.name} to notice`, async () => (await someone.state()) === 'reconnecting', { timeout: 15_000 });
+
+  await ana.press('#more');
+  await ana.press('#room-options');
+  await ana.page.waitForSelector('dialog[open] #recovery-link');
+  await bo.press('#invite');
+  await bo.page.waitForSelector('[data-banner="part"]', { visible: true });
+  console.log('Bo reads:', await bo.text('[data-banner="part"]'));
+  assert.equal((await bo.tiles()).filter(tile => tile.link === 'connected').length, 1, 'the call goes on');
+
+  await restartRelay(cleanup, relay);
+  await bo.online(20_000);
+  await bo.press('[data-banner="part"] button');
+  await bo.page.waitForSelector('dialog[open] #invite-link', { visible: true });
+  assert.equal(await bo.page.$('[data-banner="part"]'), null, 'the sentence is gone');
+});
+
 scenario('a relay that is upgraded tells everybody, and no call notices', async cleanup => {
   const relay = await startRelay(cleanup);
   const room = newRoom(relay);

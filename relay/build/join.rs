@@ -5,16 +5,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The files that are made, each with the modules it starts from. What those import and no earlier file has comes along.
-const FILES: [(&str, &[&str]); 5] = [
+const FILES: [(&str, &[&str]); 10] = [
     // All that a guest needs to see *Join*, so that it takes one request.
     ("main", &["main", "landing", "prejoin", "device-menus", "failures"]),
     // The call itself, fetched while they look into the mirror.
-    ("call", &["call", "call-view", "room-name"]),
+    ("call", &["call", "call-view", "room-name", "chat-view", "people-view", "dialogs", "left"]),
     // What reads a pasted text on the start page: a guest who opens a link never needs it.
     ("find-link", &["find-link"]),
+    // What is opened on demand (on-demand.js), which names these files as it names the modules.
+    ("invite-view", &["invite-view"]),
+    ("menu-views", &["menu-views"]),
+    ("owner-view", &["owner-view"]),
     // One language is fetched.
     ("strings", &["strings"]),
     ("strings-de", &["strings-de"]),
+    ("strings-on-demand", &["strings-on-demand"]),
+    ("strings-on-demand-de", &["strings-on-demand-de"]),
 ];
 
 /// Modules by name (`call-view`), each with its text.
@@ -108,18 +114,22 @@ fn joined(file: &str, order: &[&str], modules: &Modules, file_of: &BTreeMap<&str
     format!("{imports}{body}export {{ {} }};\n", Vec::from_iter(exported).join(", "))
 }
 
-/// `import('./tile.js')` becomes an import of the file that the module is in, which exports all that the module does.
+/// `import('./tile.js')` becomes an import of the file that the module is in, which exports all that the module does. The same in back quotes,
+/// where something follows the name.
 fn point_at_files(line: &str, file_of: &BTreeMap<&str, &'static str>) -> String {
-    let mut pieces = line.split("import('./");
-    let mut pointed = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        let (module, rest) =
-            piece.split_once(".js')").unwrap_or_else(|| panic!("an import() over two lines: {line}"));
-        let file =
-            file_of.get(module).unwrap_or_else(|| panic!("import() of a module that there is not: {line}"));
-        pointed.push_str(&format!("import('./{file}.js'){rest}"));
-    }
-    pointed
+    ["import('./", "import(`./"].into_iter().fold(line.to_owned(), |line, start| {
+        let mut pieces = line.split(start);
+        let mut pointed = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            let (module, rest) =
+                piece.split_once(".js").unwrap_or_else(|| panic!("an import() over two lines: {line}"));
+            let file = file_of
+                .get(module)
+                .unwrap_or_else(|| panic!("import() of a module that there is not: {line}"));
+            pointed.push_str(&format!("{start}{file}.js{rest}"));
+        }
+        pointed
+    })
 }
 
 struct Import<'a> {

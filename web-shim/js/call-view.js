@@ -5,12 +5,14 @@ import { controls } from './controls.js';
 import { Meter } from './devices.js';
 import { formatLink, toBase64Url } from './link.js';
 import { Notices } from './notices.js';
+import { loadNear, loadPart } from './on-demand.js';
 import { button, h, icon, recentRooms, remember, roomTitle, t } from './page.js';
 import { listenForShortcuts, shortcutSettings } from './shortcuts.js';
 import { Stage } from './stage.js';
 
 /** @import { Call } from './call.js' */
 /** @import { Pip } from './pip.js' */
+/** @import { Part } from './on-demand.js' */
 /** @import { CallEnd, CallSnapshot } from './types.d.ts' */
 /** @import { App, Session, View } from './view.d.ts' */
 
@@ -25,10 +27,7 @@ const NOTICE_ICONS = {
   away: 'warn', back: 'check', refused: 'warn',
 };
 
-const later = [
-  () => import('./chat-view.js'), () => import('./people-view.js'), () => import('./invite-view.js'), () => import('./settings-view.js'),
-  () => import('./owner-view.js'), () => import('./left.js'), () => import('./failures.js'), () => import('./pip.js'),
-];
+const later = [() => import('./chat-view.js'), () => import('./people-view.js'), () => import('./left.js'), () => import('./failures.js')];
 
 /** @param {App} app @param {Session} session @returns {View} */
 export function showCall(app, session) {
@@ -57,9 +56,9 @@ export function showCall(app, session) {
     chat: () => openPanel('chat'),
     people: () => openPanel('people'),
     copy: copyLink,
-    list: async () => (await import('./shortcut-list.js')).openShortcutList(shortcuts),
-    settings: async () => (await import('./settings-view.js')).openSettings({ devices, notices, shortcuts, stage, refresh }),
-    room: async () => (await import('./owner-view.js')).openRoomOptions({ call, session }),
+    list: () => openPart('menu', ({ menuViews }) => menuViews.openShortcutList(shortcuts)),
+    settings: () => openPart('menu', ({ menuViews }) => menuViews.openSettings({ devices, notices, shortcuts, stage, refresh })),
+    room: () => openPart('owner', ({ openRoomOptions }) => openRoomOptions({ call, session })),
     layout: () => { stage.setSpeakerView(!stage.speakerView); draw(); },
     pip: openPip,
     leave,
@@ -74,14 +73,17 @@ export function showCall(app, session) {
   const lockChip = h('span', { class: 'chip', hidden: true }, icon('lock'), h('span', null, t('prejoin.isLocked')));
   const heading = h('h1', { tabindex: -1 }, title);
   const aside = h('aside', { class: 'panel', hidden: true });
+  const invite = button('invite', t('call.invite'), openInvite, { id: 'invite', class: 'small' });
+  const moreWays = button('invite', t('call.moreWays'), openInvite);
   const root = h('main', { id: 'call', class: 'call', 'data-state': 'connecting' },
-    h('header', { class: 'call-top' }, h('span', { class: 'brand' }, icon('brand')), heading, seal, lockChip,
-      button('invite', t('call.invite'), openInvite, { id: 'invite', class: 'small' })),
+    h('header', { class: 'call-top' }, h('span', { class: 'brand' }, icon('brand')), heading, seal, lockChip, invite),
     notices.banner, stage.root, aside, bar.root, notices.root, notices.urgent);
   stage.alone.append(
     h('p', null, t('call.alone')),
-    h('div', { class: 'buttons' }, button('copy', t('key.copy'), copyLink, { class: 'primary' }), button('invite', t('call.moreWays'), openInvite)));
+    h('div', { class: 'buttons' }, button('copy', t('page.copyLink'), copyLink, { class: 'primary' }), moreWays));
   app.root.append(root);
+  for (const opener of [invite, moreWays]) loadNear(opener, 'invite');
+  loadNear(bar.more, 'menu');
 
   function draw() {
     snapshot = named(call.snapshot);
@@ -98,8 +100,13 @@ export function showCall(app, session) {
     panel?.draw(snapshot);
     drawBanners();
     if (snapshot.ownerToken) keepOwnerToken(snapshot.ownerToken);
+    // The owner's panel has to open while the relay is away; who is no owner never loads it.
+    const owns = snapshot.isOwner && snapshot.signaling === 'online';
+    if (owns && !owned) loadPart('owner').catch(() => {});
+    owned = owns;
   }
 
+  let owned = false;
   let wasLost = false;
   function drawBanners() {
     const lost = snapshot.signaling === 'reconnecting';
@@ -117,12 +124,10 @@ export function showCall(app, session) {
     }
   }
 
-  /** The owner's token in this browser's memory. @type {string | null} */
-  let kept = null;
-  /** @param {string} token */
+  /** The owner's token, once the relay has confirmed it. @param {string} token */
   function keepOwnerToken(token) {
-    if (kept === token) return;
-    kept = session.link.ownerToken = token;
+    if (session.ownerTokens[0] === token) return;
+    session.ownerTokens = [token];
     remember(`owner.${session.roomId}`, token);
   }
 
@@ -274,8 +279,26 @@ export function showCall(app, session) {
     return true;
   }
 
-  async function openInvite() {
-    (await import('./invite-view.js')).openInvite({ url: inviteUrl(), title, sealed: Boolean(link.secret), room: snapshot.room });
+  /**
+   * Opens what not everybody loads. Without the relay it may not come: that is told, and changes nothing else.
+   * @template {Part} P
+   * @param {P} part @param {(views: Awaited<ReturnType<typeof loadPart<P>>>) => unknown} open
+   */
+  async function openPart(part, open) {
+    let views;
+    try {
+      views = await loadPart(part);
+    } catch {
+      if (!finished) notices.show('part', t('notice.notLoaded'), { label: t('page.retry'), press: () => openPart(part, open) }, true);
+      return;
+    }
+    notices.clear('part');
+    // The person left the call meanwhile.
+    if (root.isConnected) await open(views);
+  }
+
+  function openInvite() {
+    return openPart('invite', (views) => views.openInvite({ url: inviteUrl(), title, sealed: Boolean(link.secret), room: snapshot.room }));
   }
 
   async function copyLink() {
@@ -286,11 +309,12 @@ export function showCall(app, session) {
 
   async function openPip() {
     if (pip) return pip.close();
-    const { Pip } = await import('./pip.js');
-    pip = new Pip({ stage, call, deeds, closed: () => { pip = null; stage.outside = null; stage.report(); } });
-    await pip.open().catch(() => {
-      pip = null;
-      notices.say(t('notice.pipFailed'), 'warn');
+    await openPart('menu', async ({ menuViews }) => {
+      pip = new menuViews.Pip({ stage, call, deeds, closed: () => { pip = null; stage.outside = null; stage.report(); } });
+      await pip.open().catch(() => {
+        pip = null;
+        notices.say(t('notice.pipFailed'), 'warn');
+      });
     });
   }
 
@@ -358,8 +382,11 @@ export function showCall(app, session) {
   call.addEventListener('ended', onEnded);
   remember('rooms', [{ id: session.roomId, secret: link.secret && toBase64Url(link.secret), at: Date.now() },
     ...recentRooms().filter((room) => room.id !== session.roomId)].slice(0, ROOMS_KEPT));
+  // The relay has said what each token is worth: the owner's is kept by the first drawing, what else was tried is none.
+  session.ownerTokens = [];
   followDevices();
-  // The panels must be there also when the relay is not.
+  for (const kind of ['offered', 'drawn']) remember(`${kind}.${session.roomId}`, null);
+  // What is needed in any call must be there also when the relay is not.
   setTimeout(() => { for (const load of later) load().catch(() => {}); }, 1500);
   if (!link.secret) notices.show('unsealed', t('privacy.unsealed'), null, true);
 

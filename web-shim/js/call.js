@@ -5,6 +5,7 @@ import { ChatLog } from './chat.js';
 import { browserEnvironment } from './environment.js';
 import { CallError } from './errors.js';
 import { identityFor } from './identity.js';
+import { newOwnerToken } from './link.js';
 import { Mesh } from './mesh.js';
 import { normalPassword } from './password.js';
 import { CAMERA, SCREEN } from './peer-link.js';
@@ -32,6 +33,8 @@ const FORGET_MS = 30_000;
 const SLEPT_MS = 5000;
 /** After these the call is over although links may still carry media. */
 const FOR_GOOD = new Set(['KICKED', 'REPLACED', 'CALL_ENDED']);
+/** Not said to an owner. */
+const SAID_TO_GUESTS = new Set(['AUTH_REQUIRED', 'AUTH_FAILED', 'ROOM_LOCKED', 'ROOM_FULL']);
 
 /**
  * Events: `change` (the snapshot is another one), `notice` (detail: Notice), `ended` (detail: CallEnd).
@@ -48,8 +51,8 @@ export class Call extends EventTarget {
   #linkProof = null;
   /** @type {string | null} */
   #password;
-  /** @type {string | null} */
-  #ownerToken;
+  /** What may be the owner's token; the first one goes with the next join, and is the owner's while `#isOwner`. @type {string[]} */
+  #tokens;
   #isOwner = false;
   /** @type {RoomInfo | null} */
   #room = null;
@@ -79,7 +82,7 @@ export class Call extends EventTarget {
     this.#options = options;
     this.#env = { ...browserEnvironment(), ...environment };
     this.#password = options.password;
-    this.#ownerToken = options.ownerToken ?? options.link.ownerToken;
+    this.#tokens = [...options.ownerTokens];
     this.#self = this.#become(options.identity);
     this.#signaling = new Signaling({
       url: `${this.#env.origin.replace(/^http/, 'ws')}/ws`,
@@ -92,6 +95,7 @@ export class Call extends EventTarget {
           this.#state = state;
           this.#changed();
         },
+        acceptsSeat: (message) => this.#acceptsSeat(message),
         onJoined: (message) => this.#onJoined(message),
         onResumed: () => this.#onResumed(),
         onMessage: (message) => this.#onMessage(message),
@@ -119,7 +123,15 @@ export class Call extends EventTarget {
     const typed = password === undefined ? this.#password : password;
     this.#password = typed ? normalPassword(typed) : null;
     if (link.secret) this.#linkProof ??= await deriveLinkProof(link.secret, link.roomId);
-    await this.#signaling.join(asksPassword);
+    for (let tried = 1; ; tried += 1) {
+      try {
+        return await this.#signaling.join(asksPassword);
+      } catch (error) {
+        if (!(error instanceof CallError) || !SAID_TO_GUESTS.has(error.code) || this.#tokens.length < 2) throw error;
+        this.#tokens.push(/** @type {string} */ (this.#tokens.shift()));
+        if (tried >= this.#tokens.length) throw error;
+      }
+    }
   }
 
   /** @param {Identity} identity */
@@ -279,7 +291,7 @@ export class Call extends EventTarget {
   /** @returns {Promise<string>} the new token; the old one is dead */
   async rotateOwnerToken() {
     await this.#signaling.request({ type: 'rotate_owner_token' });
-    return this.#ownerToken ?? '';
+    return this.#tokens[0] ?? '';
   }
 
   /** @returns {Promise<RoomStats>} */
@@ -327,6 +339,8 @@ export class Call extends EventTarget {
     const { roomId } = this.#options.link;
     const [displayName, keyProof] = await Promise.all([sealer.seal('name', '*', { name: this.#name }), identity.prove(nonce, roomId)]);
     this.#relayMedia = { ...this.#media };
+    // The join may make the room. Drawn here, its token is not lost with the relay's answer.
+    if (!this.#tokens.length) this.#tokens.push(newOwnerToken());
     return {
       type: 'join_room',
       roomId,
@@ -336,13 +350,20 @@ export class Call extends EventTarget {
       media: this.#media,
       ...(this.#password && { password: this.#password }),
       ...(this.#linkProof && { linkProof: this.#linkProof }),
-      ...(this.#ownerToken && { ownerToken: this.#ownerToken }),
+      ownerToken: this.#tokens[0],
       ...(identity.ticket && { ticket: identity.ticket }),
     };
   }
 
   get #name() {
     return cleanName(this.#options.name);
+  }
+
+  /** Whether no other token is left to try for being the owner. @param {RoomJoined} message */
+  #acceptsSeat({ isOwner, ownerToken }) {
+    if (isOwner) this.#tokens = [ownerToken ?? this.#tokens[0]];
+    else this.#tokens.shift();
+    return isOwner || !this.#tokens.length;
   }
 
   /** @param {RoomJoined} message */
@@ -353,7 +374,6 @@ export class Call extends EventTarget {
     this.#joined = true;
     this.#room = message.roomInfo;
     this.#isOwner = message.isOwner;
-    this.#ownerToken = message.ownerToken ?? this.#ownerToken;
     this.#takeIceServers(message);
     roster.unlistAll();
     for (const participant of message.participants) this.#onParticipant(participant, { newer: true, announce: !first });
@@ -444,7 +464,7 @@ export class Call extends EventTarget {
       case 'turn_credentials':
         return this.#takeIceServers(message);
       case 'owner_token':
-        this.#ownerToken = message.ownerToken;
+        this.#tokens = [message.ownerToken];
         return this.#changed();
       case 'error':
         return message.code === 'SCREEN_SHARE_DISABLED' ? this.stopScreen() : undefined;
@@ -559,7 +579,7 @@ export class Call extends EventTarget {
       selfId: this.#self.id,
       selfName: this.#name,
       isOwner: this.#isOwner,
-      ownerToken: this.#ownerToken,
+      ownerToken: this.#isOwner ? this.#tokens[0] : null,
       room: this.#room,
       sealed: this.#options.link.secret !== null,
       media: this.#media,

@@ -143,7 +143,7 @@ export function showLanding(app) {
   /** @param {string} id */
   function forget(id) {
     remember('rooms', recentRooms().filter((room) => room.id !== id));
-    remember(`owner.${id}`, null);
+    for (const kind of ['owner', 'offered', 'drawn']) remember(`${kind}.${id}`, null);
     drawRecent();
     (recent.querySelector('button') ?? input).focus();
   }

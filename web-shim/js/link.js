@@ -58,6 +58,11 @@ export function newSecret() {
   return crypto.getRandomValues(new Uint8Array(SECRET_BYTES));
 }
 
+/** @returns {string} an owner's token as the wire has it, for a room that may have to be made */
+export function newOwnerToken() {
+  return toBase64Url(crypto.getRandomValues(new Uint8Array(TOKEN_BYTES)));
+}
+
 /** @param {Uint8Array} bytes */
 export function toBase64Url(bytes) {
   let binary = '';

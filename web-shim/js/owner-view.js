@@ -64,7 +64,7 @@ export function openRoomOptions({ call, session }) {
 
   const recovery = h('div', null);
   function drawRecovery() {
-    const token = session.link.ownerToken ?? call.snapshot.ownerToken;
+    const token = call.snapshot.ownerToken;
     const url = token && formatLink(location.origin, { roomId: session.roomId, secret: session.link.secret, ownerToken: token });
     recovery.replaceChildren(url ? copyField(t('room.recovery'), url, 'recovery-link') : h('p', null, t('room.noToken')));
   }
@@ -73,7 +73,7 @@ export function openRoomOptions({ call, session }) {
     openRoomOptions({ call, session });
     const shown = /** @type {HTMLElement | null} */ (document.querySelector('#room-status'));
     try {
-      session.link.ownerToken = await call.rotateOwnerToken();
+      await call.rotateOwnerToken();
       openRoomOptions({ call, session });
     } catch (error) {
       shown?.replaceChildren(icon('warn'), explain(/** @type {CallEnd} */ (error)).text);
@@ -97,7 +97,7 @@ export function openRoomOptions({ call, session }) {
       setting(t('room.lock'), room.locked, (on) => call.lock(on)),
       setting(t('room.share'), room.allowScreenShare, (on) => call.updateSettings({ allowScreenShare: on })),
       field(t('room.most'), most)),
-    h('section', null, h('h3', null, t('room.password')), now,
+    h('section', null, h('h3', null, t('page.roomPassword')), now,
       h('form', { novalidate: true, onsubmit: (/** @type {Event} */ event) => { event.preventDefault(); savePassword(); } },
         field(t('room.passwordNew'), password), field(t('room.hint'), hint, h('p', { class: 'quiet' }, t('room.hintText'))),
         h('div', { class: 'buttons' }, h('button', { type: 'submit', class: 'primary' }, t('room.passwordSet')), clear))),

@@ -89,24 +89,35 @@ export function remember(key, value) {
   }
 }
 
+/** @typedef {Record<string, Record<string, string>>} Table */
+
 /**
- * The languages of the page, each with its table; only the one shown is fetched.
- * @type {Record<string, {name: string, load: () => Promise<{TABLE: Record<string, Record<string, string>>}>}>}
+ * The languages of the page, each with its table and the words of what is opened on demand; only the one shown is fetched.
+ * @type {Record<string, {name: string, load: () => Promise<{TABLE: Table}>, onDemand: (again: string) => Promise<{TABLE: Table}>}>}
  */
 const LANGUAGES = {
-  en: { name: 'English', load: () => import('./strings.js') },
-  de: { name: 'Deutsch', load: () => import('./strings-de.js') },
+  en: { name: 'English', load: () => import('./strings.js'), onDemand: (again) => import(`./strings-on-demand.js${again}`) },
+  de: { name: 'Deutsch', load: () => import('./strings-de.js'), onDemand: (again) => import(`./strings-on-demand-de.js${again}`) },
 };
 let language = 'en';
-/** @type {Record<string, Record<string, string>>} */
+/** @type {Table} */
 let table = {};
+/** The words loaded on demand, by language. @type {Record<string, Table>} */
+const added = {};
 
 /** Takes the language that a person chose here, else the first of the browser's that the page speaks. */
 export async function loadLanguage() {
   const wished = [recall('language', ''), ...(navigator.languages ?? [])].map((tag) => String(tag).slice(0, 2).toLowerCase());
   language = wished.find((tag) => tag in LANGUAGES) ?? 'en';
-  table = (await LANGUAGES[language].load()).TABLE;
+  table = { ...(await LANGUAGES[language].load()).TABLE, ...added[language] };
   document.documentElement.lang = language;
+}
+
+/** Adds the words of what is opened on demand, in the language shown. @param {string} again makes the address another one */
+export async function loadWordsOnDemand(again) {
+  const shown = language;
+  added[shown] = (await LANGUAGES[shown].onDemand(again)).TABLE;
+  if (shown === language) table = { ...table, ...added[shown] };
 }
 
 /** The sentence of `group.name` in the language shown; empty where there is none. @param {string} key @param {Record<string, string | number>} [values] put in for the braces */

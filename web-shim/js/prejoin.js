@@ -44,7 +44,7 @@ export function showPrejoin(app, known) {
   const name = h('input', { id: 'name', type: 'text', maxlength: 64, autocomplete: 'nickname', placeholder: t('prejoin.nameHint') });
   name.value = session?.name ?? recall('name', '');
   const password = h('input', { id: 'password', type: 'password', autocomplete: 'off', 'aria-describedby': 'prejoin-status' });
-  const passwordField = field(t('room.password'), password);
+  const passwordField = field(t('page.roomPassword'), password);
   passwordField.hidden = !session?.password;
   password.value = session?.password ?? '';
   const status = h('div', { id: 'prejoin-status', class: 'problem', role: 'status' });
@@ -81,14 +81,20 @@ export function showPrejoin(app, known) {
       if (!link) return;
     }
     if (link.ownerToken) {
-      // The token is kept here and leaves the address, so that sharing the address does not share the ownership.
-      remember(`owner.${link.roomId}`, link.ownerToken);
+      // The token leaves the address, so that sharing the address does not share the ownership. Anybody can write such a link:
+      // it is kept beside the one that is kept already, until the relay has said which of them is the owner's.
+      remember(`offered.${link.roomId}`, link.ownerToken);
       history.replaceState(null, '', formatLink('', { roomId: link.roomId, secret: link.secret }));
     }
     if (session && session.link.roomId !== link.roomId) session = null;
-    session ??= { roomId: link.roomId, link, devices: new Devices(), name: '', password: null, call: null, ended: null };
+    session ??= { roomId: link.roomId, link, devices: new Devices(), name: '', password: null, ownerTokens: [], call: null, ended: null };
     if (session.devices.closed) session.devices = new Devices();
-    session.link = { ...link, ownerToken: link.ownerToken ?? recall(`owner.${link.roomId}`, null) };
+    session.link = link;
+    // Who opens a recovery link most often has no token that works, so the link's is tried first.
+    const [offered, kept, drawn] = ['offered', 'owner', 'drawn'].map((kind) => recall(`${kind}.${roomId}`, null));
+    const tokens = [link.ownerToken, offered, kept, drawn, ...session.ownerTokens].filter((token) => typeof token === 'string');
+    session.ownerTokens = [...new Set(tokens)];
+    mayOwn = tokens.some((token) => token !== drawn);
     if (disposed) return session.devices.close();
     session.devices.addEventListener('change', drawDevices);
     cleanup.push(() => session?.devices.removeEventListener('change', drawDevices));
@@ -141,6 +147,8 @@ export function showPrejoin(app, known) {
 
   /** The room is known to have a password. */
   let asksPassword = false;
+  /** There is a token that may be the owner's, whom nobody asks for a password. */
+  let mayOwn = false;
   let menusMade = false;
   function drawDevices() {
     const devices = session?.devices;
@@ -231,11 +239,11 @@ export function showPrejoin(app, known) {
       }
     }));
     chips.replaceChildren(...[
-      meta.passwordEnabled && h('span', { class: 'chip' }, icon('lock'), t('room.password')),
+      meta.passwordEnabled && h('span', { class: 'chip' }, icon('lock'), t('page.roomPassword')),
       meta.locked && h('span', { class: 'chip' }, icon('lock'), t('prejoin.isLocked')),
     ].filter((chip) => chip instanceof Node));
     asksPassword = meta.passwordEnabled === true;
-    if (asksPassword && !session?.link.ownerToken) passwordField.hidden = false;
+    if (asksPassword && !mayOwn) passwordField.hidden = false;
     const full = meta.maxParticipants !== null && people.length >= meta.maxParticipants;
     inside.textContent = !meta.participants ? (meta.passwordEnabled ? t('prejoin.namesHidden') : '')
       : people.length === 0 ? t('prejoin.nobody')
@@ -280,12 +288,16 @@ export function showPrejoin(app, known) {
       keep();
       remember('name', session.name || null);
       if (renamed && session.call) dropCall();
-      const { Call } = await import('./call.js');
       if (!crypto.subtle) throw { code: 'INSECURE', message: '' };
-      const { identityFor } = await import('./identity.js');
+      const [{ Call }, { newOwnerToken }, { identityFor }] = await Promise.all([import('./call.js'), import('./link.js'), import('./identity.js')]);
+      if (!session.ownerTokens.length) {
+        // Should the join make the room, this is its owner's, also when the relay's answer gets lost with the page.
+        session.ownerTokens = [newOwnerToken()];
+        remember(`drawn.${roomId}`, session.ownerTokens[0]);
+      }
       const call = session.call ??= new Call({
         identity: await identityFor(roomId),
-        link: session.link, name: session.name || t('page.guest'), password: session.password, ownerToken: session.link.ownerToken,
+        link: session.link, name: session.name || t('page.guest'), password: session.password, ownerTokens: session.ownerTokens,
         microphone: devices.microphone, camera: devices.camera,
       });
       call.setAudioEnabled(Boolean(devices.microphone) && devices.wanted.audio);

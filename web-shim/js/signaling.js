@@ -15,6 +15,7 @@ import { CLOSED_ENDED, CLOSED_KICKED, CLOSED_REPLACED, VERSION, encode, parseSer
  * @property {(nonce: string) => Promise<JoinMessage>} joinMessage sealed and signed anew for each try; the key never changes once seated
  * @property {() => Promise<void>} onTicketInvalid before the first seat it goes on as somebody else
  * @property {(state: SignalingState) => void} onState
+ * @property {(message: RoomJoined) => boolean} acceptsSeat false: the seat is given up, and `joinMessage` brings another join
  * @property {(message: RoomJoined) => void} onJoined also after a return to a relay that forgot us
  * @property {() => void} onResumed
  * @property {(message: ServerMessage) => void} onMessage
@@ -74,6 +75,8 @@ export class Signaling {
 
   /** The connection has held its seat for `HELD_MS`. */
   #steady = false;
+  /** A seat was given up for another join: what still comes for it is none of our business. */
+  #between = false;
   /** A second connection is on its way because the first one may be dead. */
   #doubting = false;
   /** @type {{ [purpose in Purpose]?: Timer }} */
@@ -242,7 +245,7 @@ export class Signaling {
   #abandon(code = ABANDONED) {
     const socket = this.#socket;
     this.#socket = null;
-    this.#doubting = this.#steady = false;
+    this.#doubting = this.#steady = this.#between = false;
     this.#clear('answer', 'beat', 'pong', 'doubt', 'rejoin', 'held');
     if (socket) {
       socket.onmessage = socket.onclose = null;
@@ -313,6 +316,7 @@ export class Signaling {
   /** @param {ServerMessage} message */
   #received(message) {
     if (message.seq !== undefined && message.type !== 'room_joined') {
+      if (this.#between) return undefined;
       if (message.seq <= this.#lastSeq) return;
       // Something is missing, so the relay is asked to repeat it.
       if (message.seq > this.#lastSeq + 1) return this.#lost();
@@ -331,6 +335,11 @@ export class Signaling {
         this.#doubting = false;
         return this.#clear('pong', 'doubt');
       case 'room_joined':
+        this.#between = !this.#owner.acceptsSeat(message);
+        if (this.#between) {
+          this.#write({ type: 'leave_room' });
+          return void this.#sendJoin();
+        }
         this.#lastSeq = message.seq ?? 1;
         this.#seated(message.roomId, message.userId, message.resumeToken);
         this.#owner.onJoined(message);

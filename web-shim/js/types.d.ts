@@ -61,7 +61,8 @@ export type JoinOptions = {
   link: RoomLink;
   name: string;
   password: string | null;
-  ownerToken: string | null;
+  /** Tokens that may be the owner's, the likeliest first. Without any, one is drawn with each join, which may make the room. */
+  ownerTokens: string[];
   microphone: MediaStreamTrack | null;
   camera: MediaStreamTrack | null;
   identity: Identity;
@@ -111,6 +112,7 @@ export type CallSnapshot = {
   selfId: string;
   selfName: string;
   isOwner: boolean;
+  /** Set once the relay has confirmed it. */
   ownerToken: string | null;
   room: RoomInfo | null;
   /** The link has a secret, so payloads are sealed. */

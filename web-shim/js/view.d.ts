@@ -27,6 +27,8 @@ export type Session = {
   devices: Devices;
   name: string;
   password: string | null;
+  /** Tokens that may be the owner's; in the call only the one that is. */
+  ownerTokens: string[];
   call: Call | null;
   /** Why the call ended, when the person did not leave by themselves. */
   ended: string | null;

@@ -13,7 +13,15 @@ class FakeRelay {
   up = true;
   seats = new Map();
   sockets = [];
+  /** The tokens of all joins. @type {string[]} */
+  shown = [];
   settings = { ...ROOM };
+  /** The owner's token, that of whoever makes the room. @type {string | null} */
+  owner = null;
+  /** Answers guests with this error instead of a seat. @type {string | null} */
+  door = null;
+  /** The connection of the next join is lost on the way to its answer. */
+  losesAnswer = false;
 
   get WebSocket() {
     const relay = this;
@@ -48,11 +56,23 @@ class FakeRelay {
         break;
       case 'join_room': {
         const { userId, displayName, media } = message;
+        this.owner ??= message.ownerToken;
+        const isOwner = message.ownerToken === this.owner;
+        this.shown.push(message.ownerToken);
+        if (this.losesAnswer) {
+          this.losesAnswer = false;
+          socket.drop();
+          break;
+        }
+        if (this.door && !isOwner) {
+          socket.receive({ type: 'error', code: this.door, message: '' });
+          break;
+        }
         seat = { userId, displayName, media, socket, seq: 0, missed: [], join: message };
         const participants = [...this.seats.values()].map(this.participant);
         this.toAll({ type: 'user_joined', participant: this.participant(seat) });
         this.seats.set(userId, seat);
-        this.send(seat, roomJoined({ userId, participants, roomInfo: this.settings }));
+        this.send(seat, roomJoined({ userId, participants, roomInfo: this.settings, isOwner }));
         break;
       }
       case 'resume': {
@@ -132,7 +152,7 @@ afterEach(() => {
 function make(name, secret, options = {}) {
   const env = fakeEnvironment({ clock, network, WebSocket: relay.WebSocket });
   const link = { roomId: 'sunny-mountain-42', secret, ownerToken: null };
-  const call = new Call({ link, name, password: null, ownerToken: null, microphone: new FakeTrack('audio'), camera: new FakeTrack('video'), ...options }, env);
+  const call = new Call({ link, name, password: null, ownerTokens: [], microphone: new FakeTrack('audio'), camera: new FakeTrack('video'), ...options }, env);
   const person = { call, env, notices: [], ended: [] };
   call.addEventListener('notice', ({ detail }) => person.notices.push(`${detail.kind} ${detail.name}`));
   call.addEventListener('ended', ({ detail }) => person.ended.push(detail.code));
@@ -385,6 +405,64 @@ test('the owner’s requests are answered', async () => {
   await ana.call.kick(ben.call.snapshot.selfId);
   assert.equal(await ana.call.rotateOwnerToken(), token('n'));
   assert.equal(ana.call.snapshot.ownerToken, token('n'));
+});
+
+test('who makes the room is its owner by a token of their own, and who comes later by none', async () => {
+  const ana = await join('Ana');
+  const ben = await join('Ben');
+  assert.match(relay.shown[0], /^[\w-]{43}$/);
+  assert.notEqual(relay.shown[0], relay.shown[1]);
+  assert.equal(ana.call.snapshot.ownerToken, relay.shown[0]);
+  assert.deepEqual([ben.call.snapshot.isOwner, ben.call.snapshot.ownerToken], [false, null]);
+});
+
+test('a creator whose connection is lost before the answer owns the room', async () => {
+  relay.losesAnswer = true;
+  const ana = make('Ana', null);
+  const joined = ana.call.join();
+  await until(() => relay.shown.length === 1);
+  for (let at = 0; at < 20 && relay.shown.length < 2; at += 1) {
+    clock.advance(500);
+    await settle(10);
+  }
+  await joined;
+  assert.deepEqual(relay.shown, [relay.owner, relay.owner]);
+  assert.equal(ana.call.snapshot.isOwner, true);
+});
+
+for (const [what, tokens] of [['a link’s token wins over a dead one that was kept', [token('g'), token('d')]], ['a token that works survives a link with another one', [token('x'), token('g')]]]) {
+  test(what, async () => {
+    relay.owner = token('g');
+    const ben = await join('Ben');
+    const ana = await join('Ana', null, { ownerTokens: tokens });
+    assert.equal(ana.call.snapshot.isOwner, true);
+    assert.equal(ana.call.snapshot.ownerToken, token('g'));
+    await sees(ana, ['Ben connected']);
+    await sees(ben, ['Ana connected']);
+    assert.equal(relay.seats.size, 2);
+  });
+}
+
+test('somebody with no token that works comes in as a guest, once each was tried', async () => {
+  relay.owner = token('g');
+  const ana = await join('Ana', null, { ownerTokens: [token('x'), token('d')] });
+  assert.deepEqual(relay.shown, [token('x'), token('d')]);
+  assert.deepEqual([ana.call.snapshot.isOwner, ana.call.snapshot.ownerToken], [false, null]);
+  assert.equal(relay.seats.size, 1);
+});
+
+test('a token that works opens the door that stays shut for another one', async () => {
+  relay.owner = token('g');
+  for (const code of ['AUTH_REQUIRED', 'AUTH_FAILED', 'ROOM_LOCKED']) {
+    relay.door = code;
+    const ana = await join('Ana', null, { ownerTokens: [token('x'), token('g')] });
+    assert.equal(ana.call.snapshot.isOwner, true, code);
+    ana.call.leave();
+  }
+  relay.shown = [];
+  const ben = make('Ben', null, { ownerTokens: [token('x'), token('y')] });
+  await assert.rejects(ben.call.join(), { code: 'ROOM_LOCKED' });
+  assert.deepEqual(relay.shown, [token('x'), token('y')]);
 });
 
 test('who is kicked is told, and the call is over', async () => {

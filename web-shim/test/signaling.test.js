@@ -6,7 +6,7 @@ import { fakeClock, fakeEnvironment, roomJoined, settle, socketFactory, token, u
 
 const golden = JSON.parse(readFileSync(new URL('../../relay/wire/golden/messages.json', import.meta.url), 'utf8'));
 const PAYLOAD = { plain: '{"name":"Ana"}' };
-let clock, sockets, signaling, log, password, refused;
+let clock, sockets, signaling, log, password, refused, accepts;
 
 beforeEach(() => {
   clock = fakeClock();
@@ -15,6 +15,7 @@ beforeEach(() => {
   log = [];
   password = null;
   refused = null;
+  accepts = [];
   const owner = {
     joinMessage: async () => ({
       type: 'join_room',
@@ -25,6 +26,7 @@ beforeEach(() => {
       ...(password && { password }),
     }),
     onState: (state) => log.push(state),
+    acceptsSeat: () => accepts.shift() ?? true,
     onJoined: () => log.push('joined'),
     onResumed: () => log.push('resumed'),
     onMessage: (message) => log.push(message),
@@ -459,4 +461,22 @@ test('the wait is short again once a seat was held for ten seconds', async () =>
     // Back to the first wait, for the next case.
     await clock.advance(10_100, 500);
   }
+});
+
+test('a seat that is given up for another join leaves nothing behind', async () => {
+  accepts = [false];
+  const join = signaling.join();
+  await open();
+  last().receive(roomJoined());
+  // What the relay sent before it heard that we left.
+  last().receive({ type: 'user_away', userId: userId('b'), seq: 2 });
+  last().receive({ type: 'user_away', userId: userId('b'), seq: 3 });
+  await settle();
+  assert.deepEqual(last().sent.map(({ type }) => type), ['hello', 'join_room', 'leave_room', 'join_room']);
+  assert.deepEqual(took(), []);
+  last().receive(roomJoined());
+  await join;
+  last().receive({ type: 'user_away', userId: userId('b'), seq: 2 });
+  assert.deepEqual(took(), ['online', 'joined', { type: 'user_away', userId: userId('b'), seq: 2 }]);
+  assert.equal(sockets.length, 1);
 });

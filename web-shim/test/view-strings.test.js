@@ -3,13 +3,17 @@
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
-import { TABLE as GERMAN_GROUPS } from '../js/strings-de.js';
-import { TABLE as GROUPS } from '../js/strings.js';
+import { TABLE as GERMAN_AT_ONCE } from '../js/strings-de.js';
+import { TABLE as GERMAN_ON_DEMAND } from '../js/strings-on-demand-de.js';
+import { TABLE as ON_DEMAND } from '../js/strings-on-demand.js';
+import { TABLE as AT_ONCE } from '../js/strings.js';
 
 /** The sentences by `group.name`, as the page asks for them. @param {Record<string, Record<string, string>>} groups @returns {Record<string, string>} */
 const flat = (groups) => Object.fromEntries(Object.entries(groups).flatMap(([group, names]) => Object.entries(names).map(([name, text]) => [`${group}.${name}`, text])));
+/** @type {Record<string, Record<string, string>>} */
+const GROUPS = { ...AT_ONCE, ...ON_DEMAND };
 const TABLE = flat(GROUPS);
-const GERMAN = flat(GERMAN_GROUPS);
+const GERMAN = flat({ ...GERMAN_AT_ONCE, ...GERMAN_ON_DEMAND });
 
 const folder = new URL('../js/', import.meta.url);
 const sources = readdirSync(folder).filter((name) => name.endsWith('.js') && !name.startsWith('strings')).map((name) => readFileSync(new URL(name, folder), 'utf8')).join('\n');
@@ -29,6 +33,15 @@ test('every_key_that_the_page_names_is_in_the_table', () => {
   const named = [...sources.matchAll(/'([a-z]+\.[a-zA-Z_.]+)'/g)].map((match) => match[1]).filter((key) => prefixes.has(key.split('.')[0]));
   assert.ok(named.length > 100);
   for (const key of named) assert.ok(key in TABLE, `${key} is used and missing`);
+});
+
+test('what_is_loaded_at_once_uses_no_sentence_that_comes_on_demand', () => {
+  assert.deepEqual(Object.keys(AT_ONCE).filter((group) => group in ON_DEMAND), []);
+  const onDemand = new Set(['invite-view.js', 'qr.js', 'menu-views.js', 'settings-view.js', 'shortcut-list.js', 'pip.js', 'owner-view.js']);
+  const group = new RegExp(`['\`](${Object.keys(ON_DEMAND).join('|')})\\.`);
+  for (const name of readdirSync(folder).filter((file) => file.endsWith('.js') && !onDemand.has(file))) {
+    assert.doesNotMatch(readFileSync(new URL(name, folder), 'utf8'), group, name);
+  }
 });
 
 test('every_key_in_the_table_is_used', () => {
