@@ -66,5 +66,5 @@ scenario('a page that is loaded again is the same person to everybody', async cl
   await page.page.click('#join');
   await seesAndHears(page, 1);
   const shown = await snug.shows('one person', one => one.participants.length === 1 && one.participants[0].link === 'connected');
-  assert.equal(shown.participants[0].id, before.id, 'the key was kept');
+  assert.equal(shown.participants[0].user, before.user, 'the key was kept');
 });
