@@ -21,7 +21,7 @@ use crate::bind::{self, Again, Available, is_taken};
 use crate::config::TurnPlan;
 use crate::hub::Hub;
 use crate::ice::OwnServer;
-use crate::machine;
+use crate::machine::{self, Interfaces};
 use crate::turn::{self, Turn, TurnFigures, TurnHandle, TurnSettings};
 
 /// Time between two looks at a port that is taken, and before a server that failed starts anew.
@@ -86,8 +86,8 @@ pub(crate) struct Keeper {
     embedded: Embedded,
     launch: Launch,
     turn: Option<Turn>,
-    /// The addresses that the server knows for this machine's.
-    own: Vec<IpAddr>,
+    /// What the server was told of this machine.
+    told: Interfaces,
 }
 
 impl Embedded {
@@ -126,7 +126,7 @@ impl Embedded {
                 None
             }
         };
-        Ok((embedded.clone(), Keeper { embedded, launch, turn, own: Vec::new() }))
+        Ok((embedded.clone(), Keeper { embedded, launch, turn, told: Interfaces::default() }))
     }
 
     /// Where it listens, as long as it does.
@@ -216,9 +216,9 @@ impl Keeper {
         loop {
             if let Some(mut turn) = self.turn.take() {
                 hub.serve_turn(Some(turn.handle())).await;
-                self.own.clear();
+                self.told = Interfaces::default();
                 while tokio::time::timeout(LOOK_EVERY, turn.ended()).await.is_err() {
-                    self.tell_own_addresses(machine::addresses(), &turn);
+                    self.tell_interfaces(machine::interfaces(), &turn);
                 }
                 // What was relayed is lost, what is direct is not: signaling goes on, and clients are told when there is a server again.
                 error!("the STUN and TURN server failed; it starts anew");
@@ -244,16 +244,16 @@ impl Keeper {
         }
     }
 
-    /// Nobody is relayed to this machine by an address that it got after the start.
-    fn tell_own_addresses(&mut self, local: Vec<IpAddr>, turn: &Turn) {
+    /// Nobody is relayed to this machine by an address that it got after the start, nor to neighbours that came with it.
+    fn tell_interfaces(&mut self, mut interfaces: Interfaces, turn: &Turn) {
         // A system that does not tell has not lost them.
-        if local.is_empty() {
+        if interfaces.addresses.is_empty() {
             return;
         }
-        let own = self.launch.with_external(local);
-        if own != self.own {
-            turn.handle().own_addresses(own.clone());
-            self.own = own;
+        interfaces.addresses = self.launch.with_external(interfaces.addresses);
+        if interfaces != self.told {
+            turn.handle().own_addresses(interfaces.clone());
+            self.told = interfaces;
         }
     }
 }
@@ -333,7 +333,8 @@ impl Launch {
     }
 
     fn proto(&self, listen: &[SocketAddr], tls_listen: &[SocketAddr]) -> TurnConfig {
-        let (detected, external, local) = (self.detected(), self.plan.external.clone(), machine::addresses());
+        let (detected, external) = (self.detected(), self.plan.external.clone());
+        let Interfaces { addresses: local, on_link } = machine::interfaces();
         let all = self.listeners.iter().chain(listen).chain(tls_listen);
         TurnConfig {
             secrets: vec![self.secret.clone()],
@@ -342,6 +343,7 @@ impl Launch {
             policy: PeerPolicy {
                 allow: self.plan.allow_peers.clone(),
                 own: self.with_external(local),
+                on_link,
                 listeners: all.map(SocketAddr::port).filter(|port| *port != 0).collect(),
             },
             quotas: self.plan.quotas,
@@ -394,7 +396,7 @@ fn private_addresses(detected: &[IpAddr], external: &[IpAddr]) -> Vec<IpAddr> {
 mod tests {
     use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-    use super::{Embedded, Launch, ports, private_addresses};
+    use super::{Embedded, Interfaces, Launch, ports, private_addresses};
     use crate::config::{Listen, TurnPlan};
     use crate::ice::draw_secret;
 
@@ -486,18 +488,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn addresses_that_change_are_told_once_and_never_forgotten() {
+    async fn addresses_and_links_that_change_are_told_once_and_never_forgotten() {
         let mut launch = launch(SocketAddr::new(ip("127.0.0.1"), 0), true);
         launch.plan.external = vec![ip("203.0.113.7")];
         let (_, mut keeper) = Embedded::start(launch).expect("a free port");
         let turn = keeper.turn.take().expect("it runs");
+        let there = |addresses: &[&str], network: &str| Interfaces {
+            addresses: addresses.iter().map(|text| ip(text)).collect(),
+            on_link: vec![network.parse().expect("a network")],
+        };
+        let (first, second) = ("2001:db8::/64", "2001:db8:1::/64");
         for (local, known) in [
-            (vec!["2001:db8::1"], ["2001:db8::1", "203.0.113.7"]),
-            (vec![], ["2001:db8::1", "203.0.113.7"]),
-            (vec!["2001:db8::2"], ["2001:db8::2", "203.0.113.7"]),
+            (there(&["2001:db8::1"], first), there(&["2001:db8::1", "203.0.113.7"], first)),
+            (Interfaces::default(), there(&["2001:db8::1", "203.0.113.7"], first)),
+            (there(&["2001:db8::2"], first), there(&["2001:db8::2", "203.0.113.7"], first)),
+            (there(&["2001:db8::2"], second), there(&["2001:db8::2", "203.0.113.7"], second)),
         ] {
-            keeper.tell_own_addresses(local.into_iter().map(ip).collect(), &turn);
-            assert_eq!(keeper.own, known.map(ip));
+            keeper.tell_interfaces(local, &turn);
+            assert_eq!(keeper.told, known);
         }
     }
 
@@ -520,12 +528,13 @@ mod tests {
     }
 
     #[test]
-    fn the_own_addresses_and_listeners_are_no_peers() {
+    fn the_own_addresses_links_and_listeners_are_no_peers() {
         let mut launch = launch(SocketAddr::new(ip("0.0.0.0"), 3478), true);
         launch.plan.external = vec![ip("203.0.113.7")];
         launch.listeners = vec![SocketAddr::new(ip("0.0.0.0"), 443)];
         let proto = launch.proto(&launch.plan.listen.addresses, &[]);
         assert!(proto.policy.own.contains(&ip("203.0.113.7")) && proto.policy.own.contains(&ip("127.0.0.1")));
+        assert!(proto.policy.on_link.iter().any(|network| network.contains(ip("127.0.0.1"))), "of loopback");
         assert_eq!(proto.policy.listeners, [443, 3478]);
         assert_eq!(proto.addresses.external, [ip("203.0.113.7")]);
     }

@@ -165,10 +165,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "HOST", env = "SNUG_TURN_HOST", help_heading = TURN)]
     pub(crate) turn_host: Option<String>,
 
-    /// Address or range of private addresses to which traffic may be relayed, such as 192.168.1.0/24; may be given more
-    /// than once
+    /// Address or range of private or neighbouring addresses to which traffic may be relayed, such as 192.168.1.0/24; may
+    /// be given more than once
     ///
-    /// Only public addresses may be reached otherwise, so that nobody uses the server to look around in your network.
+    /// Only public addresses behind a router may be reached otherwise, so that nobody uses the server to look around in
+    /// your network.
     /// Give the range of your participants if some of them are in a network that others reach through this server alone.
     /// Whoever is in a room can then send UDP to every machine of that range.
     #[arg(long, value_name = "ADDRESS[/PREFIX]", env = "SNUG_TURN_ALLOW_PEER", value_delimiter = ',', help_heading = TURN)]

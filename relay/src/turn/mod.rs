@@ -22,7 +22,7 @@ mod thread;
 mod tests;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -40,6 +40,7 @@ use self::door::StreamDoor;
 use self::mailbox::{Control, Mailbox};
 use self::thread::TurnThread;
 use crate::bind::{self, listen_on};
+use crate::machine::Interfaces;
 
 /// Chunks of frames from all streams that may wait for the thread, 8 MiB. Streams are not read while it is full. A chunk is what one read
 /// brought, at most the longest message: 64 KiB and a header.
@@ -254,9 +255,9 @@ impl TurnHandle {
         self.mailbox.post(Control::Revoke(account(room, user)));
     }
 
-    /// These addresses are this machine's from here on, in place of the ones before.
-    pub(crate) fn own_addresses(&self, own: Vec<IpAddr>) {
-        self.mailbox.post(Control::OwnAddresses(own));
+    /// These addresses and links are this machine's from here on, in place of the ones before.
+    pub(crate) fn own_addresses(&self, interfaces: Interfaces) {
+        self.mailbox.post(Control::OwnAddresses(interfaces));
     }
 
     /// No new allocation is made; those that are there go on.

@@ -191,7 +191,12 @@ impl Model {
             relay_ports: ports.clone(),
             addresses,
             relay_sockets: 10_001,
-            policy: PeerPolicy { allow, own: own.clone(), listeners: LISTENERS.to_vec() },
+            policy: PeerPolicy {
+                allow,
+                own: own.clone(),
+                listeners: LISTENERS.to_vec(),
+                ..PeerPolicy::default()
+            },
             quotas,
         };
         let reached = [SocketAddr::new(v4, 3478), SocketAddr::new(v6, 3478), SocketAddr::new(v6, 5349)];
