@@ -183,7 +183,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "MEGABITS", env = "SNUG_TURN_ROOM_MBPS", help_heading = TURN)]
     pub(crate) turn_room_mbps: Option<u64>,
 
-    /// Relayed traffic of one address (IPv4) or address block (IPv6 /56), megabits a second in each direction, 0 for no limit [default: 500]
+    /// Relayed traffic of one address block (IPv4 /24, IPv6 /56), megabits a second in each direction, 0 for no limit [default: 500]
     #[arg(long, value_name = "MEGABITS", env = "SNUG_TURN_SOURCE_MBPS", help_heading = TURN)]
     pub(crate) turn_source_mbps: Option<u64>,
 
@@ -199,7 +199,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "COUNT", env = "SNUG_TURN_ROOM_ALLOCATIONS", help_heading = TURN)]
     pub(crate) turn_room_allocations: Option<u64>,
 
-    /// Allocations of one address (IPv4) or address block (IPv6 /56) [default: 2000]
+    /// Allocations of one address block (IPv4 /24, IPv6 /56) [default: 2000]
     #[arg(long, value_name = "COUNT", env = "SNUG_TURN_SOURCE_ALLOCATIONS", help_heading = TURN)]
     pub(crate) turn_source_allocations: Option<u64>,
 

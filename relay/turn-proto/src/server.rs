@@ -274,6 +274,7 @@ impl TurnServer {
         self.ports[family as usize].free(relayed.address.port());
         if relayed.open {
             self.stats.relay_sockets -= 1;
+            *self.ledger.sockets(allocation.source) -= 1;
             self.outputs.push_back(Output::CloseRelaySocket { relay: RelaySocketId::of(slot, family) });
         }
     }

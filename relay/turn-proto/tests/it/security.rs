@@ -174,7 +174,8 @@ fn a_hundred_thousand_allocations_of_every_kind_leave_nothing_behind() {
     for n in 0..64 {
         // When few are left, nobody gets more than 32.
         let owner = if n < 32 { "a" } else { "b" };
-        let mut client = Client::udp(&format!("81.2.69.1:{}", 1000 + n), "room", owner);
+        // One address block gets only some of them.
+        let mut client = Client::udp(&format!("81.2.{n}.1:1000"), "room", owner);
         client.username = format!("{}:room.{owner}", world.now.unix + 60);
         let answer = world.ask(&mut client, stun::ALLOCATE, |message| message.transport(17).additional(2));
         taken.extend(answer.addresses(a::XOR_RELAYED_ADDRESS));
@@ -507,6 +508,28 @@ fn one_participant_cannot_take_the_relay_sockets_of_all() {
     assert!(codes[16..].iter().all(|code| *code == 486), "{codes:?}");
     let (mut other, _) = world.allocate(Client::udp("81.2.70.1:4000", "room", "b"));
     assert_eq!(world.bind(&mut other, 0x4000, at(PEER)), 0);
+}
+
+#[test]
+fn one_address_block_cannot_take_the_relay_sockets_of_all() {
+    let mut world = World::with(TurnConfig { relay_sockets: 60, ..config() });
+    let mut open = |block: u8, n: u8| {
+        let (address, owner) = (format!("81.2.{block}.{n}:4000"), format!("{block}-{n}"));
+        let (mut client, _) = world.allocate(Client::udp(&address, "room", &owner));
+        (world.bind(&mut client, 0x4000, at(PEER)), client)
+    };
+    let codes: Vec<u16> = (0..60).map(|n| open(69, n).0).collect();
+    assert_eq!(codes.iter().filter(|code| **code == 0).count(), 20, "a third");
+    assert!(codes[20..].iter().all(|code| *code == 486), "{codes:?}");
+    let (code, mut other) = open(70, 1);
+    assert_eq!(code, 0, "the next block has its own share");
+    // What is given back can be had again.
+    assert_eq!(world.refresh(&mut other, 0), 0);
+    assert_eq!(world.sockets.len(), 20);
+    world.pass(600);
+    assert!(world.sockets.is_empty());
+    let (mut again, _) = world.allocate(Client::udp("81.2.69.1:4001", "room", "69-1"));
+    assert_eq!(world.bind(&mut again, 0x4000, at(PEER)), 0);
 }
 
 #[test]
