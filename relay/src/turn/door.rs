@@ -1,8 +1,8 @@
 //! Accepting TCP and TLS connections: caps, the TLS handshake, and the time a client may take to say something.
 //! It never reads a message; that is `stream.rs`.
 //!
-//! A connection is half open until it has sent one whole message. Of those, silent neighbours and then the oldest make room for others
-//! (`admission.rs` has the rules, which are those of the page's connections).
+//! A connection is half open until it has sent one whole message. Of those, silent neighbours and then the network that has most make room
+//! for others (`admission.rs` has the rules, which are those of the page's connections).
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
