@@ -247,8 +247,7 @@ async fn websocket(
     let hub = site.hub.clone();
     let host = reached_by(&headers);
     socket::sized(upgrade).on_upgrade(move |socket| async move {
-        socket::serve(socket, hub, client.address, host).await;
-        drop(admitted);
+        socket::serve(socket, hub, client.address, host, &admitted).await;
     })
 }
 

@@ -24,6 +24,7 @@ mod quic;
 mod room_link;
 mod socket;
 mod store;
+mod tcp;
 mod tls;
 mod turn;
 

@@ -47,6 +47,8 @@ const TRY_EVERY: Duration = Duration::from_secs(1);
 /// Handshakes that wait for this thread, and what all of them may keep in memory, in bytes.
 const WAITING: usize = 1024;
 const WAITING_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes that wait for a client to acknowledge them, as TCP has it. What comes behind waits in the outbox, which is bounded.
+const UNACKNOWLEDGED: u64 = 128 * 1024;
 /// Bytes of a message's length.
 const HEAD: usize = 4;
 
@@ -140,7 +142,7 @@ pub(crate) fn config(https: &TlsAcceptor, data_dir: &Path) -> anyhow::Result<Con
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(2 * limits::FRAME as u32))
         .receive_window(VarInt::from_u32(2 * limits::FRAME as u32))
-        .send_window(2 * limits::QUEUE_BYTES as u64)
+        .send_window(UNACKNOWLEDGED)
         .datagram_receive_buffer_size(None)
         .initial_rtt(FIRST_RTT)
         // Clients that show that they are there more often ask for less, and the smaller counts.
