@@ -65,6 +65,8 @@ pub(crate) struct Config {
     pub(crate) drain: Duration,
     /// Whether the first room link is kept from the console.
     pub(crate) quiet: bool,
+    /// Whether a room link is printed and nothing else is done.
+    pub(crate) print_link: bool,
     /// Whether a QR code is printed with it, terminal permitting.
     pub(crate) qr: bool,
 }

@@ -61,7 +61,6 @@ enum State {
     Down(String),
     Up {
         handle: TurnHandle,
-        own: OwnServer,
         /// What it has to do without, and why.
         lacks: Option<String>,
     },
@@ -154,8 +153,8 @@ impl Embedded {
             info!("TURN over TLS on {address}");
         }
         let own = OwnServer { ports: ports(&turn.addresses), tls_ports: ports(&turn.tls_addresses) };
-        self.tell(own.clone());
-        *self.state() = State::Up { handle: turn.handle(), own, lacks: without_tls };
+        self.tell(own);
+        *self.state() = State::Up { handle: turn.handle(), lacks: without_tls };
         turn
     }
 
@@ -186,25 +185,13 @@ impl Embedded {
         matches!(&*self.state(), State::Off | State::Up { lacks: None, .. })
     }
 
-    /// For `/health`, which everybody may ask: no addresses.
-    pub(crate) async fn health(&self) -> Value {
-        let figures = self.figures().await;
+    /// For `/health`, which everybody may ask: no addresses and no counts.
+    pub(crate) fn health(&self) -> Value {
         match &*self.state() {
             State::Off => json!({"status": "off"}),
             State::Down(why) => json!({"status": "unavailable", "reason": why}),
-            State::Up { own, lacks, .. } => {
-                let mut health = json!({
-                    "status": "ok",
-                    "allocations": figures.map(|figures| figures.server.allocations),
-                    "ports": own.ports,
-                    "tlsPorts": own.tls_ports,
-                });
-                if let Some(why) = lacks {
-                    health["status"] = "degraded".into();
-                    health["reason"] = why.as_str().into();
-                }
-                health
-            }
+            State::Up { lacks: None, .. } => json!({"status": "ok"}),
+            State::Up { lacks: Some(why), .. } => json!({"status": "degraded", "reason": why}),
         }
     }
 }
@@ -425,11 +412,10 @@ mod tests {
         let own = embedded.own_server().read().expect("not poisoned").clone();
         assert!(own.ports.len() == 1 && own.ports[0] != 0 && own.tls_ports.is_empty(), "{own:?}");
         assert!(embedded.is_healthy());
-        let health = embedded.health().await;
-        assert_eq!((&health["status"], &health["allocations"]), (&"ok".into(), &0.into()));
-        assert_eq!(health["ports"], serde_json::json!(own.ports));
+        let ok = serde_json::json!({"status": "ok"});
+        assert_eq!(embedded.health(), ok, "strangers are told neither counts nor ports");
         embedded.drain();
-        assert_eq!(embedded.health().await["status"], "ok", "what is relayed goes on");
+        assert_eq!(embedded.health(), ok, "what is relayed goes on");
     }
 
     #[tokio::test]
@@ -438,7 +424,7 @@ mod tests {
         let address = other.local_addr().expect("bound");
         let (embedded, keeper) = Embedded::start(launch(address, false)).expect("it is no failure");
         assert!(!embedded.is_healthy() && embedded.figures().await.is_none());
-        let health = embedded.health().await;
+        let health = embedded.health();
         assert_eq!(health["status"], "unavailable");
         assert_eq!(health["reason"], format!("port {} is taken by another program", address.port()));
         assert!(embedded.own_server().read().expect("not poisoned").ports.is_empty(), "nobody is told of it");
@@ -456,8 +442,8 @@ mod tests {
         launch.plan.tls_listen.addresses = vec![address];
         let (embedded, _keeper) = Embedded::start(launch).expect("it is no failure");
         assert!(!embedded.is_healthy());
-        let health = embedded.health().await;
-        assert_eq!((&health["status"], &health["allocations"]), (&"degraded".into(), &0.into()));
+        let health = embedded.health();
+        assert_eq!(health["status"], "degraded");
         let reason =
             format!("port {} is taken by another program, so there is no TURN over TLS", address.port());
         assert_eq!(health["reason"], reason);
@@ -470,7 +456,7 @@ mod tests {
         let absent = SocketAddr::new(ip("203.0.113.7"), 3478);
         let (embedded, keeper) = Embedded::start(launch(absent, true)).expect("the rest of the relay works");
         assert!(keeper.turn.is_none() && !embedded.is_healthy());
-        let health = embedded.health().await;
+        let health = embedded.health();
         assert_eq!(health["status"], "unavailable");
         assert_eq!(health["reason"], "this machine has none of the addresses it is to listen on");
         let mut launch = launch(absent, true);
@@ -479,7 +465,7 @@ mod tests {
         launch.plan.tls_listen.given = true;
         let (embedded, _keeper) = Embedded::start(launch).expect("one of them is there");
         assert_eq!(embedded.own_server().read().expect("not poisoned").ports.len(), 1);
-        let health = embedded.health().await;
+        let health = embedded.health();
         assert_eq!(health["status"], "degraded");
         assert_eq!(
             health["reason"],
@@ -523,7 +509,7 @@ mod tests {
     async fn a_server_that_nobody_wants_is_healthy() {
         let off = Embedded::default();
         assert!(off.is_healthy() && off.figures().await.is_none());
-        assert_eq!(off.health().await, serde_json::json!({"status": "off"}));
+        assert_eq!(off.health(), serde_json::json!({"status": "off"}));
         off.drain();
     }
 

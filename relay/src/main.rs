@@ -29,6 +29,7 @@ mod tls;
 mod turn;
 
 use std::collections::HashMap;
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,7 +37,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use axum::Router;
 use snug_room_proto::{Buckets, RateLimit, RoomServer, RoomServerConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -70,6 +70,12 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(&error.into()),
     };
+    if config.print_link {
+        return match room_link::print(&config.base_url(&config.listen), config.qr) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error.into()),
+        };
+    }
     config.log.start();
     // One thread: a relay of small rooms needs no second core, and waking another thread costs more than a message does.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -177,15 +183,15 @@ async fn run(mut config: Config, started: Instant) -> anyhow::Result<()> {
         info!("listening on {}://{address}", config.scheme());
         tokio::spawn(listener::accept(listener, door.clone(), closing.clone()));
     }
+    // They are for whoever supervises the relay, until it has ended.
+    let (_until_the_end, never) = watch::channel(false);
+    let metrics_door = metrics::door(metrics::router(&metrics, hub.clone(), store.clone(), embedded.clone()));
     for listener in metrics_listener {
         info!("metrics on http://{}/metrics", listener.local_addr()?);
-        tokio::spawn(serve_metrics(
-            listener,
-            metrics::router(&metrics, hub.clone(), store.clone(), embedded.clone()),
-        ));
+        tokio::spawn(listener::accept(listener, metrics_door.clone(), never.clone()));
     }
     if !config.quiet {
-        room_link::print(&config.base_url(&https), config.qr)?;
+        greet(&config.base_url(&https), config.qr)?;
     }
 
     let mut terminate = signal(SignalKind::terminate())?;
@@ -253,9 +259,16 @@ fn launch(
     Ok(Some(Launch { plan, secret, tls: tls.map(tls::for_turn), listeners }))
 }
 
-async fn serve_metrics(listener: TcpListener, router: Router) {
-    // It ends only with the process.
-    let _ = axum::serve(listener, router).await;
+/// A terminal gets the link to a first room. Anywhere else it would stay: in the journal, or in the log of a container.
+fn greet(base_url: &str, with_qr: bool) -> anyhow::Result<()> {
+    if std::io::stdout().is_terminal() {
+        room_link::print(base_url, with_qr)?;
+    } else {
+        info!(
+            "open {base_url}/ for a room, or print a link with snug-relay --print-link and the same options"
+        );
+    }
+    Ok(())
 }
 
 fn room_config(config: &Config) -> RoomServerConfig {

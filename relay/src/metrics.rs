@@ -2,7 +2,7 @@
 
 mod relayed;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::State;
@@ -17,11 +17,16 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use snug_wire::CloseCode;
 
+use crate::admission::{Admission, AdmissionConfig, TrustedProxies};
 use crate::embedded::Embedded;
 use crate::hub::Hub;
+use crate::listener::Door;
 use crate::store::Store;
 
 use self::relayed::Relayed;
+
+/// Connections of the listener at once: one for each that asks, and some that a person opens.
+const CONNECTIONS: usize = 64;
 
 /// What is counted. Names and help texts are in [`Metrics::register`].
 #[derive(Default)]
@@ -129,6 +134,25 @@ pub(crate) fn router(metrics: &Metrics, hub: Hub, store: Store, turn: Embedded) 
     Router::new().route("/metrics", get(answer)).with_state(scrape)
 }
 
+/// The listener's limits: those of the page's, in small, so that nobody near it can use up what guests need.
+pub(crate) fn door(router: Router) -> Arc<Door> {
+    let admission = AdmissionConfig {
+        max_connections: CONNECTIONS,
+        per_block: CONNECTIONS,
+        trusted_proxies: TrustedProxies::default(),
+        max_half_open: CONNECTIONS,
+    };
+    Arc::new(Door {
+        router,
+        tls: None,
+        proxies: TrustedProxies::default(),
+        admission: Mutex::new(Admission::new(admission)),
+        // The counters of the page's listeners say nothing of this one.
+        metrics: Arc::default(),
+        half_open: Mutex::default(),
+    })
+}
+
 async fn answer(State(scrape): State<Scrape>) -> impl IntoResponse {
     let gauges = &scrape.gauges;
     if let Some(stats) = scrape.hub.stats().await {
@@ -143,4 +167,43 @@ async fn answer(State(scrape): State<Scrape>) -> impl IntoResponse {
     let mut text = String::new();
     encode(&mut text, &scrape.registry).expect("a string takes all");
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::Router;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::watch;
+
+    use super::{CONNECTIONS, door};
+    use crate::listener::accept;
+
+    #[tokio::test]
+    async fn connections_that_say_nothing_are_ended_and_keep_nobody_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let (_open, never) = watch::channel(false);
+        let router = Router::new().route("/metrics", get(|| async { "figures" }));
+        tokio::spawn(accept(listener, door(router), never));
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS + 10 {
+            silent.push(TcpStream::connect(address).await.expect("it listens"));
+        }
+        let mut scrape = TcpStream::connect(address).await.expect("it listens");
+        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        scrape.write_all(request).await.expect("it is up");
+        let mut text = String::new();
+        scrape.read_to_string(&mut text).await.expect("an answer");
+        assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("figures"), "{text}");
+        // From here on the clock is the test's, and time passes when nothing else happens.
+        tokio::time::pause();
+        for mut one in silent {
+            let ended = tokio::time::timeout(Duration::from_secs(60), one.read(&mut [0])).await;
+            assert!(matches!(ended, Ok(Ok(0) | Err(_))), "{ended:?}");
+        }
+    }
 }

@@ -56,6 +56,14 @@ pub(crate) struct Options {
     #[serde(skip)]
     pub(crate) config: Option<PathBuf>,
 
+    /// Print the link to a room and end
+    ///
+    /// The room is made when somebody opens the link. The other options have to be those of the relay, for the link's
+    /// address is made from them.
+    #[arg(long)]
+    #[serde(skip)]
+    pub(crate) print_link: bool,
+
     /// Address and port to serve on; may be given more than once [default: 127.0.0.1:8080]
     ///
     /// Port 0 takes any free port. An address other than loopback needs --tls-cert and --tls-key, or
@@ -287,7 +295,7 @@ pub(crate) struct Options {
     )]
     pub(crate) no_qr: Option<bool>,
 
-    /// Print no room link at the start
+    /// Print no room link at the start, which a terminal gets otherwise
     #[arg(
         long, short, value_name = "BOOL", env = "SNUG_QUIET", help_heading = OUTPUT,
         num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new()
@@ -343,6 +351,7 @@ impl Options {
             (lists: $($list:ident)*; values: $($value:ident)*) => {
                 Self {
                     config: self.config,
+                    print_link: self.print_link,
                     $($list: if self.$list.is_empty() { file.$list } else { self.$list },)*
                     $($value: self.$value.or(file.$value),)*
                 }
@@ -364,7 +373,7 @@ impl Options {
     pub(crate) fn keys() -> Vec<String> {
         let command = Self::command();
         let names = command.get_arguments().map(|argument| argument.get_id().as_str().replace('_', "-"));
-        names.filter(|name| !matches!(name.as_str(), "config" | "help" | "version")).collect()
+        names.filter(|name| !matches!(name.as_str(), "config" | "print-link" | "help" | "version")).collect()
     }
 }
 

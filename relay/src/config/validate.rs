@@ -99,6 +99,7 @@ pub(super) fn validate(
         },
         drain: seconds("--drain-seconds", options.drain_seconds, 5, 0..=300)?,
         quiet: options.quiet.unwrap_or(false),
+        print_link: options.print_link,
         qr: !options.no_qr.unwrap_or(false),
     })
 }
