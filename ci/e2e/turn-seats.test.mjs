@@ -25,7 +25,7 @@ const turnOf = (cleanup, client, transport = 'udp') =>
   TurnClient.open(cleanup, serverOf(client.seat.iceServers, 'turn', transport));
 
 scenario('a participant is told of the relay’s own server by the name it used, and a client of a given name by that one', async cleanup => {
-  const relay = await startRelay(cleanup);
+  const relay = await startRelay(cleanup, { args: ['--allowed-host', 'meet.example.org'] });
   const room = newRoom(relay, { sealed: false });
   const health = await healthOf(relay);
   assert.deepEqual(health.turn, { status: 'ok' }, 'strangers are told neither ports nor counts');

@@ -8,6 +8,7 @@ mod bind;
 mod config;
 mod embedded;
 mod error_page;
+mod hosts;
 mod http;
 mod hub;
 mod ice;
@@ -47,9 +48,10 @@ use tracing::info;
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::embedded::{Embedded, Launch};
+use crate::hosts::Hosts;
 use crate::http::Site;
 use crate::hub::Hub;
-use crate::ice::IceServers;
+use crate::ice::{Host, IceServers};
 use crate::listener::Door;
 use crate::metrics::Metrics;
 use crate::password::PasswordPool;
@@ -128,10 +130,7 @@ async fn run(mut config: Config, started: Instant) -> anyhow::Result<()> {
         anyhow::Error::new(error)
             .context(format!("cannot listen on {address} for QUIC (or turn it `off`): {advice}"))
     })?;
-    let tls = match &config.tls {
-        Some(files) => Some(tls::acceptor(files)?),
-        None => None,
-    };
+    let (tls, certificate) = config.tls.as_ref().map(tls::acceptor).transpose()?.unzip();
     let metrics_addresses =
         metrics_listener.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
     let own =
@@ -156,11 +155,15 @@ async fn run(mut config: Config, started: Instant) -> anyhow::Result<()> {
     if let Some(keeper) = keeper {
         tokio::spawn(keeper.run(hub.clone()));
     }
+    let public = config.public_url.as_ref().and_then(|url| Host::of_authority(url.authority()));
+    let configured = public.map(|(host, _)| host).into_iter().chain(config.allowed_hosts.clone());
+    let hosts = Arc::new(Hosts::new(configured, certificate));
     let site = Arc::new(Site {
         hub: hub.clone(),
         store: store.clone(),
         turn: embedded.clone(),
         metrics: metrics.clone(),
+        hosts: hosts.clone(),
         allowed_origins: config.allowed_origins.clone(),
         authority: config.public_url.as_ref().map(|url| url.authority().to_owned()),
         meta_limit: Mutex::new(Buckets::new(RateLimit { burst: 30.0, per_second: 1.0 }, META_BLOCKS)),
@@ -185,7 +188,8 @@ async fn run(mut config: Config, started: Instant) -> anyhow::Result<()> {
     }
     // They are for whoever supervises the relay, until it has ended.
     let (_until_the_end, never) = watch::channel(false);
-    let metrics_door = metrics::door(metrics::router(&metrics, hub.clone(), store.clone(), embedded.clone()));
+    let metrics_door =
+        metrics::door(metrics::router(&metrics, hub.clone(), store.clone(), embedded.clone(), hosts));
     for listener in metrics_listener {
         info!("metrics on http://{}/metrics", listener.local_addr()?);
         tokio::spawn(listener::accept(listener, metrics_door.clone(), never.clone()));

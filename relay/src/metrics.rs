@@ -5,8 +5,10 @@ mod relayed;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::{self, Next};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -19,6 +21,8 @@ use snug_wire::CloseCode;
 
 use crate::admission::{Admission, AdmissionConfig, TrustedProxies};
 use crate::embedded::Embedded;
+use crate::error_page::WRONG_HOST;
+use crate::hosts::Hosts;
 use crate::hub::Hub;
 use crate::listener::Door;
 use crate::store::Store;
@@ -115,7 +119,7 @@ struct Gauges {
 }
 
 /// The `/metrics` listener's routes.
-pub(crate) fn router(metrics: &Metrics, hub: Hub, store: Store, turn: Embedded) -> Router {
+pub(crate) fn router(metrics: &Metrics, hub: Hub, store: Store, turn: Embedded, hosts: Arc<Hosts>) -> Router {
     let gauges = Gauges::default();
     let mut registry = Registry::with_prefix("snug");
     metrics.register(&mut registry);
@@ -131,7 +135,21 @@ pub(crate) fn router(metrics: &Metrics, hub: Hub, store: Store, turn: Embedded) 
     let relayed = Relayed::default();
     relayed.register(registry.sub_registry_with_prefix("turn"));
     let scrape = Scrape { registry: Arc::new(registry), gauges, relayed, hub, store, turn };
-    Router::new().route("/metrics", get(answer)).with_state(scrape)
+    for_hosts(Router::new().route("/metrics", get(answer)).with_state(scrape), hosts)
+}
+
+/// Answers those only who ask by a name of the relay (`hosts.rs`).
+fn for_hosts(router: Router, hosts: Arc<Hosts>) -> Router {
+    router.layer(middleware::from_fn(move |request: Request, next: Next| {
+        let hosts = hosts.clone();
+        async move {
+            if hosts.know(request.headers()) {
+                next.run(request).await
+            } else {
+                (StatusCode::MISDIRECTED_REQUEST, WRONG_HOST.message).into_response()
+            }
+        }
+    }))
 }
 
 /// The listener's limits: those of the page's, in small, so that nobody near it can use up what guests need.
@@ -171,16 +189,33 @@ async fn answer(State(scrape): State<Scrape>) -> impl IntoResponse {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use axum::Router;
+    use axum::body::Body;
+    use axum::http::Request;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::watch;
+    use tower::ServiceExt as _;
 
-    use super::{CONNECTIONS, door};
+    use super::{CONNECTIONS, door, for_hosts};
+    use crate::hosts::Hosts;
     use crate::listener::accept;
+
+    #[tokio::test]
+    async fn a_page_that_points_its_name_here_reads_no_figures() {
+        let hosts = Arc::new(Hosts::new(std::iter::empty(), None));
+        let router = for_hosts(Router::new().route("/metrics", get(|| async { "figures" })), hosts);
+        for (host, status) in [("127.0.0.1:9464", 200), ("localhost:9464", 200), ("evil.example:9464", 421)] {
+            let request =
+                Request::get("/metrics").header("host", host).body(Body::empty()).expect("a request");
+            let answer = router.clone().oneshot(request).await.expect("an answer");
+            assert_eq!(answer.status(), status, "{host}");
+        }
+    }
 
     #[tokio::test]
     async fn connections_that_say_nothing_are_ended_and_keep_nobody_out() {

@@ -91,6 +91,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ORIGIN", env = "SNUG_ALLOWED_ORIGIN", value_delimiter = ',', help_heading = LISTENING)]
     pub(crate) allowed_origin: Vec<String>,
 
+    /// Another name by which browsers may ask the relay, such as meet.lan; may be given more than once
+    ///
+    /// Requests by other names are refused, since their owners could point them here and let their pages use the relay.
+    /// Addresses, localhost, the machine's name (also with .local), the names of the certificate and that of --public-url
+    /// are known.
+    #[arg(long, value_name = "HOST", env = "SNUG_ALLOWED_HOST", value_delimiter = ',', help_heading = LISTENING)]
+    pub(crate) allowed_host: Vec<String>,
+
     /// Where Prometheus may fetch /metrics, or "off" [default: 127.0.0.1:9464]
     ///
     /// It is a listener of its own and has no password: keep it on loopback or in a private network.
@@ -358,7 +366,7 @@ impl Options {
             };
         }
         lay! {
-            lists: listen quic_listen allowed_origin trusted_proxy turn_listen turn_tls_listen external_address turn_allow_peer
+            lists: listen quic_listen allowed_origin allowed_host trusted_proxy turn_listen turn_tls_listen external_address turn_allow_peer
                 ice_server;
             values: public_url metrics_listen tls_cert tls_key allow_plain_http data_dir no_turn turn_ports
                 turn_host turn_participant_mbps turn_room_mbps turn_source_mbps turn_total_mbps
