@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use self::client::{Answer, Client, channel_data};
 use super::{Turn, TurnFigures, TurnSettings, start};
+use crate::ice::Accounts;
 use crate::machine::Interfaces;
 
 const LOOPBACK: [&str; 2] = ["127.0.0.1:0", "[::1]:0"];
@@ -77,7 +78,7 @@ impl World {
     }
 
     async fn client_at(&self, transport: Transport, n: u8, server: SocketAddr) -> Client {
-        let username = format!("4000000000:{}.{}", Self::room(), user(n));
+        let username = Accounts::new(&self.secret).of(&Self::room(), user(n)).username(4_000_000_000);
         let password = self.secret.password(&username).to_string();
         Client::connect(transport, server, &self.certificate, (username, password)).await
     }
