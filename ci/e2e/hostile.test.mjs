@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import http from 'node:http';
 import net from 'node:net';
+import { hostname } from 'node:os';
 import { newRoom, startRelay } from './lib/relay.mjs';
 import { linkProof, openAsOwner, prepare } from './lib/rooms.mjs';
 import { scenario } from './lib/scenario.mjs';
@@ -142,6 +143,28 @@ scenario('only the relay’s own page and native clients may open a WebSocket', 
   for (const origin of [relay.origin, 'https://friend.example', undefined]) {
     const client = await WireClient.connect(cleanup, relay, { origin: origin ?? '', headers: {} });
     client.leave();
+  }
+});
+
+scenario('a page whose name somebody pointed at the relay gets nothing from it', async cleanup => {
+  const relay = await startRelay(cleanup, { args: ['--allowed-host', 'meet.lan'] });
+  const [, metrics] = relay.log.match(/metrics on http:\S+:(\d+)/);
+  const ask = (path, host, { port = relay.port, headers } = {}) =>
+    get({ origin: `http://127.0.0.1:${port}` }, path, { headers: { ...headers, host: `${host}:${port}` } });
+  for (const path of ['/', '/room/sunny-mountain-42', '/room/sunny-mountain-42/meta', '/health', '/js/main.js', '/ws']) {
+    const answer = await ask(path, 'evil.example');
+    assert.deepEqual([answer.status, JSON.parse(answer.body).code], [421, 'WRONG_HOST'], path);
+    assert.ok(!answer.headers['content-security-policy'].includes('evil.example'), path);
+  }
+  assert.equal((await ask('/metrics', 'evil.example', { port: metrics })).status, 421);
+  const page = await ask('/', 'evil.example', { headers: { accept: 'text/html', 'accept-language': 'de' } });
+  assert.match(page.body, /Der Server kennt diesen Namen nicht[^]*--allowed-host/);
+  // To a browser the page and its WebSocket have one origin.
+  const origin = `http://evil.example:${relay.port}`;
+  await assert.rejects(WireClient.connect(cleanup, relay, { origin, headers: { host: new URL(origin).host } }), { status: 421 });
+  for (const host of ['127.0.0.1', 'localhost', '[::1]', '203.0.113.7', 'meet.lan', hostname(), `${hostname().split('.')[0]}.local`]) {
+    assert.equal((await ask('/health', host)).status, 200, host);
+    assert.equal((await ask('/metrics', host, { port: metrics })).status, 200, host);
   }
 });
 

@@ -5,13 +5,13 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { skip } from './lib/needs.mjs';
 import { newRoom, startRelay } from './lib/relay.mjs';
+import { allocations } from './lib/relaying.mjs';
 import { scenario } from './lib/scenario.mjs';
 import { serverOf, TurnClient } from './lib/turnclient.mjs';
 import { until } from './lib/until.mjs';
 import { WireClient } from './lib/wireclient.mjs';
 
 const healthOf = async relay => (await fetch(`${relay.origin}/health`)).json();
-const allocations = async relay => (await healthOf(relay)).turn.allocations;
 
 /** Somebody in a room, without a browser. */
 async function seated(cleanup, relay, room) {
@@ -25,11 +25,12 @@ const turnOf = (cleanup, client, transport = 'udp') =>
   TurnClient.open(cleanup, serverOf(client.seat.iceServers, 'turn', transport));
 
 scenario('a participant is told of the relay’s own server by the name it used, and a client of a given name by that one', async cleanup => {
-  const relay = await startRelay(cleanup);
+  const relay = await startRelay(cleanup, { args: ['--allowed-host', 'meet.example.org'] });
   const room = newRoom(relay, { sealed: false });
-  const { turn } = await healthOf(relay);
-  assert.equal(turn.status, 'ok');
-  const [port] = turn.ports;
+  const health = await healthOf(relay);
+  assert.deepEqual(health.turn, { status: 'ok' }, 'strangers are told neither ports nor counts');
+  assert.ok(!('rooms' in health) && !('participants' in health));
+  const [, port] = relay.log.match(/STUN and TURN on \S+:(\d+)/);
   const urls = host => [
     [`stun:${host}:${port}`],
     [`turn:${host}:${port}?transport=udp`, `turn:${host}:${port}?transport=tcp`],

@@ -19,7 +19,7 @@ use clap::Parser;
 use snug_room_proto::RateLimit;
 
 use crate::admission::{AdmissionConfig, TrustedProxies};
-use crate::ice::IceConfig;
+use crate::ice::{Host, IceConfig};
 use crate::quic::QuicListen;
 
 pub(crate) use options::{LogFormat, LogLevel, Options};
@@ -41,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) trusted_proxies: TrustedProxies,
     /// Origins beside the relay's own that may open a WebSocket, as browsers write them.
     pub(crate) allowed_origins: Vec<String>,
+    /// Names of the relay beside its own and that of `public_url`.
+    pub(crate) allowed_hosts: Vec<Host>,
     /// Where rooms are kept.
     pub(crate) data_dir: PathBuf,
     /// Where Prometheus may ask; `None` for nowhere.
@@ -65,6 +67,8 @@ pub(crate) struct Config {
     pub(crate) drain: Duration,
     /// Whether the first room link is kept from the console.
     pub(crate) quiet: bool,
+    /// Whether a room link is printed and nothing else is done.
+    pub(crate) print_link: bool,
     /// Whether a QR code is printed with it, terminal permitting.
     pub(crate) qr: bool,
 }

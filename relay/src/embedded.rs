@@ -21,7 +21,7 @@ use crate::bind::{self, Again, Available, is_taken};
 use crate::config::TurnPlan;
 use crate::hub::Hub;
 use crate::ice::OwnServer;
-use crate::machine;
+use crate::machine::{self, Interfaces};
 use crate::turn::{self, Turn, TurnFigures, TurnHandle, TurnSettings};
 
 /// Time between two looks at a port that is taken, and before a server that failed starts anew.
@@ -61,7 +61,6 @@ enum State {
     Down(String),
     Up {
         handle: TurnHandle,
-        own: OwnServer,
         /// What it has to do without, and why.
         lacks: Option<String>,
     },
@@ -86,8 +85,8 @@ pub(crate) struct Keeper {
     embedded: Embedded,
     launch: Launch,
     turn: Option<Turn>,
-    /// The addresses that the server knows for this machine's.
-    own: Vec<IpAddr>,
+    /// What the server was told of this machine.
+    told: Interfaces,
 }
 
 impl Embedded {
@@ -126,7 +125,7 @@ impl Embedded {
                 None
             }
         };
-        Ok((embedded.clone(), Keeper { embedded, launch, turn, own: Vec::new() }))
+        Ok((embedded.clone(), Keeper { embedded, launch, turn, told: Interfaces::default() }))
     }
 
     /// Where it listens, as long as it does.
@@ -154,8 +153,8 @@ impl Embedded {
             info!("TURN over TLS on {address}");
         }
         let own = OwnServer { ports: ports(&turn.addresses), tls_ports: ports(&turn.tls_addresses) };
-        self.tell(own.clone());
-        *self.state() = State::Up { handle: turn.handle(), own, lacks: without_tls };
+        self.tell(own);
+        *self.state() = State::Up { handle: turn.handle(), lacks: without_tls };
         turn
     }
 
@@ -186,25 +185,13 @@ impl Embedded {
         matches!(&*self.state(), State::Off | State::Up { lacks: None, .. })
     }
 
-    /// For `/health`, which everybody may ask: no addresses.
-    pub(crate) async fn health(&self) -> Value {
-        let figures = self.figures().await;
+    /// For `/health`, which everybody may ask: no addresses and no counts.
+    pub(crate) fn health(&self) -> Value {
         match &*self.state() {
             State::Off => json!({"status": "off"}),
             State::Down(why) => json!({"status": "unavailable", "reason": why}),
-            State::Up { own, lacks, .. } => {
-                let mut health = json!({
-                    "status": "ok",
-                    "allocations": figures.map(|figures| figures.server.allocations),
-                    "ports": own.ports,
-                    "tlsPorts": own.tls_ports,
-                });
-                if let Some(why) = lacks {
-                    health["status"] = "degraded".into();
-                    health["reason"] = why.as_str().into();
-                }
-                health
-            }
+            State::Up { lacks: None, .. } => json!({"status": "ok"}),
+            State::Up { lacks: Some(why), .. } => json!({"status": "degraded", "reason": why}),
         }
     }
 }
@@ -216,9 +203,9 @@ impl Keeper {
         loop {
             if let Some(mut turn) = self.turn.take() {
                 hub.serve_turn(Some(turn.handle())).await;
-                self.own.clear();
+                self.told = Interfaces::default();
                 while tokio::time::timeout(LOOK_EVERY, turn.ended()).await.is_err() {
-                    self.tell_own_addresses(machine::addresses(), &turn);
+                    self.tell_interfaces(machine::interfaces(), &turn);
                 }
                 // What was relayed is lost, what is direct is not: signaling goes on, and clients are told when there is a server again.
                 error!("the STUN and TURN server failed; it starts anew");
@@ -244,16 +231,16 @@ impl Keeper {
         }
     }
 
-    /// Nobody is relayed to this machine by an address that it got after the start.
-    fn tell_own_addresses(&mut self, local: Vec<IpAddr>, turn: &Turn) {
+    /// Nobody is relayed to this machine by an address that it got after the start, nor to neighbours that came with it.
+    fn tell_interfaces(&mut self, mut interfaces: Interfaces, turn: &Turn) {
         // A system that does not tell has not lost them.
-        if local.is_empty() {
+        if interfaces.addresses.is_empty() {
             return;
         }
-        let own = self.launch.with_external(local);
-        if own != self.own {
-            turn.handle().own_addresses(own.clone());
-            self.own = own;
+        interfaces.addresses = self.launch.with_external(interfaces.addresses);
+        if interfaces != self.told {
+            turn.handle().own_addresses(interfaces.clone());
+            self.told = interfaces;
         }
     }
 }
@@ -333,7 +320,8 @@ impl Launch {
     }
 
     fn proto(&self, listen: &[SocketAddr], tls_listen: &[SocketAddr]) -> TurnConfig {
-        let (detected, external, local) = (self.detected(), self.plan.external.clone(), machine::addresses());
+        let (detected, external) = (self.detected(), self.plan.external.clone());
+        let Interfaces { addresses: local, on_link } = machine::interfaces();
         let all = self.listeners.iter().chain(listen).chain(tls_listen);
         TurnConfig {
             secrets: vec![self.secret.clone()],
@@ -342,6 +330,7 @@ impl Launch {
             policy: PeerPolicy {
                 allow: self.plan.allow_peers.clone(),
                 own: self.with_external(local),
+                on_link,
                 listeners: all.map(SocketAddr::port).filter(|port| *port != 0).collect(),
             },
             quotas: self.plan.quotas,
@@ -394,7 +383,7 @@ fn private_addresses(detected: &[IpAddr], external: &[IpAddr]) -> Vec<IpAddr> {
 mod tests {
     use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-    use super::{Embedded, Launch, ports, private_addresses};
+    use super::{Embedded, Interfaces, Launch, ports, private_addresses};
     use crate::config::{Listen, TurnPlan};
     use crate::ice::draw_secret;
 
@@ -423,11 +412,10 @@ mod tests {
         let own = embedded.own_server().read().expect("not poisoned").clone();
         assert!(own.ports.len() == 1 && own.ports[0] != 0 && own.tls_ports.is_empty(), "{own:?}");
         assert!(embedded.is_healthy());
-        let health = embedded.health().await;
-        assert_eq!((&health["status"], &health["allocations"]), (&"ok".into(), &0.into()));
-        assert_eq!(health["ports"], serde_json::json!(own.ports));
+        let ok = serde_json::json!({"status": "ok"});
+        assert_eq!(embedded.health(), ok, "strangers are told neither counts nor ports");
         embedded.drain();
-        assert_eq!(embedded.health().await["status"], "ok", "what is relayed goes on");
+        assert_eq!(embedded.health(), ok, "what is relayed goes on");
     }
 
     #[tokio::test]
@@ -436,7 +424,7 @@ mod tests {
         let address = other.local_addr().expect("bound");
         let (embedded, keeper) = Embedded::start(launch(address, false)).expect("it is no failure");
         assert!(!embedded.is_healthy() && embedded.figures().await.is_none());
-        let health = embedded.health().await;
+        let health = embedded.health();
         assert_eq!(health["status"], "unavailable");
         assert_eq!(health["reason"], format!("port {} is taken by another program", address.port()));
         assert!(embedded.own_server().read().expect("not poisoned").ports.is_empty(), "nobody is told of it");
@@ -454,8 +442,8 @@ mod tests {
         launch.plan.tls_listen.addresses = vec![address];
         let (embedded, _keeper) = Embedded::start(launch).expect("it is no failure");
         assert!(!embedded.is_healthy());
-        let health = embedded.health().await;
-        assert_eq!((&health["status"], &health["allocations"]), (&"degraded".into(), &0.into()));
+        let health = embedded.health();
+        assert_eq!(health["status"], "degraded");
         let reason =
             format!("port {} is taken by another program, so there is no TURN over TLS", address.port());
         assert_eq!(health["reason"], reason);
@@ -468,7 +456,7 @@ mod tests {
         let absent = SocketAddr::new(ip("203.0.113.7"), 3478);
         let (embedded, keeper) = Embedded::start(launch(absent, true)).expect("the rest of the relay works");
         assert!(keeper.turn.is_none() && !embedded.is_healthy());
-        let health = embedded.health().await;
+        let health = embedded.health();
         assert_eq!(health["status"], "unavailable");
         assert_eq!(health["reason"], "this machine has none of the addresses it is to listen on");
         let mut launch = launch(absent, true);
@@ -477,7 +465,7 @@ mod tests {
         launch.plan.tls_listen.given = true;
         let (embedded, _keeper) = Embedded::start(launch).expect("one of them is there");
         assert_eq!(embedded.own_server().read().expect("not poisoned").ports.len(), 1);
-        let health = embedded.health().await;
+        let health = embedded.health();
         assert_eq!(health["status"], "degraded");
         assert_eq!(
             health["reason"],
@@ -486,18 +474,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn addresses_that_change_are_told_once_and_never_forgotten() {
+    async fn addresses_and_links_that_change_are_told_once_and_never_forgotten() {
         let mut launch = launch(SocketAddr::new(ip("127.0.0.1"), 0), true);
         launch.plan.external = vec![ip("203.0.113.7")];
         let (_, mut keeper) = Embedded::start(launch).expect("a free port");
         let turn = keeper.turn.take().expect("it runs");
+        let there = |addresses: &[&str], network: &str| Interfaces {
+            addresses: addresses.iter().map(|text| ip(text)).collect(),
+            on_link: vec![network.parse().expect("a network")],
+        };
+        let (first, second) = ("2001:db8::/64", "2001:db8:1::/64");
         for (local, known) in [
-            (vec!["2001:db8::1"], ["2001:db8::1", "203.0.113.7"]),
-            (vec![], ["2001:db8::1", "203.0.113.7"]),
-            (vec!["2001:db8::2"], ["2001:db8::2", "203.0.113.7"]),
+            (there(&["2001:db8::1"], first), there(&["2001:db8::1", "203.0.113.7"], first)),
+            (Interfaces::default(), there(&["2001:db8::1", "203.0.113.7"], first)),
+            (there(&["2001:db8::2"], first), there(&["2001:db8::2", "203.0.113.7"], first)),
+            (there(&["2001:db8::2"], second), there(&["2001:db8::2", "203.0.113.7"], second)),
         ] {
-            keeper.tell_own_addresses(local.into_iter().map(ip).collect(), &turn);
-            assert_eq!(keeper.own, known.map(ip));
+            keeper.tell_interfaces(local, &turn);
+            assert_eq!(keeper.told, known);
         }
     }
 
@@ -515,17 +509,18 @@ mod tests {
     async fn a_server_that_nobody_wants_is_healthy() {
         let off = Embedded::default();
         assert!(off.is_healthy() && off.figures().await.is_none());
-        assert_eq!(off.health().await, serde_json::json!({"status": "off"}));
+        assert_eq!(off.health(), serde_json::json!({"status": "off"}));
         off.drain();
     }
 
     #[test]
-    fn the_own_addresses_and_listeners_are_no_peers() {
+    fn the_own_addresses_links_and_listeners_are_no_peers() {
         let mut launch = launch(SocketAddr::new(ip("0.0.0.0"), 3478), true);
         launch.plan.external = vec![ip("203.0.113.7")];
         launch.listeners = vec![SocketAddr::new(ip("0.0.0.0"), 443)];
         let proto = launch.proto(&launch.plan.listen.addresses, &[]);
         assert!(proto.policy.own.contains(&ip("203.0.113.7")) && proto.policy.own.contains(&ip("127.0.0.1")));
+        assert!(proto.policy.on_link.iter().any(|network| network.contains(ip("127.0.0.1"))), "of loopback");
         assert_eq!(proto.policy.listeners, [443, 3478]);
         assert_eq!(proto.addresses.external, [ip("203.0.113.7")]);
     }

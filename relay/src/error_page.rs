@@ -13,6 +13,13 @@ pub(crate) struct Refused {
     pub(crate) message: &'static str,
 }
 
+/// A request by a name that is not the relay's.
+pub(crate) const WRONG_HOST: Refused = Refused {
+    code: "WRONG_HOST",
+    message: "This relay does not know itself by that name. Ask it by its own, or let its operator give this one with \
+              --public-url or --allowed-host.",
+};
+
 /// What the reader of an answer takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reader {
@@ -106,6 +113,12 @@ fn words(status: StatusCode, wait: Option<u64>, german: bool) -> (&'static str, 
         (StatusCode::NOT_FOUND, true) => {
             ("Hier ist nichts", "Diese Adresse nennt keine Seite und keinen Raum. Prüfe den Link oder beginne auf der Startseite.".into())
         }
+        (StatusCode::MISDIRECTED_REQUEST, false) => {
+            ("The server does not know this name", "It answers by its own names only, so that no other site can use it. Open it by one of those, or tell whoever runs it: this one can be given with --public-url or --allowed-host.".into())
+        }
+        (StatusCode::MISDIRECTED_REQUEST, true) => {
+            ("Der Server kennt diesen Namen nicht", "Er antwortet nur unter seinen eigenen Namen, damit keine andere Seite ihn benutzen kann. Öffne ihn unter einem davon oder sag es denen, die ihn betreiben: Dieser lässt sich mit --public-url oder --allowed-host angeben.".into())
+        }
         (StatusCode::TOO_MANY_REQUESTS, false) => {
             ("Too many requests", format!("Your network asked this server too often. Wait {seconds} s, then load the page again."))
         }
@@ -182,7 +195,7 @@ mod tests {
 
     #[test]
     fn every_status_has_words_in_both_languages() {
-        for number in [400, 403, 404, 405, 413, 426, 429, 431, 500, 503] {
+        for number in [400, 403, 404, 405, 413, 421, 426, 429, 431, 500, 503] {
             let status = StatusCode::from_u16(number).expect("a status");
             let (english, german) = (page(status, None, false), page(status, Some(7), true));
             assert!(english.contains("Start page") && german.contains("Startseite"), "{number}");

@@ -18,7 +18,8 @@ use snug_wire::{LinkProof, RoomId};
 
 use crate::address::{self, Place};
 use crate::embedded::Embedded;
-use crate::error_page::{self, Reader, Refused};
+use crate::error_page::{self, Reader, Refused, WRONG_HOST};
+use crate::hosts::Hosts;
 use crate::hub::Hub;
 use crate::ice::Host;
 use crate::listener::Admitted;
@@ -36,6 +37,8 @@ pub(crate) struct Site {
     pub(crate) store: Store,
     pub(crate) turn: Embedded,
     pub(crate) metrics: Arc<Metrics>,
+    /// The names by which browsers may ask.
+    pub(crate) hosts: Arc<Hosts>,
     /// Origins beside our own that may open a WebSocket.
     pub(crate) allowed_origins: Vec<String>,
     /// Host (and port) of the public URL; without one, the `Host` that was asked.
@@ -52,6 +55,8 @@ pub(crate) struct Client {
     pub(crate) address: IpAddr,
     /// Whether the browser speaks TLS, to us or to the proxy.
     pub(crate) tls: bool,
+    /// Whether a trusted proxy passed the request on.
+    pub(crate) by_proxy: bool,
 }
 
 /// The routes. Every request must carry a [`Client`] extension.
@@ -73,15 +78,24 @@ async fn with_headers(
     request: Request,
     next: Next,
 ) -> Response<Body> {
-    let authority = site.authority_of(request.headers()).map(str::to_owned);
+    let is_ours = site.is_asked(request.headers(), client);
+    let authority = site.authority_of(request.headers()).filter(|_| is_ours).map(str::to_owned);
     let reader = Reader::of(request.headers());
-    let mut response = error_page::dress(next.run(request).await, reader);
+    let answer =
+        if is_ours { next.run(request).await } else { refused(StatusCode::MISDIRECTED_REQUEST, WRONG_HOST) };
+    let mut response = error_page::dress(answer, reader);
     page::secure(response.headers_mut(), authority.as_deref(), client.tls);
     site.metrics.http_requests.get_or_create(&Answer { status: response.status().as_u16() }).inc();
     response
 }
 
 impl Site {
+    /// Whether the request is for this relay. A trusted proxy may write another name into it, such as that of a container, where the public URL
+    /// says which origins may connect.
+    fn is_asked(&self, headers: &HeaderMap, client: Client) -> bool {
+        self.hosts.know(headers) || (client.by_proxy && self.authority.is_some())
+    }
+
     fn authority_of<'a>(&'a self, headers: &'a HeaderMap) -> Option<&'a str> {
         self.authority.as_deref().or_else(|| headers.get(HOST)?.to_str().ok())
     }
@@ -172,8 +186,9 @@ async fn meta(
 async fn health(State(site): State<Arc<Site>>) -> Response<Body> {
     let draining = site.draining.load(std::sync::atomic::Ordering::Relaxed);
     let store = site.store.status();
-    let stats = site.hub.stats().await;
-    let healthy = store.state.is_healthy() && site.turn.is_healthy() && stats.is_some();
+    // How many there are is the operator's business, and the metrics tell; here it counts that the rooms answer.
+    let rooms_answer = site.hub.stats().await.is_some();
+    let healthy = store.state.is_healthy() && site.turn.is_healthy() && rooms_answer;
     let status = match (draining, healthy) {
         (true, _) => "draining",
         (false, true) => "ok",
@@ -183,10 +198,8 @@ async fn health(State(site): State<Arc<Site>>) -> Response<Body> {
         "status": status,
         "version": env!("CARGO_PKG_VERSION"),
         "uptimeSeconds": site.started.elapsed().as_secs(),
-        "rooms": stats.map(|stats| stats.rooms),
-        "participants": stats.map(|stats| stats.participants),
         "store": store_health(&store.state),
-        "turn": site.turn.health().await,
+        "turn": site.turn.health(),
     });
     let code = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     no_store((code, Json(answer)).into_response())
@@ -247,8 +260,7 @@ async fn websocket(
     let hub = site.hub.clone();
     let host = reached_by(&headers);
     socket::sized(upgrade).on_upgrade(move |socket| async move {
-        socket::serve(socket, hub, client.address, host).await;
-        drop(admitted);
+        socket::serve(socket, hub, client.address, host, &admitted).await;
     })
 }
 
@@ -271,9 +283,13 @@ fn no_store(mut response: Response<Body>) -> Response<Body> {
 
 /// An error of the HTTP side; [`error_page::dress`] gives it its form.
 fn refusal(status: StatusCode, code: &'static str, message: &'static str) -> Response<Body> {
+    refused(status, Refused { code, message })
+}
+
+fn refused(status: StatusCode, why: Refused) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
-    response.extensions_mut().insert(Refused { code, message });
+    response.extensions_mut().insert(why);
     no_store(response)
 }
 

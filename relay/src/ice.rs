@@ -4,13 +4,15 @@
 //!
 //! The scheme is the one coturn calls `use-auth-secret` ("A REST API For Access To TURN Services",
 //! <https://datatracker.ietf.org/doc/html/draft-uberti-behave-turn-rest-00>):
-//! `username = <unix time of expiry>:<room>.<participant>`, `credential = base64(HMAC-SHA1(secret, username))`.
+//! `username = <unix time of expiry>:<room>.<participant>`, `credential = base64(HMAC-SHA1(secret, username))`, with names that only the relay
+//! understands (`ice/accounts.rs`).
 //!
 //! Security considerations: SHA-1 is what the servers speak, and HMAC does not lean on its weak side. A credential names room and
-//! participant, for quotas and for the log of the TURN server. At the relay's own server it works while that participant has a seat;
+//! participant, for quotas, and tells nobody which they are. At the relay's own server it works while that participant has a seat;
 //! elsewhere whoever has it can relay traffic until it expires. All servers share one secret, so one credential is for all of them. The
 //! secret has no `Debug` and is wiped when dropped. The host that a client names in its request comes back to that client alone.
 
+mod accounts;
 mod host;
 mod url;
 
@@ -22,6 +24,7 @@ use snug_turn_proto::Secret;
 use snug_wire::{IceServer, RoomId, UserId};
 use zeroize::Zeroizing;
 
+pub(crate) use accounts::Accounts;
 pub(crate) use host::Host;
 pub(crate) use url::IceUrl;
 
@@ -73,13 +76,15 @@ pub(crate) struct OwnServer {
 /// All servers, as the rooms hand them out.
 pub(crate) struct IceServers {
     config: IceConfig,
+    /// Present with the secret.
+    accounts: Option<Accounts>,
     /// Empty while the relay's own server does not run.
     own: Arc<RwLock<OwnServer>>,
 }
 
 impl IceServers {
     pub(crate) fn new(config: IceConfig, own: Arc<RwLock<OwnServer>>) -> Self {
-        Self { config, own }
+        Self { accounts: config.secret.as_ref().map(Accounts::new), config, own }
     }
 
     /// The STUN and the TURN addresses of the relay's own server for a client that reached the relay by `host`.
@@ -107,8 +112,9 @@ impl IceServerSource for IceServers {
             list.push(url.to_string());
         }
         let mut servers = entries(&stun, None);
-        if let Some(secret) = secret.as_ref().filter(|_| !turn.is_empty()) {
-            let username = format!("{}:{room}.{user}", unix.saturating_add(ttl.as_secs()));
+        let named = secret.as_ref().zip(self.accounts.as_ref());
+        if let Some((secret, accounts)) = named.filter(|_| !turn.is_empty()) {
+            let username = accounts.of(room, user).username(unix.saturating_add(ttl.as_secs()));
             let credential = secret.password(&username).to_string();
             servers.extend(entries(&turn, Some((username, credential))));
         }

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ use tracing::debug;
 
 use crate::admission::{Admission, Admit, ConnectionId, Refusal, TrustedProxies};
 use crate::metrics::Metrics;
+use crate::tcp::Bounded;
 
 /// Time for the TLS handshake, and again for the request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,7 +61,7 @@ impl Door {
                         task.abort();
                     }
                 }
-                Some(Arc::new(Admitted { id, door: self.clone() }))
+                Some(Arc::new(Admitted { id, door: self.clone(), manner: AtomicU8::new(SILENT) }))
             }
             Admit::No(refusal) => {
                 self.metrics.refused(refusal.code());
@@ -104,7 +107,16 @@ fn take(stream: TcpStream, address: SocketAddr, door: &Arc<Door>) {
 pub(crate) struct Admitted {
     id: ConnectionId,
     door: Arc<Door>,
+    /// [`SILENT`], [`ANSWERED`] or [`ABORTED`]: how it has to end.
+    manner: AtomicU8,
 }
+
+/// It has said nothing yet, so nothing is owed to it.
+const SILENT: u8 = 0;
+/// Something was answered, so the client may read the end of it.
+const ANSWERED: u8 = 1;
+/// It does not read, so there is nothing to wait for.
+const ABORTED: u8 = 2;
 
 impl Admitted {
     /// Serves the connection in a task of its own, which is aborted when it has to make room.
@@ -116,8 +128,25 @@ impl Admitted {
 
     /// The client said what it wants, so it is no longer the first to be given up.
     pub(crate) fn spoke(&self) {
+        self.answered();
         self.door.admission().spoke(self.id);
         self.door.half_open().remove(&self.id);
+    }
+
+    /// Something was said to the client, if only that its request is none.
+    fn answered(&self) {
+        // A connection that is aborted stays so.
+        let _ = self.manner.compare_exchange(SILENT, ANSWERED, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// The client does not read, so that its connection is cut off with all that waits for it.
+    pub(crate) fn abort(&self) {
+        self.manner.store(ABORTED, Ordering::Relaxed);
+    }
+
+    /// Whether the client gets time to read the end.
+    pub(crate) fn ends_in_peace(&self) -> bool {
+        self.manner.load(Ordering::Relaxed) == ANSWERED
     }
 
     /// The connection has become the WebSocket of `client`, who may stand behind a proxy.
@@ -137,8 +166,7 @@ impl Drop for Admitted {
 }
 
 async fn serve(stream: TcpStream, address: SocketAddr, admitted: &Arc<Admitted>) -> anyhow::Result<()> {
-    // Signaling messages are small and few: waiting to fill packets only adds delay.
-    stream.set_nodelay(true)?;
+    let stream = Bounded::new(stream, admitted.clone())?;
     match admitted.door.tls.clone() {
         Some(acceptor) => {
             let stream = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await??;
@@ -165,12 +193,15 @@ where
         parts.extensions.insert(door.proxies.client(address.ip(), tls, &parts.headers));
         door.router.clone().oneshot(Request::from_parts(parts, Body::new(body)))
     });
-    http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(16 * 1024)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
-        .with_upgrades()
-        .await?;
-    Ok(())
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = connection.as_mut().await;
+    // Before the connection is dropped, which closes it.
+    admitted.answered();
+    Ok(ended?)
 }

@@ -1,17 +1,103 @@
-//! What the relay finds out about the machine it runs on: its addresses, and the ports that the system gives away.
+//! What the relay finds out about the machine it runs on: its addresses and neighbours, and the ports that the system gives away.
 //! Never sends a packet: routes are asked for, not tried.
 
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
+
+use if_addrs::IfAddr;
+use snug_turn_proto::Network;
 
 /// Addresses that stand for "elsewhere": documentation ranges, which no route is special about (RFC 5737, RFC 3849).
 const ELSEWHERE: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
 
-/// Every address of every interface. Empty when the system does not tell.
-pub(crate) fn addresses() -> Vec<IpAddr> {
+/// Networks that begin with fewer bits are no neighbourhood: a route to half of the Internet leads into a tunnel.
+const SHORTEST_PREFIX_V4: u8 = 8;
+const SHORTEST_PREFIX_V6: u8 = 32;
+/// Bytes of a routing table that are read. A machine that routes for others can have a million routes, and its links come first.
+const MOST_ROUTES: u64 = 1024 * 1024;
+
+/// Flags of a route (`linux/route.h`, `linux/ipv6_route.h`).
+const ROUTE_UP: u32 = 0x1;
+const ROUTE_GATEWAY: u32 = 0x2;
+const ROUTE_REJECT: u32 = 0x200;
+
+/// Where this machine stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Interfaces {
+    /// Every address of every interface. Empty when the system does not tell.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// The networks that are reached without a router.
+    pub(crate) on_link: Vec<Network>,
+}
+
+/// Asks the system. The prefixes of the interfaces are not all: an address that DHCPv6 gave has a prefix of its own 128 bits, while a
+/// router advertisement says what is on the link (RFC 5942), which shows among the routes alone.
+pub(crate) fn interfaces() -> Interfaces {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    interfaces.into_iter().map(|interface| interface.ip()).collect()
+    let prefixes = interfaces.iter().map(|interface| match &interface.addr {
+        IfAddr::V4(v4) => (IpAddr::from(v4.ip), v4.prefixlen),
+        IfAddr::V6(v6) => (IpAddr::from(v6.ip), v6.prefixlen),
+    });
+    let routes =
+        [("/proc/net/route", parse_route_v4 as ParseRoute), ("/proc/net/ipv6_route", parse_route_v6)];
+    let routes = routes.into_iter().flat_map(|(file, parse)| {
+        let lines = read_routes(file);
+        lines.lines().filter_map(parse).collect::<Vec<_>>()
+    });
+    Interfaces {
+        addresses: interfaces.iter().map(if_addrs::Interface::ip).collect(),
+        on_link: neighbourhoods(prefixes.chain(routes)),
+    }
+}
+
+/// Each network once, without those that are too large to be one.
+fn neighbourhoods(prefixes: impl Iterator<Item = (IpAddr, u8)>) -> Vec<Network> {
+    let near = prefixes.filter(|(ip, bits)| match ip {
+        IpAddr::V4(_) => (SHORTEST_PREFIX_V4..=32).contains(bits),
+        IpAddr::V6(_) => (SHORTEST_PREFIX_V6..=128).contains(bits),
+    });
+    let once: BTreeSet<Network> = near.map(|(ip, bits)| Network::around(ip, bits)).collect();
+    once.into_iter().collect()
+}
+
+/// Reads a line of a routing table: the destination and its prefix length, when it is reached without a router.
+type ParseRoute = fn(&str) -> Option<(IpAddr, u8)>;
+
+/// Empty on systems that do not have the table.
+fn read_routes(file: &str) -> String {
+    let mut text = Vec::new();
+    let read = File::open(file).and_then(|file| file.take(MOST_ROUTES).read_to_end(&mut text));
+    read.map_or_else(|_| String::new(), |_| String::from_utf8_lossy(&text).into_owned())
+}
+
+/// A line of `/proc/net/route`: interface, destination, gateway, flags, three counters, mask; the addresses as this machine's processor
+/// reads their bytes.
+fn parse_route_v4(line: &str) -> Option<(IpAddr, u8)> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [_, destination, _, flags, _, _, _, mask, ..] = words.as_slice() else { return None };
+    let address =
+        |hex: &str| u32::from_str_radix(hex, 16).ok().map(|number| Ipv4Addr::from(number.to_ne_bytes()));
+    let bits = u32::from(address(mask)?).leading_ones() as u8;
+    is_on_link(flags).then_some((address(destination)?.into(), bits))
+}
+
+/// A line of `/proc/net/ipv6_route`: destination and its prefix length, source and its prefix length, gateway, three counters, flags,
+/// interface; all in hexadecimal.
+fn parse_route_v6(line: &str) -> Option<(IpAddr, u8)> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [destination, bits, _, _, _, _, _, _, flags, _] = words.as_slice() else { return None };
+    let address = Ipv6Addr::from(u128::from_str_radix(destination, 16).ok()?);
+    let bits = u8::from_str_radix(bits, 16).ok()?;
+    is_on_link(flags).then_some((address.into(), bits))
+}
+
+fn is_on_link(flags: &str) -> bool {
+    let flags = u32::from_str_radix(flags, 16).unwrap_or(0);
+    flags & (ROUTE_UP | ROUTE_GATEWAY | ROUTE_REJECT) == ROUTE_UP
 }
 
 /// The addresses from which this machine reaches others, at most one of each family.
@@ -62,20 +148,70 @@ pub(crate) fn overlap(one: &RangeInclusive<u16>, other: &RangeInclusive<u16>) ->
 mod tests {
     use std::net::IpAddr;
 
-    use super::{addresses, is_private, outward_addresses, overlap, parse_range};
+    use snug_turn_proto::Network;
+
+    use super::{
+        interfaces, is_private, neighbourhoods, outward_addresses, overlap, parse_range, parse_route_v4,
+        parse_route_v6,
+    };
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")
     }
 
     #[test]
-    fn loopback_is_an_address_of_every_machine() {
-        assert!(addresses().contains(&ip("127.0.0.1")));
+    fn loopback_is_an_address_and_a_link_of_every_machine() {
+        let found = interfaces();
+        assert!(found.addresses.contains(&ip("127.0.0.1")));
+        assert!(found.on_link.iter().any(|network| network.contains(ip("127.200.0.1"))), "{found:?}");
+    }
+
+    #[test]
+    fn routes_without_a_router_lead_to_neighbours() {
+        // As a machine with little-endian bytes writes 203.0.113.0/24.
+        let number = |octets| format!("{:08X}", u32::from_ne_bytes(octets));
+        let v4 = |flags: &str| {
+            let (network, mask) = (number([203, 0, 113, 0]), number([255, 255, 255, 0]));
+            parse_route_v4(&format!("eth0\t{network}\t00000000\t{flags}\t0\t0\t0\t{mask}\t0\t0\t0"))
+        };
+        assert_eq!(v4("0001"), Some((ip("203.0.113.0"), 24)));
+        for elsewhere in ["0003", "0201", "0000"] {
+            assert_eq!(v4(elsewhere), None, "{elsewhere}");
+        }
+        // What a router advertises beside an address of 128 bits from DHCPv6.
+        let v6 = |flags: &str| {
+            let zeros = "0".repeat(32);
+            parse_route_v6(&format!(
+                "20010db8000100000000000000000000 40 {zeros} 00 {zeros} 00000100 00000001 00000000 {flags}     eth0"
+            ))
+        };
+        assert_eq!(v6("00400001"), Some((ip("2001:db8:1::"), 64)));
+        assert_eq!(v6("00450003"), None);
+        for broken in ["", "eth0", "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT"] {
+            assert_eq!((parse_route_v4(broken), parse_route_v6(broken)), (None, None), "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_neighbourhood_is_listed_once_and_half_of_the_internet_is_none() {
+        let prefixes = [
+            ("203.0.113.7", 24),
+            ("203.0.113.9", 24),
+            ("0.0.0.0", 0),
+            ("128.0.0.0", 1),
+            ("2001:db8::7", 64),
+            ("2000::", 3),
+            ("198.51.100.7", 33),
+        ];
+        let found = neighbourhoods(prefixes.into_iter().map(|(text, bits)| (ip(text), bits)));
+        let expected: Vec<Network> =
+            ["203.0.113.0/24", "2001:db8::/64"].map(|text| text.parse().expect("a network")).into();
+        assert_eq!(found, expected);
     }
 
     #[test]
     fn what_leads_outside_is_an_address_of_this_machine_and_one_of_a_family() {
-        let (outward, all) = (outward_addresses(), addresses());
+        let (outward, all) = (outward_addresses(), interfaces().addresses);
         assert!(outward.iter().all(|ip| all.contains(ip) && !ip.is_loopback()), "{outward:?} {all:?}");
         assert!(outward.iter().filter(|ip| ip.is_ipv4()).count() <= 1);
         assert!(outward.iter().filter(|ip| ip.is_ipv6()).count() <= 1);

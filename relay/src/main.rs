@@ -8,6 +8,7 @@ mod bind;
 mod config;
 mod embedded;
 mod error_page;
+mod hosts;
 mod http;
 mod hub;
 mod ice;
@@ -25,10 +26,12 @@ mod quic;
 mod room_link;
 mod socket;
 mod store;
+mod tcp;
 mod tls;
 mod turn;
 
 use std::collections::HashMap;
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,7 +39,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use axum::Router;
 use snug_room_proto::{Buckets, RateLimit, RoomServer, RoomServerConfig, TicketKey};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,9 +49,10 @@ use tracing::info;
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::embedded::{Embedded, Launch};
+use crate::hosts::Hosts;
 use crate::http::Site;
 use crate::hub::Hub;
-use crate::ice::IceServers;
+use crate::ice::{Host, IceServers};
 use crate::listener::Door;
 use crate::metrics::Metrics;
 use crate::password::PasswordPool;
@@ -75,6 +78,12 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(&error.into()),
     };
+    if config.print_link {
+        return match room_link::print(&config.base_url(&config.listen), config.qr) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error.into()),
+        };
+    }
     config.log.start();
     // One thread: a relay of small rooms needs no second core, and waking another thread costs more than a message does.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -127,10 +136,7 @@ async fn run(mut config: Config, started: Instant) -> anyhow::Result<()> {
         anyhow::Error::new(error)
             .context(format!("cannot listen on {address} for QUIC (or turn it `off`): {advice}"))
     })?;
-    let tls = match &config.tls {
-        Some(files) => Some(tls::acceptor(files)?),
-        None => None,
-    };
+    let (tls, certificate) = config.tls.as_ref().map(tls::acceptor).transpose()?.unzip();
     let metrics_addresses =
         metrics_listener.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
     let own =
@@ -157,11 +163,15 @@ async fn run(mut config: Config, started: Instant) -> anyhow::Result<()> {
     if let Some(keeper) = keeper {
         tokio::spawn(keeper.run(hub.clone()));
     }
+    let public = config.public_url.as_ref().and_then(|url| Host::of_authority(url.authority()));
+    let configured = public.map(|(host, _)| host).into_iter().chain(config.allowed_hosts.clone());
+    let hosts = Arc::new(Hosts::new(configured, certificate));
     let site = Arc::new(Site {
         hub: hub.clone(),
         store: store.clone(),
         turn: embedded.clone(),
         metrics: metrics.clone(),
+        hosts: hosts.clone(),
         allowed_origins: config.allowed_origins.clone(),
         authority: config.public_url.as_ref().map(|url| url.authority().to_owned()),
         meta_limit: Mutex::new(Buckets::new(RateLimit { burst: 30.0, per_second: 1.0 }, META_BLOCKS)),
@@ -184,15 +194,16 @@ async fn run(mut config: Config, started: Instant) -> anyhow::Result<()> {
         info!("listening on {}://{address}", config.scheme());
         tokio::spawn(listener::accept(listener, door.clone(), closing.clone()));
     }
+    // They are for whoever supervises the relay, until it has ended.
+    let (_until_the_end, never) = watch::channel(false);
+    let metrics_door =
+        metrics::door(metrics::router(&metrics, hub.clone(), store.clone(), embedded.clone(), hosts));
     for listener in metrics_listener {
         info!("metrics on http://{}/metrics", listener.local_addr()?);
-        tokio::spawn(serve_metrics(
-            listener,
-            metrics::router(&metrics, hub.clone(), store.clone(), embedded.clone()),
-        ));
+        tokio::spawn(listener::accept(listener, metrics_door.clone(), never.clone()));
     }
     if !config.quiet {
-        room_link::print(&config.base_url(&https), config.qr)?;
+        greet(&config.base_url(&https), config.qr)?;
     }
 
     let mut terminate = signal(SignalKind::terminate())?;
@@ -260,9 +271,16 @@ fn launch(
     Ok(Some(Launch { plan, secret, tls: tls.map(tls::for_turn), listeners }))
 }
 
-async fn serve_metrics(listener: TcpListener, router: Router) {
-    // It ends only with the process.
-    let _ = axum::serve(listener, router).await;
+/// A terminal gets the link to a first room. Anywhere else it would stay: in the journal, or in the log of a container.
+fn greet(base_url: &str, with_qr: bool) -> anyhow::Result<()> {
+    if std::io::stdout().is_terminal() {
+        room_link::print(base_url, with_qr)?;
+    } else {
+        info!(
+            "open {base_url}/ for a room, or print a link with snug-relay --print-link and the same options"
+        );
+    }
+    Ok(())
 }
 
 fn room_config(config: &Config, ticket_key: TicketKey) -> RoomServerConfig {

@@ -2,11 +2,13 @@
 
 mod relayed;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::{self, Next};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -17,11 +19,18 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use snug_wire::CloseCode;
 
+use crate::admission::{Admission, AdmissionConfig, TrustedProxies};
 use crate::embedded::Embedded;
+use crate::error_page::WRONG_HOST;
+use crate::hosts::Hosts;
 use crate::hub::Hub;
+use crate::listener::Door;
 use crate::store::Store;
 
 use self::relayed::Relayed;
+
+/// Connections of the listener at once: one for each that asks, and some that a person opens.
+const CONNECTIONS: usize = 64;
 
 /// What is counted. Names and help texts are in [`Metrics::register`].
 #[derive(Default)]
@@ -111,7 +120,7 @@ struct Gauges {
 }
 
 /// The `/metrics` listener's routes.
-pub(crate) fn router(metrics: &Metrics, hub: Hub, store: Store, turn: Embedded) -> Router {
+pub(crate) fn router(metrics: &Metrics, hub: Hub, store: Store, turn: Embedded, hosts: Arc<Hosts>) -> Router {
     let gauges = Gauges::default();
     let mut registry = Registry::with_prefix("snug");
     metrics.register(&mut registry);
@@ -127,7 +136,40 @@ pub(crate) fn router(metrics: &Metrics, hub: Hub, store: Store, turn: Embedded) 
     let relayed = Relayed::default();
     relayed.register(registry.sub_registry_with_prefix("turn"));
     let scrape = Scrape { registry: Arc::new(registry), gauges, relayed, hub, store, turn };
-    Router::new().route("/metrics", get(answer)).with_state(scrape)
+    for_hosts(Router::new().route("/metrics", get(answer)).with_state(scrape), hosts)
+}
+
+/// Answers those only who ask by a name of the relay (`hosts.rs`).
+fn for_hosts(router: Router, hosts: Arc<Hosts>) -> Router {
+    router.layer(middleware::from_fn(move |request: Request, next: Next| {
+        let hosts = hosts.clone();
+        async move {
+            if hosts.know(request.headers()) {
+                next.run(request).await
+            } else {
+                (StatusCode::MISDIRECTED_REQUEST, WRONG_HOST.message).into_response()
+            }
+        }
+    }))
+}
+
+/// The listener's limits: those of the page's, in small, so that nobody near it can use up what guests need.
+pub(crate) fn door(router: Router) -> Arc<Door> {
+    let admission = AdmissionConfig {
+        max_connections: CONNECTIONS,
+        per_block: CONNECTIONS,
+        trusted_proxies: TrustedProxies::default(),
+        max_half_open: CONNECTIONS,
+    };
+    Arc::new(Door {
+        router,
+        tls: None,
+        proxies: TrustedProxies::default(),
+        admission: Mutex::new(Admission::new(admission)),
+        // The counters of the page's listeners say nothing of this one.
+        metrics: Arc::default(),
+        half_open: Mutex::default(),
+    })
 }
 
 async fn answer(State(scrape): State<Scrape>) -> impl IntoResponse {
@@ -144,4 +186,60 @@ async fn answer(State(scrape): State<Scrape>) -> impl IntoResponse {
     let mut text = String::new();
     encode(&mut text, &scrape.registry).expect("a string takes all");
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use axum::Router;
+    use axum::body::Body;
+    use axum::http::Request;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::watch;
+    use tower::ServiceExt as _;
+
+    use super::{CONNECTIONS, door, for_hosts};
+    use crate::hosts::Hosts;
+    use crate::listener::accept;
+
+    #[tokio::test]
+    async fn a_page_that_points_its_name_here_reads_no_figures() {
+        let hosts = Arc::new(Hosts::new(std::iter::empty(), None));
+        let router = for_hosts(Router::new().route("/metrics", get(|| async { "figures" })), hosts);
+        for (host, status) in [("127.0.0.1:9464", 200), ("localhost:9464", 200), ("evil.example:9464", 421)] {
+            let request =
+                Request::get("/metrics").header("host", host).body(Body::empty()).expect("a request");
+            let answer = router.clone().oneshot(request).await.expect("an answer");
+            assert_eq!(answer.status(), status, "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_that_say_nothing_are_ended_and_keep_nobody_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let (_open, never) = watch::channel(false);
+        let router = Router::new().route("/metrics", get(|| async { "figures" }));
+        tokio::spawn(accept(listener, door(router), never));
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS + 10 {
+            silent.push(TcpStream::connect(address).await.expect("it listens"));
+        }
+        let mut scrape = TcpStream::connect(address).await.expect("it listens");
+        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        scrape.write_all(request).await.expect("it is up");
+        let mut text = String::new();
+        scrape.read_to_string(&mut text).await.expect("an answer");
+        assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("figures"), "{text}");
+        // From here on the clock is the test's, and time passes when nothing else happens.
+        tokio::time::pause();
+        for mut one in silent {
+            let ended = tokio::time::timeout(Duration::from_secs(60), one.read(&mut [0])).await;
+            assert!(matches!(ended, Ok(Ok(0) | Err(_))), "{ended:?}");
+        }
+    }
 }

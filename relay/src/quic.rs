@@ -1,7 +1,7 @@
 //! Signaling over QUIC for clients that are no browser: the same messages, hub and limits as the WebSocket, and connections that survive a change of address.
 //! It never decides anything about rooms, and never serves HTTP.
 //!
-//! 1. A client connects with ALPN `snug/2`. Above [`UNPROVEN`] handshakes at once it has to show first that its address is its own (RFC 9000 §8.1.2).
+//! 1. A client connects with ALPN `snug/2`, and has to show first that its address is its own (RFC 9000 §8.1.2).
 //! 2. It is admitted like a TCP connection, and given up like one when it is silent; over a cap it is refused.
 //! 3. It opens one bidirectional stream. Each message is its length in bytes (32 bits, big endian) and its text.
 //! 4. Either side ends it with a close code of the WebSocket as QUIC's application error code.
@@ -12,7 +12,6 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
@@ -34,8 +33,6 @@ use crate::listener::{Admitted, Door};
 use crate::outbox::Outbox;
 use crate::socket::departure;
 
-/// Handshakes under way while addresses are still taken at their word.
-const UNPROVEN: usize = 32;
 /// Time for the handshake, and again for the first stream.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client that is being closed may take to read the last messages.
@@ -49,6 +46,8 @@ const TRY_EVERY: Duration = Duration::from_secs(1);
 /// Handshakes that wait for this thread, and what all of them may keep in memory, in bytes.
 const WAITING: usize = 1024;
 const WAITING_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes that wait for a client to acknowledge them, as TCP has it. What comes behind waits in the outbox, which is bounded.
+const UNACKNOWLEDGED: u64 = 128 * 1024;
 /// Bytes of a message's length.
 const HEAD: usize = 4;
 
@@ -68,8 +67,6 @@ struct Shared {
     door: Arc<Door>,
     hub: Hub,
     config: Config,
-    /// Handshakes under way.
-    handshakes: AtomicUsize,
 }
 
 /// How endpoints are set up.
@@ -142,7 +139,7 @@ pub(crate) fn config(https: &TlsAcceptor, data_dir: &Path) -> anyhow::Result<Con
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(2 * limits::FRAME as u32))
         .receive_window(VarInt::from_u32(2 * limits::FRAME as u32))
-        .send_window(2 * limits::QUEUE_BYTES as u64)
+        .send_window(UNACKNOWLEDGED)
         .datagram_receive_buffer_size(None)
         .initial_rtt(FIRST_RTT)
         // Clients that show that they are there more often ask for less, and the smaller counts.
@@ -164,7 +161,7 @@ impl Quic {
         hub: Hub,
         closing: &watch::Receiver<bool>,
     ) -> Self {
-        let shared = Arc::new(Shared { door, hub, config, handshakes: AtomicUsize::new(0) });
+        let shared = Arc::new(Shared { door, hub, config });
         let (stop, stopped) = watch::channel(false);
         let serve = |port| tokio::spawn(listen(port, shared.clone(), closing.clone(), stopped.clone()));
         Self { stop, tasks: ports.into_iter().map(serve).collect() }
@@ -227,41 +224,26 @@ async fn endpoint(port: Port, shared: &Shared) -> io::Result<Endpoint> {
 
 /// Admits one connection and serves it in a task of its own.
 fn take(incoming: Incoming, shared: &Arc<Shared>) {
-    let proven = incoming.remote_address_validated();
-    if !proven && shared.handshakes.load(Ordering::Relaxed) >= UNPROVEN && incoming.may_retry() {
-        // Cannot fail for one that may be asked.
+    // An address may be forged. What is answered before it is proven hits somebody else, and quinn answers with up to a datagram more than the
+    // three times of RFC 9000 §8.1: it sends whole datagrams as long as any of that is left, repeated ones too. So nothing but a request for a
+    // proof is, and nobody's place or memory is taken for such a packet either. It costs the client a round trip.
+    if !incoming.remote_address_validated() {
+        // Fails for one that cannot be asked, which has shown a token and is proven.
         let _ = incoming.retry();
         return;
     }
     let peer = incoming.remote_address().ip();
     let Some(admitted) = shared.door.admit(peer) else { return incoming.refuse() };
-    shared.handshakes.fetch_add(1, Ordering::Relaxed);
-    let handshake = Handshake(shared.clone());
     let hub = shared.hub.clone();
     admitted.clone().spawn(async move {
-        if let Err(error) = serve(incoming, handshake, hub, &admitted).await {
+        if let Err(error) = serve(incoming, hub, &admitted).await {
             debug!(%error, "QUIC connection ended");
         }
     });
 }
 
-/// A handshake under way, however it ends.
-struct Handshake(Arc<Shared>);
-
-impl Drop for Handshake {
-    fn drop(&mut self) {
-        self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-async fn serve(
-    incoming: Incoming,
-    handshake: Handshake,
-    hub: Hub,
-    admitted: &Admitted,
-) -> anyhow::Result<()> {
+async fn serve(incoming: Incoming, hub: Hub, admitted: &Admitted) -> anyhow::Result<()> {
     let connection = tokio::time::timeout(HEAD_TIMEOUT, incoming.accept()?).await??;
-    drop(handshake);
     let (send, receive) = tokio::time::timeout(HEAD_TIMEOUT, connection.accept_bi()).await??;
     admitted.spoke();
     let outbox = Arc::new(Outbox::default());

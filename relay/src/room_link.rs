@@ -1,4 +1,4 @@
-//! The first room's link, printed when the relay starts, with a QR code where the terminal can show one.
+//! A room's link, printed on a terminal when the relay starts or whenever it is asked for, with a QR code where the terminal can show one.
 //! Never tells the relay's other parts: the room is made when somebody opens the link, and the secret is in nobody's hands
 //! but the operator's.
 

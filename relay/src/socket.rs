@@ -12,6 +12,7 @@ use snug_wire::{CloseCode, limits};
 
 use crate::hub::{Hub, HubConnection};
 use crate::ice::Host;
+use crate::listener::Admitted;
 use crate::outbox::Outbox;
 
 /// How long a client that is being closed may take to read the last frames.
@@ -19,7 +20,13 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Serves one WebSocket until either side ends it.
 /// `host` is the name or address by which the client reached the relay.
-pub(crate) async fn serve(mut socket: WebSocket, hub: Hub, address: IpAddr, host: Option<Host>) {
+pub(crate) async fn serve(
+    mut socket: WebSocket,
+    hub: Hub,
+    address: IpAddr,
+    host: Option<Host>,
+    admitted: &Admitted,
+) {
     let outbox = Arc::new(Outbox::default());
     let connection = hub.connect(address, host, outbox.clone()).await;
     let end = relay(&mut socket, &connection, &outbox).await;
@@ -29,14 +36,17 @@ pub(crate) async fn serve(mut socket: WebSocket, hub: Hub, address: IpAddr, host
     };
     // The seat first: others should not wait for a slow goodbye.
     connection.left(departure).await;
-    if let End::ByRelay(code) = end {
-        let frame = CloseFrame { code: code as u16, reason: Utf8Bytes::from_static("") };
-        let goodbye = async {
+    let goodbye = async {
+        if let End::ByRelay(code) = end {
+            let frame = CloseFrame { code: code as u16, reason: Utf8Bytes::from_static("") };
             // A client that is gone cannot be told.
             let _ = socket.send(Message::Close(Some(frame))).await;
-            while let Some(Ok(_)) = socket.next().await {}
-        };
-        let _ = tokio::time::timeout(LAST_WORDS, goodbye).await;
+        }
+        // Also what sends the answer to the client's own close frame.
+        while let Some(Ok(_)) = socket.next().await {}
+    };
+    if tokio::time::timeout(LAST_WORDS, goodbye).await.is_err() {
+        admitted.abort();
     }
 }
 

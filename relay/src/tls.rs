@@ -11,8 +11,8 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert, ServerConfig};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, ServerConfig};
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
@@ -94,11 +94,26 @@ pub(crate) enum TlsError {
 ///
 /// # Errors
 /// When the files cannot be used.
-pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
+pub(crate) fn acceptor(files: &TlsFiles) -> Result<(TlsAcceptor, CertificateNames), TlsError> {
     let certificates = Arc::new(Certificates::load(files.clone())?);
     let config = server_config(certificates.clone())?;
     tokio::spawn(watch(Arc::downgrade(&certificates), LOOK_EVERY));
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok((TlsAcceptor::from(Arc::new(config)), CertificateNames(certificates)))
+}
+
+/// The names of the certificate that is in use.
+pub(crate) struct CertificateNames(Arc<Certificates>);
+
+impl CertificateNames {
+    /// Whether the certificate is for `name`.
+    pub(crate) fn cover(&self, name: &str) -> bool {
+        let current = self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let certificate = current.cert.first().and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
+        let name = ServerName::try_from(name).ok();
+        certificate.zip(name).is_some_and(|(certificate, name)| {
+            rustls::client::verify_server_name(&certificate, &name).is_ok()
+        })
+    }
 }
 
 /// The same certificates for TURN: clients that name a protocol name this one (RFC 7443), and browsers name none.
@@ -300,7 +315,7 @@ mod tests {
     use tokio_rustls::client::TlsStream;
     use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-    use super::{Certificates, Stamps, acceptor, for_turn, server_config, watch};
+    use super::{CertificateNames, Certificates, Stamps, acceptor, for_turn, server_config, watch};
     use crate::config::TlsFiles;
 
     /// A self-signed certificate for `localhost`.
@@ -380,6 +395,22 @@ mod tests {
         assert_eq!(&byte, b"x");
     }
 
+    #[test]
+    fn a_certificate_is_for_its_names_and_for_one_label_in_the_place_of_a_star() {
+        let names = ["meet.example.org", "*.call.example.org"].map(str::to_owned).to_vec();
+        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+        let dir = dir();
+        let files = write(dir.path(), &made.cert.pem(), &made.signing_key.serialize_pem());
+        let names = CertificateNames(Arc::new(Certificates::load(files).expect("usable")));
+        for covered in ["meet.example.org", "de.call.example.org"] {
+            assert!(names.cover(covered), "{covered}");
+        }
+        for foreign in ["example.org", "evil.example", "a.b.call.example.org", "call.example.org", "box", ""]
+        {
+            assert!(!names.cover(foreign), "{foreign}");
+        }
+    }
+
     #[tokio::test]
     async fn a_replaced_certificate_is_seen_by_new_handshakes_and_old_connections_stay() {
         let (old, new) = (make(), make());
@@ -406,7 +437,7 @@ mod tests {
     #[tokio::test]
     async fn turn_has_the_same_certificate_under_its_own_protocol() {
         let (made, dir) = (make(), dir());
-        let http = acceptor(&write(dir.path(), &made.cert, &made.key)).expect("usable");
+        let (http, _) = acceptor(&write(dir.path(), &made.cert, &made.key)).expect("usable");
         let address = echo(for_turn(&http)).await;
         for protocols in [[].as_slice(), &[b"stun.turn".as_slice()]] {
             let mut stream = connect_as(protocols, address, &[&made]).await.expect("handshake");

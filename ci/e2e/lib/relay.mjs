@@ -2,7 +2,7 @@
 //
 // Tests never talk to anything but the release binary: what is tested is what is shipped.
 
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -47,6 +47,12 @@ export class Relay {
 
   get ws() {
     return this.origin.replace(/^http/, 'ws') + '/ws';
+  }
+
+  /** What it prints when it is asked for a link to a room. */
+  printLink() {
+    const { host, args } = this.options;
+    return execFileSync(binary(), ['--print-link', '--listen', `${host}:${this.port}`, ...args], { encoding: 'utf8' });
   }
 
   /** Kills it as a crash or a power cut would. */

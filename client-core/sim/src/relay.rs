@@ -265,7 +265,7 @@ fn servers(start: Instant, now: Duration, turn: bool, seed: [u8; 32]) -> (RoomSe
     let config = TurnConfig {
         secrets: vec![Secret::new(SECRET.to_vec())],
         addresses: RelayAddresses { external: Vec::new(), detected: own.clone(), local: own.clone() },
-        policy: PeerPolicy { allow: Vec::new(), own, listeners: vec![ADDRESS.port()] },
+        policy: PeerPolicy { own, listeners: vec![ADDRESS.port()], ..PeerPolicy::default() },
         ..TurnConfig::default()
     };
     let now = turn::Now { at: start + now, unix: START + now.as_secs() };

@@ -100,13 +100,14 @@ impl TrustedProxies {
     /// `X-Forwarded-Proto`.
     pub(crate) fn client(&self, peer: IpAddr, tls: bool, headers: &HeaderMap) -> Client {
         if !self.contain(peer) {
-            return Client { address: peer.to_canonical(), tls };
+            return Client { address: peer.to_canonical(), tls, by_proxy: false };
         }
         let values = |name: &str| headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or(""));
         let lines: Vec<&str> = values("x-forwarded-for").collect();
         let protocol = values("x-forwarded-proto").next_back();
         Client {
             address: self.origin(peer, &lines),
+            by_proxy: true,
             tls: match protocol.and_then(|line| line.rsplit(',').next()).map(str::trim) {
                 Some(protocol) if protocol.eq_ignore_ascii_case("https") => true,
                 Some(protocol) if protocol.eq_ignore_ascii_case("http") => false,

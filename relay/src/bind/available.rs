@@ -112,7 +112,7 @@ pub(crate) fn has(ip: IpAddr) -> Result<(), Absence> {
 pub(crate) fn has_alone(ip: IpAddr) -> Result<(), Absence> {
     has(ip)?;
     let is_any = ip == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-    let elsewhere = || crate::machine::addresses().iter().any(IpAddr::is_ipv6);
+    let elsewhere = || crate::machine::interfaces().addresses.iter().any(IpAddr::is_ipv6);
     if is_any && has(Ipv6Addr::LOCALHOST.into()).is_err() && !elsewhere() {
         return Err(Absence::Address);
     }

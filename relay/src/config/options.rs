@@ -56,6 +56,14 @@ pub(crate) struct Options {
     #[serde(skip)]
     pub(crate) config: Option<PathBuf>,
 
+    /// Print the link to a room and end
+    ///
+    /// The room is made when somebody opens the link. The other options have to be those of the relay, for the link's
+    /// address is made from them.
+    #[arg(long)]
+    #[serde(skip)]
+    pub(crate) print_link: bool,
+
     /// Address and port to serve on; may be given more than once [default: 127.0.0.1:8080]
     ///
     /// Port 0 takes any free port. An address other than loopback needs --tls-cert and --tls-key, or
@@ -82,6 +90,14 @@ pub(crate) struct Options {
     /// Pages of the relay itself and clients that are no browser may always connect.
     #[arg(long, value_name = "ORIGIN", env = "SNUG_ALLOWED_ORIGIN", value_delimiter = ',', help_heading = LISTENING)]
     pub(crate) allowed_origin: Vec<String>,
+
+    /// Another name by which browsers may ask the relay, such as meet.lan; may be given more than once
+    ///
+    /// Requests by other names are refused, since their owners could point them here and let their pages use the relay.
+    /// Addresses, localhost, the machine's name (also with .local), the names of the certificate and that of --public-url
+    /// are known.
+    #[arg(long, value_name = "HOST", env = "SNUG_ALLOWED_HOST", value_delimiter = ',', help_heading = LISTENING)]
+    pub(crate) allowed_host: Vec<String>,
 
     /// Where Prometheus may fetch /metrics, or "off" [default: 127.0.0.1:9464]
     ///
@@ -165,10 +181,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "HOST", env = "SNUG_TURN_HOST", help_heading = TURN)]
     pub(crate) turn_host: Option<String>,
 
-    /// Address or range of private addresses to which traffic may be relayed, such as 192.168.1.0/24; may be given more
-    /// than once
+    /// Address or range of private or neighbouring addresses to which traffic may be relayed, such as 192.168.1.0/24; may
+    /// be given more than once
     ///
-    /// Only public addresses may be reached otherwise, so that nobody uses the server to look around in your network.
+    /// Only public addresses behind a router may be reached otherwise, so that nobody uses the server to look around in
+    /// your network.
     /// Give the range of your participants if some of them are in a network that others reach through this server alone.
     /// Whoever is in a room can then send UDP to every machine of that range.
     #[arg(long, value_name = "ADDRESS[/PREFIX]", env = "SNUG_TURN_ALLOW_PEER", value_delimiter = ',', help_heading = TURN)]
@@ -182,7 +199,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "MEGABITS", env = "SNUG_TURN_ROOM_MBPS", help_heading = TURN)]
     pub(crate) turn_room_mbps: Option<u64>,
 
-    /// Relayed traffic of one address (IPv4) or address block (IPv6 /56), megabits a second in each direction, 0 for no limit [default: 500]
+    /// Relayed traffic of one address block (IPv4 /24, IPv6 /56), megabits a second in each direction, 0 for no limit [default: 500]
     #[arg(long, value_name = "MEGABITS", env = "SNUG_TURN_SOURCE_MBPS", help_heading = TURN)]
     pub(crate) turn_source_mbps: Option<u64>,
 
@@ -198,7 +215,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "COUNT", env = "SNUG_TURN_ROOM_ALLOCATIONS", help_heading = TURN)]
     pub(crate) turn_room_allocations: Option<u64>,
 
-    /// Allocations of one address (IPv4) or address block (IPv6 /56) [default: 2000]
+    /// Allocations of one address block (IPv4 /24, IPv6 /56) [default: 2000]
     #[arg(long, value_name = "COUNT", env = "SNUG_TURN_SOURCE_ALLOCATIONS", help_heading = TURN)]
     pub(crate) turn_source_allocations: Option<u64>,
 
@@ -286,7 +303,7 @@ pub(crate) struct Options {
     )]
     pub(crate) no_qr: Option<bool>,
 
-    /// Print no room link at the start
+    /// Print no room link at the start, which a terminal gets otherwise
     #[arg(
         long, short, value_name = "BOOL", env = "SNUG_QUIET", help_heading = OUTPUT,
         num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new()
@@ -342,13 +359,14 @@ impl Options {
             (lists: $($list:ident)*; values: $($value:ident)*) => {
                 Self {
                     config: self.config,
+                    print_link: self.print_link,
                     $($list: if self.$list.is_empty() { file.$list } else { self.$list },)*
                     $($value: self.$value.or(file.$value),)*
                 }
             };
         }
         lay! {
-            lists: listen quic_listen allowed_origin trusted_proxy turn_listen turn_tls_listen external_address turn_allow_peer
+            lists: listen quic_listen allowed_origin allowed_host trusted_proxy turn_listen turn_tls_listen external_address turn_allow_peer
                 ice_server;
             values: public_url metrics_listen tls_cert tls_key allow_plain_http data_dir no_turn turn_ports
                 turn_host turn_participant_mbps turn_room_mbps turn_source_mbps turn_total_mbps
@@ -363,7 +381,7 @@ impl Options {
     pub(crate) fn keys() -> Vec<String> {
         let command = Self::command();
         let names = command.get_arguments().map(|argument| argument.get_id().as_str().replace('_', "-"));
-        names.filter(|name| !matches!(name.as_str(), "config" | "help" | "version")).collect()
+        names.filter(|name| !matches!(name.as_str(), "config" | "print-link" | "help" | "version")).collect()
     }
 }
 

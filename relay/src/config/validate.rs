@@ -45,6 +45,10 @@ pub(super) fn validate(
     })?;
     let trusted_proxies = TrustedProxies::new(proxies);
     let allowed_origins = each("--allowed-origin", &options.allowed_origin, "tauri://localhost", origin)?;
+    let allowed_hosts = each("--allowed-host", &options.allowed_host, "meet.lan", |text| {
+        Host::parse(text)
+            .ok_or_else(|| "is not a name or an address (a port does not belong to it)".to_owned())
+    })?;
     let per_block = options.connections_per_block;
     let per_block = number("--connections-per-block", per_block, 256, 1..=10_000_000)? as usize;
     let seconds =
@@ -69,6 +73,7 @@ pub(super) fn validate(
         public_url,
         tls,
         allowed_origins: allowed_origins.into_iter().map(|origin| origin.0).collect(),
+        allowed_hosts,
         data_dir: data_dir(options.data_dir, environment)?,
         metrics_listen,
         ice: IceConfig { urls, secret, ttl, host },
@@ -99,6 +104,7 @@ pub(super) fn validate(
         },
         drain: seconds("--drain-seconds", options.drain_seconds, 5, 0..=300)?,
         quiet: options.quiet.unwrap_or(false),
+        print_link: options.print_link,
         qr: !options.no_qr.unwrap_or(false),
     })
 }

@@ -42,7 +42,7 @@ fn urls(servers: &IceServers, host: Option<&str>) -> Vec<String> {
 
 #[test]
 fn a_credential_is_what_another_tool_computes() {
-    // printf '%s' 1764003600:sunny-mountain-42.AAECAwQFBgcICQoLDA0ODw |
+    // printf '%s' 1764003600:jWohcO0MCmQvi4lfHISpdg.T-KJ47Uf6Pz097zuHiJBKA |
     //     openssl dgst -sha1 -hmac north -binary | base64
     let servers = others(&["turn:turn.example.org:3478?transport=udp"]).ice_servers(
         &room("sunny-mountain-42"),
@@ -52,8 +52,8 @@ fn a_credential_is_what_another_tool_computes() {
     );
     let expected = IceServer {
         urls: vec!["turn:turn.example.org:3478?transport=udp".into()],
-        username: Some("1764003600:sunny-mountain-42.AAECAwQFBgcICQoLDA0ODw".into()),
-        credential: Some("IJHVKEEpyofYu/+ejeAm9IRtNm8=".into()),
+        username: Some("1764003600:jWohcO0MCmQvi4lfHISpdg.T-KJ47Uf6Pz097zuHiJBKA".into()),
+        credential: Some("K2PBjMje18dbIMGOlBCYdDoww3Q=".into()),
     };
     assert_eq!(servers, [expected]);
 }

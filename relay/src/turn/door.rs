@@ -1,8 +1,8 @@
 //! Accepting TCP and TLS connections: caps, the TLS handshake, and the time a client may take to say something.
 //! It never reads a message; that is `stream.rs`.
 //!
-//! A connection is half open until it has sent one whole message. Of those, silent neighbours and then the oldest make room for others
-//! (`admission.rs` has the rules, which are those of the page's connections).
+//! A connection is half open until it has sent one whole message. Of those, silent neighbours and then the network that has most make room
+//! for others (`admission.rs` has the rules, which are those of the page's connections).
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -22,14 +22,12 @@ use super::mailbox::Mailbox;
 use super::outbox::Leg;
 use super::stream::{self, Chunk};
 use crate::admission::{Admission, AdmissionConfig, Admit, ConnectionId, MAX_HALF_OPEN, TrustedProxies};
+use crate::tcp;
 
 /// Time for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Pause after an accept that failed for want of descriptors: they come back when connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Bytes that the kernel takes before it has sent them on. What it holds can be neither dropped nor overtaken, and it would take megabytes.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const KERNEL_QUEUE: u32 = 32 * 1024;
 
 /// What all stream listeners share.
 pub(super) struct StreamDoor {
@@ -148,10 +146,7 @@ async fn serve(
     transport: Transport,
     admitted: Admitted,
 ) -> anyhow::Result<()> {
-    // Media cannot wait for packets to fill.
-    stream.set_nodelay(true)?;
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    socket2::SockRef::from(&stream).set_tcp_notsent_lowat(KERNEL_QUEUE)?;
+    tcp::bound(&stream, tcp::MEDIA)?;
     let five_tuple = FiveTuple { transport, client, server: stream.local_addr()? };
     let leg = Arc::new(Leg::new(five_tuple, admitted.door.counters.clone()));
     match tls {

@@ -2,7 +2,6 @@
 //! It never wakes a thread that is about to look anyway.
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,12 +9,14 @@ use mio::{Registry, Token, Waker};
 use snug_turn_proto::{Account, TurnStats};
 use tokio::sync::oneshot;
 
+use crate::machine::Interfaces;
+
 /// What the relay says.
 pub(super) enum Control {
     Admit(Account),
     Revoke(Account),
     Drain,
-    OwnAddresses(Vec<IpAddr>),
+    OwnAddresses(Interfaces),
     /// The rules' figures, and how many streams there are.
     Stats(oneshot::Sender<(TurnStats, usize)>),
     Stop,

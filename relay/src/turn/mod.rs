@@ -22,13 +22,13 @@ mod thread;
 mod tests;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use snug_turn_proto::{Account, Transport, TurnConfig, TurnStats};
+use snug_turn_proto::{Transport, TurnConfig, TurnStats};
 use snug_udp::{UdpOptions, UdpSocket};
 use snug_wire::{RoomId, UserId};
 use tokio::net::TcpListener;
@@ -40,6 +40,8 @@ use self::door::StreamDoor;
 use self::mailbox::{Control, Mailbox};
 use self::thread::TurnThread;
 use crate::bind::{self, listen_on};
+use crate::ice::Accounts;
+use crate::machine::Interfaces;
 
 /// Chunks of frames from all streams that may wait for the thread, 8 MiB. Streams are not read while it is full. A chunk is what one read
 /// brought, at most the longest message: 64 KiB and a header.
@@ -117,6 +119,8 @@ pub(crate) struct Turn {
 #[derive(Clone)]
 pub(crate) struct TurnHandle {
     mailbox: Arc<Mailbox>,
+    /// `None` where no secret makes credentials, so that nobody can have one.
+    accounts: Option<Accounts>,
     counters: Arc<Counters>,
 }
 
@@ -187,6 +191,7 @@ pub(crate) fn start(
 
     let (chunks, chunks_in) = mpsc::channel(WAITING_CHUNKS);
     let counters = Arc::new(Counters::default());
+    let accounts = settings.proto.secrets.first().map(Accounts::new);
     let (max_streams, per_block) = (settings.max_streams, settings.streams_per_block());
     let (thread, mailbox) = TurnThread::new(settings, seed, datagrams, chunks_in, counters.clone())
         .context("cannot set up the thread of the TURN server; are descriptors used up?")?;
@@ -208,7 +213,7 @@ pub(crate) fn start(
         .into_iter()
         .map(|listener| tokio::spawn(door::accept(listener, tls.clone(), Transport::Tls, door.clone())));
     let accepting = plain.chain(tls).map(|task| task.abort_handle()).collect();
-    let handle = TurnHandle { mailbox, counters };
+    let handle = TurnHandle { mailbox, accounts, counters };
     Ok(Turn { addresses, tls_addresses, handle, accepting, thread: Some(thread), ended })
 }
 
@@ -246,17 +251,21 @@ impl Drop for Turn {
 impl TurnHandle {
     /// From here on the participant's credentials are accepted.
     pub(crate) fn admit(&self, room: &RoomId, user: UserId) {
-        self.mailbox.post(Control::Admit(account(room, user)));
+        if let Some(accounts) = &self.accounts {
+            self.mailbox.post(Control::Admit(accounts.of(room, user)));
+        }
     }
 
     /// The participant's allocations and streams close at once.
     pub(crate) fn revoke(&self, room: &RoomId, user: UserId) {
-        self.mailbox.post(Control::Revoke(account(room, user)));
+        if let Some(accounts) = &self.accounts {
+            self.mailbox.post(Control::Revoke(accounts.of(room, user)));
+        }
     }
 
-    /// These addresses are this machine's from here on, in place of the ones before.
-    pub(crate) fn own_addresses(&self, own: Vec<IpAddr>) {
-        self.mailbox.post(Control::OwnAddresses(own));
+    /// These addresses and links are this machine's from here on, in place of the ones before.
+    pub(crate) fn own_addresses(&self, interfaces: Interfaces) {
+        self.mailbox.post(Control::OwnAddresses(interfaces));
     }
 
     /// No new allocation is made; those that are there go on.
@@ -278,10 +287,6 @@ impl TurnHandle {
             refused_streams: read(&self.counters.refused_streams),
         })
     }
-}
-
-fn account(room: &RoomId, user: UserId) -> Account {
-    Account { group: room.to_string().into(), owner: user.to_string().into() }
 }
 
 fn bind_both(address: SocketAddr, options: &UdpOptions) -> io::Result<(UdpSocket, TcpListener)> {

@@ -18,12 +18,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::door::Admitted;
 use super::outbox::Leg;
+use crate::tcp::STALL;
 
 /// Time for the first whole message.
 const FIRST_MESSAGE: Duration = Duration::from_secs(10);
-/// Time for one batch of writing. A client that takes nothing for so long has gone.
-const WRITE: Duration = Duration::from_secs(20);
-/// Time for the last bytes of a stream that ends.
+/// Time for the last bytes of a stream that ends, and for the client to close its side.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// Bytes that are read at once. Longer messages get more room as they come.
 const READ: usize = 4096;
@@ -55,8 +54,14 @@ where
         let _ = door.chunks.send(Chunk::Gone(leg)).await;
         door.mailbox.ring();
     }
-    // The other end is told that nothing more comes; whether it hears makes no difference.
-    let _ = timeout(GOODBYE, writer.shutdown()).await;
+    // The other end is told that nothing more comes. Whether it hears makes no difference: what is left is cut off (`tcp.rs`).
+    let goodbye = async {
+        writer.shutdown().await?;
+        let mut unread = [0; 256];
+        while reader.read(&mut unread).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    let _ = timeout(GOODBYE, goodbye).await;
     result
 }
 
@@ -122,7 +127,7 @@ where
             // TLS keeps what the socket does not take.
             writer.flush().await
         };
-        timeout(WRITE, written).await.context("it takes nothing")??;
+        timeout(STALL, written).await.context("it takes nothing")??;
     }
     Ok(())
 }

@@ -16,6 +16,8 @@ use tokio_rustls::TlsAcceptor;
 
 use self::client::{Answer, Client, channel_data};
 use super::{Turn, TurnFigures, TurnSettings, start};
+use crate::ice::Accounts;
+use crate::machine::Interfaces;
 
 const LOOPBACK: [&str; 2] = ["127.0.0.1:0", "[::1]:0"];
 
@@ -76,7 +78,7 @@ impl World {
     }
 
     async fn client_at(&self, transport: Transport, n: u8, server: SocketAddr) -> Client {
-        let username = format!("4000000000:{}.{}", Self::room(), user(n));
+        let username = Accounts::new(&self.secret).of(&Self::room(), user(n)).username(4_000_000_000);
         let password = self.secret.password(&username).to_string();
         Client::connect(transport, server, &self.certificate, (username, password)).await
     }
@@ -333,14 +335,18 @@ async fn a_stream_that_asks_and_asks_without_an_allocation_is_closed() {
 }
 
 #[tokio::test]
-async fn an_address_that_becomes_the_machines_own_is_no_peer_any_more() {
+async fn an_address_that_becomes_the_machines_own_or_its_neighbours_is_no_peer_any_more() {
     let world = world(LOOPBACK[0], |_| {});
     let mut client = world.client(Transport::Udp, 1).await;
     client.relayed().await;
     assert_eq!(client.bind(0x4001, any("9.9.9.9:9999")).await, Answer::Success(None));
-    world.turn.handle().own_addresses(vec![any("9.9.9.10")]);
+    assert_eq!(client.bind(0x4002, any("9.9.8.9:9999")).await, Answer::Success(None));
+    let (addresses, on_link) = (vec![any("9.9.9.10")], vec![any("9.9.8.0/24")]);
+    world.turn.handle().own_addresses(Interfaces { addresses, on_link });
     world.figures().await;
-    assert_eq!(client.bind(0x4002, any("9.9.9.10:9999")).await, Answer::Error(403));
+    assert_eq!(client.bind(0x4003, any("9.9.9.10:9999")).await, Answer::Error(403));
+    assert_eq!(client.bind(0x4003, any("9.9.8.10:9999")).await, Answer::Error(403));
+    assert_eq!(client.bind(0x4002, any("9.9.8.9:9999")).await, Answer::Error(403), "also what was allowed");
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ use super::outbox::Leg;
 use super::sockets::{Key, Sockets, WAKER, Which};
 use super::stream::Chunk;
 use super::{Counters, TurnSettings};
+use crate::machine::Interfaces;
 
 /// Messages of one batch, each a datagram or a run of them.
 const BATCH: usize = 64;
@@ -183,7 +184,9 @@ impl TurnThread {
                 Control::Admit(account) => Input::Admit(account),
                 Control::Revoke(account) => Input::Revoke(account),
                 Control::Drain => Input::Drain,
-                Control::OwnAddresses(own) => Input::OwnAddresses(own),
+                Control::OwnAddresses(Interfaces { addresses: own, on_link }) => {
+                    Input::OwnAddresses { own, on_link }
+                }
                 Control::Stats(answer) => {
                     // Whoever asked may have gone.
                     let _ = answer.send((self.server.stats().clone(), self.streams.len()));

@@ -137,6 +137,18 @@ impl Allocation {
         self.channels.iter().find(|channel| channel.number == number && channel.expires > now)
     }
 
+    /// Peers of channels whose packets go out by the relay socket.
+    pub(crate) fn leaving(&self) -> impl Iterator<Item = SocketAddr> {
+        self.channels.iter().filter(|channel| channel.leaves).map(|channel| channel.peer)
+    }
+
+    /// Lets no packet out to `peer` by a channel any more.
+    pub(crate) fn keep_inside(&mut self, peer: SocketAddr) {
+        if let Some(channel) = self.channels.iter_mut().find(|channel| channel.peer == peer) {
+            channel.leaves = false;
+        }
+    }
+
     pub(crate) fn channel_to(&self, peer: SocketAddr, now: Tick) -> Option<u16> {
         let bound = self.channels.iter().find(|channel| channel.peer == peer && channel.expires > now);
         bound.map(|channel| channel.number)

@@ -16,7 +16,8 @@ pub struct TurnConfig {
     pub relay_ports: RangeInclusive<u16>,
     /// Addresses of relayed transport addresses.
     pub addresses: RelayAddresses,
-    /// Relay sockets that may be open at once; nobody gets more than a quarter of those that are left.
+    /// Relay sockets that may be open at once; nobody gets more than a quarter of those that are left, nor does an address block when there are
+    /// enough of them.
     pub relay_sockets: u32,
     /// Which peers may be reached.
     pub policy: PeerPolicy,
@@ -60,8 +61,9 @@ pub struct Quota {
     pub megabits: u32,
 }
 
-/// The limits. When ports run short they are lower: one participant gets no more than a sixteenth of the free ones, a room or source no more than a
-/// quarter (but 32 and 128 in any case), so that a few cannot take them from everybody.
+/// The limits. When ports run short they are lower, so that a few cannot take them from everybody: one participant gets no more than a sixteenth
+/// of the free ones (32 in any case), a room no more than a quarter (128 in any case), an address block no more than a quarter or half of the last
+/// 256.
 ///
 /// The defaults are sized for ten people who all need the relay: nine links each, with a browser that asks for one allocation
 /// per link, transport, interface and family, and again at an ICE restart; at 720p such a participant moves about 15 Mbit/s each way.
@@ -71,7 +73,7 @@ pub struct Quotas {
     pub per_owner: Quota,
     /// One room.
     pub per_group: Quota,
-    /// One IPv4 address or IPv6 /56.
+    /// One address block: an IPv4 /24 or IPv6 /56.
     pub per_source: Quota,
     /// All together. Its allocations are bounded by the ports as well.
     pub server: Quota,

@@ -28,6 +28,12 @@ impl Account {
     pub(crate) fn name(&self) -> String {
         format!("{}.{}", self.group, self.owner)
     }
+
+    /// The username of a credential that is good until `expiry`, in seconds since 1970.
+    #[must_use]
+    pub fn username(&self, expiry: u64) -> String {
+        format!("{expiry}:{}", self.name())
+    }
 }
 
 /// What the server shares with whoever makes credentials.
@@ -39,6 +45,14 @@ impl Secret {
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
+    }
+
+    /// A key for another purpose: who knows it learns nothing of the secret, nor of keys for other purposes.
+    #[must_use]
+    pub fn key_for(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        mac.update(purpose.as_bytes());
+        Zeroizing::new(mac.finalize().into_bytes().into())
     }
 
     /// The password that belongs to `username`.
@@ -144,6 +158,16 @@ mod tests {
         let password =
             Secret::new(b"north".to_vec()).password("1764003600:sunny-mountain-42.AAECAwQFBgcICQoLDA0ODw");
         assert_eq!(password.as_str(), "IJHVKEEpyofYu/+ejeAm9IRtNm8=");
+    }
+
+    #[test]
+    fn keys_for_other_purposes_are_what_another_tool_computes() {
+        // printf '%s' 'turn accounts' | openssl dgst -sha256 -hmac north
+        let key = Secret::new(b"north".to_vec()).key_for("turn accounts");
+        assert_eq!(
+            data_encoding::HEXLOWER.encode(key.as_ref()),
+            "c3b325b29f9f9e86a33224f1662b87215b36b98ec661d97ef368e9a16e246310"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::address::{FiveTuple, RelaySocketId};
 use crate::credential::{Account, Secret};
+use crate::network::Network;
 
 /// The time, as the shell read it: lifetimes come from `at`, the expiry of credentials from `unix`.
 #[derive(Debug, Clone, Copy)]
@@ -30,8 +31,13 @@ pub enum Input {
     RelaySocketFailed(RelaySocketId),
     /// The first is what credentials are made with, all are accepted.
     ReplaceSecrets(Vec<Secret>),
-    /// This machine's addresses and the external ones, in place of those of [`crate::PeerPolicy`]: interfaces come and go.
-    OwnAddresses(Vec<IpAddr>),
+    /// What this machine has in place of what [`crate::PeerPolicy`] says: interfaces come and go.
+    OwnAddresses {
+        /// [`crate::PeerPolicy::own`].
+        own: Vec<IpAddr>,
+        /// [`crate::PeerPolicy::on_link`].
+        on_link: Vec<Network>,
+    },
     /// Takes no new allocation; those that are there go on.
     Drain,
 }

@@ -1,4 +1,7 @@
-//! Who may use the server and how much each uses: accounts, their groups, and the networks they come from.
+//! Who may use the server and how much each uses: accounts, their groups, and the address blocks they come from.
+//!
+//! Accounts and groups cost nothing to whoever makes rooms, and neither does a second address of a block. Blocks are what an attacker has few
+//! of, so the share of a block is what keeps ports for everybody else.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -54,9 +57,26 @@ struct GroupEntry {
     relayed: Vec<(IpAddr, u32)>,
 }
 
+/// An address block.
 struct SourceEntry {
     network: Network,
     share: Share,
+    /// Relay sockets of its allocations.
+    sockets: u32,
+}
+
+/// Bits that addresses of one block have in common. One subscriber or office has as much.
+const BLOCK_V4: u8 = 24;
+const BLOCK_V6: u8 = 56;
+/// What a block may have of something when it is short, as far as half of what is left.
+const LEAST_OF_BLOCK: usize = 128;
+
+/// How much of something a block may have while so much is `left`. A quarter keeps enough for others where there is plenty. Of a small pool one
+/// block gets a third at most, two get five ninths, and however many come, the next one gets some. `u32::MAX` when nothing is left: that is no
+/// question of quotas.
+pub(crate) fn share_of_block(left: usize) -> u32 {
+    let share = if left == 0 { usize::MAX } else { (left / 4).max(LEAST_OF_BLOCK.min(left.div_ceil(2))) };
+    u32::try_from(share).unwrap_or(u32::MAX)
 }
 
 /// Account, group and source of an allocation.
@@ -178,7 +198,7 @@ impl Ledger {
     /// Counts one more allocation while so many ports are `free`; [`Ledger::add`] tells which.
     ///
     /// # Errors
-    /// When the account, its group, its network or the server has as many as it may.
+    /// When the account, its group, its address block or the server has as many as it may.
     pub(crate) fn reserve(
         &mut self,
         account: u32,
@@ -187,20 +207,21 @@ impl Ledger {
     ) -> Result<Owners, QuotaReached> {
         let share = |parts: usize, least: u32| u32::try_from(free / parts).unwrap_or(u32::MAX).max(least);
         let group = self.accounts[account as usize].group;
-        let network = Network::around(source, if source.is_ipv4() { 32 } else { 56 });
+        let network = Network::around(source, if source.is_ipv4() { BLOCK_V4 } else { BLOCK_V6 });
         let known = self.sources_by_network.get(&network).copied();
         let from_source = known.map_or(0, |source| self.sources[source as usize].share.allocations);
         let used = [
             (self.accounts[account as usize].share.allocations, self.quotas.per_owner, share(16, 32)),
             (self.groups[group as usize].share.allocations, self.quotas.per_group, share(4, 128)),
-            (from_source, self.quotas.per_source, share(4, 128)),
+            (from_source, self.quotas.per_source, share_of_block(free)),
             (self.server.allocations, self.quotas.server, u32::MAX),
         ];
         if used.iter().any(|(used, quota, share)| *used >= quota.allocations.min(*share)) {
             return Err(QuotaReached);
         }
         let source = known.unwrap_or_else(|| {
-            let source = self.sources.insert(SourceEntry { network, share: Share::default() }) as u32;
+            let entry = SourceEntry { network, share: Share::default(), sockets: 0 };
+            let source = self.sources.insert(entry) as u32;
             self.sources_by_network.insert(network, source);
             source
         });
@@ -208,6 +229,11 @@ impl Ledger {
         self.shares(owners).into_iter().for_each(|share| share.allocations += 1);
         self.server.allocations += 1;
         Ok(owners)
+    }
+
+    /// Relay sockets of a source's allocations.
+    pub(crate) fn sockets(&mut self, source: u32) -> &mut u32 {
+        &mut self.sources[source as usize].sockets
     }
 
     pub(crate) fn add(&mut self, account: u32, slot: u32) {
@@ -223,7 +249,7 @@ impl Ledger {
         if let Some(index) = slots.iter().position(|other| *other == slot) {
             slots.swap_remove(index);
         }
-        // A network's use is forgotten with its last allocation; what it may move at once is only a second's worth.
+        // A block's use is forgotten with its last allocation; what it may move at once is only a second's worth.
         if self.sources[source as usize].share.allocations == 0 {
             let entry = self.sources.remove(source as usize);
             self.sources_by_network.remove(&entry.network);

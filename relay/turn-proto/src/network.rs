@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::address::canonical;
 
 /// All addresses that share their first bits. IPv4 networks do not contain IPv6 addresses, nor the other way round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network {
     first: IpAddr,
     bits: u8,
@@ -37,8 +37,9 @@ impl Network {
         Self { first: IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, g, h)), bits }
     }
 
-    /// The network of `bits` bits that `ip` lies in.
-    pub(crate) fn around(ip: IpAddr, bits: u8) -> Self {
+    /// The network of `bits` bits that `ip` lies in: at most 32 of an IPv4 address, 128 of an IPv6 address.
+    #[must_use]
+    pub fn around(ip: IpAddr, bits: u8) -> Self {
         match ip {
             IpAddr::V4(v4) => {
                 let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);

@@ -1,7 +1,9 @@
 //! Which peers may be reached through the server.
 //!
 //! A relay that reaches everything is a hole into the network it stands in: to the machine itself, to its neighbours, to the cloud's metadata
-//! service. So only public addresses are peers, and an operator names what else is one (a LAN installation).
+//! service. So only public addresses are peers, and an operator names what else is one (a LAN installation). Neighbours often have public
+//! addresses too: with IPv6 they are the rule, and the firewall that keeps strangers from them stands in front of the whole network, not
+//! between it and this machine. So nothing that is on a link of this machine is a peer either.
 //!
 //! Security considerations: an IPv6 address can carry an IPv4 address in many ways, and each of them was a hole in some TURN server. What is
 //! inside is taken out first and has to pass as well. Ports below 1024 are never peers: no NAT maps a client there (RFC 4787, REQ-3), but DNS, NTP
@@ -15,10 +17,12 @@ use crate::network::Network;
 /// What may be reached.
 #[derive(Debug, Clone, Default)]
 pub struct PeerPolicy {
-    /// Reached although it is special. Of this machine's own addresses only loopback and those that are named singly.
+    /// Reached although it is special or on a link of this machine. Of this machine's own addresses only loopback and those that are named singly.
     pub allow: Vec<Network>,
     /// Every address of this machine, and the external ones.
     pub own: Vec<IpAddr>,
+    /// Networks that this machine reaches without a router, by any of its interfaces.
+    pub on_link: Vec<Network>,
     /// Ports of this machine's own listeners; they are no peers even where `allow` names the address.
     pub listeners: Vec<u16>,
 }
@@ -28,6 +32,8 @@ pub struct PeerPolicy {
 pub enum Denial {
     /// It is this machine.
     Own,
+    /// It is a neighbour of this machine.
+    OnLink,
     /// It is a listener of the server.
     Listener,
     /// It is special: loopback, private, multicast, metadata…
@@ -94,8 +100,9 @@ impl PeerPolicy {
     }
 
     /// What the machine says of itself takes the place of what it said before; what was `learnt` stays.
-    pub(crate) fn replace_own(&mut self, own: Vec<IpAddr>, learnt: &[IpAddr]) {
+    pub(crate) fn replace_own(&mut self, own: Vec<IpAddr>, on_link: Vec<Network>, learnt: &[IpAddr]) {
         self.own = own;
+        self.on_link = on_link;
         for ip in learnt {
             self.learn(*ip);
         }
@@ -130,7 +137,14 @@ impl PeerPolicy {
         if is_special(ip) || inside.is_some_and(is_special) {
             return Err(Denial::Special);
         }
+        if self.is_on_link(ip) || inside.is_some_and(|inside| self.is_on_link(inside)) {
+            return Err(Denial::OnLink);
+        }
         Ok(())
+    }
+
+    fn is_on_link(&self, ip: IpAddr) -> bool {
+        self.on_link.iter().any(|network| network.contains(ip))
     }
 
     fn is_allowed(&self, ip: IpAddr) -> bool {

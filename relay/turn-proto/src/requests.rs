@@ -18,6 +18,7 @@ use crate::allocation::{Allocation, ChannelConflict, MOST, Relayed, after, grant
 use crate::codec::{self, Answer, Malformed, Received};
 use crate::credential::{Integrity, Key, PasswordAlgorithm, Username};
 use crate::io::{Now, Output, Verdict};
+use crate::ledger::share_of_block;
 use crate::limiter::Kind;
 use crate::meter::Tick;
 use crate::nonce::Nonce;
@@ -493,7 +494,8 @@ impl TurnServer {
         let open = of_account.flat_map(|slot| &self.allocations[*slot as usize].relayed).flatten();
         let mine = open.filter(|relayed| relayed.open).count();
         let left = self.relay_sockets.saturating_sub(self.stats.relay_sockets);
-        if mine >= LEAST_SOCKETS.max(left as usize / 4) {
+        let of_block = *self.ledger.sockets(allocation.source);
+        if mine >= LEAST_SOCKETS.max(left as usize / 4) || of_block >= share_of_block(left as usize) {
             return Err(Refusal::Quota);
         }
         let refusal = Refusal::Capacity.stun_code();
@@ -548,10 +550,9 @@ impl TurnServer {
         let Some(index) = self.pending.iter().position(|pending| pending.relay == relay) else { return };
         let pending = self.pending.swap_remove(index);
         let slot = relay.slot();
-        let allocation = self.allocations.get_mut(slot as usize);
-        let Some(relayed) = allocation.and_then(|one| one.relayed[relay.family() as usize].as_mut()) else {
-            return;
-        };
+        let Some(allocation) = self.allocations.get_mut(slot as usize) else { return };
+        let source = allocation.source;
+        let Some(relayed) = allocation.relayed[relay.family() as usize].as_mut() else { return };
         if !opened {
             self.stats.refuse(Refusal::Capacity);
             self.outputs.push_back(Output::Reply { to: pending.to, message: pending.failure });
@@ -559,6 +560,7 @@ impl TurnServer {
         }
         relayed.open = true;
         self.stats.relay_sockets += 1;
+        *self.ledger.sockets(source) += 1;
         if let Some(family) = pending.next {
             return self.open(Pending { relay: RelaySocketId::of(slot, family), next: None, ..pending });
         }

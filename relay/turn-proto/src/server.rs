@@ -154,7 +154,10 @@ impl TurnServer {
             Input::RelaySocketOpened(relay) => self.relay_socket(relay, true, self.tick(now)),
             Input::RelaySocketFailed(relay) => self.relay_socket(relay, false, self.tick(now)),
             Input::ReplaceSecrets(secrets) => self.secrets = secrets,
-            Input::OwnAddresses(own) => self.policy.replace_own(own, &self.reached),
+            Input::OwnAddresses { own, on_link } => {
+                self.policy.replace_own(own, on_link, &self.reached);
+                self.check_channels();
+            }
             Input::Drain => self.draining = true,
         }
     }
@@ -271,6 +274,7 @@ impl TurnServer {
         self.ports[family as usize].free(relayed.address.port());
         if relayed.open {
             self.stats.relay_sockets -= 1;
+            *self.ledger.sockets(allocation.source) -= 1;
             self.outputs.push_back(Output::CloseRelaySocket { relay: RelaySocketId::of(slot, family) });
         }
     }
@@ -334,6 +338,18 @@ impl TurnServer {
     pub(crate) fn leaves(&self, peer: SocketAddr) -> bool {
         // A port of the range on an address of ours is somebody's relayed transport address, or will be.
         !self.in_our_range(peer) && self.policy.check(peer).is_ok()
+    }
+
+    /// Channels that were bound under another policy do not outlive it.
+    fn check_channels(&mut self) {
+        let mut denied = Vec::new();
+        for (slot, allocation) in &self.allocations {
+            let channels = allocation.leaving().filter(|peer| !self.leaves(*peer));
+            denied.extend(channels.map(|peer| (slot, peer)));
+        }
+        for (slot, peer) in denied {
+            self.allocations[slot].keep_inside(peer);
+        }
     }
 
     /// Whether `peer` is, was or could be a relayed transport address of this server.

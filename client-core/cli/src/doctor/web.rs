@@ -289,6 +289,11 @@ fn page_finding(answer: Option<io::Result<Answer>>) -> Finding {
             "something else than Snug's page",
             "the address is that of another server, or a proxy leads elsewhere",
         ),
+        421 => Finding::fail(
+            Check::Page,
+            "the relay does not know itself by this name",
+            "ask it by its own, or give it this one with --public-url or --allowed-host",
+        ),
         status => Finding::fail(
             Check::Page,
             format!("HTTP {status}"),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use snug_turn_proto::{Input, Quota, Refusal, RelayAddresses, TurnConfig};
+use snug_turn_proto::{Input, Quota, Refusal, RelayAddresses, Transport, TurnConfig};
 
 use crate::stun::{self, Message, attribute as a};
 use crate::world::{Client, SERVER_V4, SERVER_V6, World, at, config};
@@ -267,26 +267,79 @@ fn quotas_of_allocations_are_a_486_and_come_back() {
 }
 
 #[test]
-fn an_ipv6_source_is_a_56_and_its_neighbour_another() {
-    let mut config = config();
-    config.quotas.per_source.allocations = 2;
-    let mut world = World::with(config);
-    world.admit("room", "a");
-    let codes: Vec<u16> =
-        ["[2a00:1:2:3400::1]:1", "[2a00:1:2:34ff::1]:1", "[2a00:1:2:3480::2]:1", "[2a00:1:2:3500::1]:1"]
-            .into_iter()
-            .map(|address| {
-                world.code(&mut Client::udp(address, "room", "a"), stun::ALLOCATE, |m| m.transport(17))
-            })
-            .collect();
-    assert_eq!(codes, [0, 0, 486, 0]);
+fn a_source_is_an_ipv4_24_or_an_ipv6_56_and_its_neighbour_another() {
+    for addresses in [
+        ["[2a00:1:2:3400::1]:1", "[2a00:1:2:34ff::1]:1", "[2a00:1:2:3480::2]:1", "[2a00:1:2:3500::1]:1"],
+        ["81.2.69.0:1", "81.2.69.255:1", "81.2.69.7:1", "81.2.70.0:1"],
+    ] {
+        let mut config = config();
+        config.quotas.per_source.allocations = 2;
+        let mut world = World::with(config);
+        world.admit("room", "a");
+        let codes = addresses.map(|address| {
+            world.code(&mut Client::udp(address, "room", "a"), stun::ALLOCATE, |m| m.transport(17))
+        });
+        assert_eq!(codes, [0, 0, 486, 0], "{addresses:?}");
+    }
+}
+
+/// Asks for thirty allocations for each of ten participants at `address`. How many they get.
+fn flood(world: &mut World, address: &str) -> u32 {
+    let before = world.allocations();
+    let room = address.replace('.', "-");
+    for owner in (0..10).map(|n| n.to_string()) {
+        world.admit(&room, &owner);
+    }
+    for n in 0..300 {
+        let mut client = Client::udp(&format!("{address}:{}", 4000 + n), &room, &(n / 30).to_string());
+        world.code(&mut client, stun::ALLOCATE, |message| message.transport(17));
+    }
+    world.allocations() - before
+}
+
+#[test]
+fn the_addresses_of_one_block_cannot_take_all_relay_ports() {
+    let mut world = World::with(TurnConfig { relay_ports: 10_000..=10_199, ..config() });
+    let (first, second) = (flood(&mut world, "81.2.69.1"), flood(&mut world, "81.2.69.200"));
+    assert_eq!((first, second), (67, 0), "a third of 200 for the block, however many addresses it uses");
+    // More blocks take less each, and the next one always gets some.
+    let more: Vec<u32> = (70..80).map(|n| flood(&mut world, &format!("81.2.{n}.1"))).collect();
+    assert!(more.is_sorted_by(|one, next| one >= next) && more.iter().all(|count| *count > 0), "{more:?}");
+    assert_eq!(more[0], 45);
+    let (_, relayed) = world.allocated("81.2.80.1:4000", "quiet", "a");
+    assert!((10_000..=10_199).contains(&relayed.port()));
+}
+
+#[test]
+fn ten_people_behind_one_address_get_what_their_browsers_ask_for() {
+    let mut world = World::with(TurnConfig { relay_ports: 10_000..=20_000, ..config() });
+    // Others of the same office are in a call already, and half of the ports are in use elsewhere.
+    for n in 0..20 {
+        for port in 0..250 {
+            let (group, owner) = (format!("elsewhere-{n}"), format!("{}", port / 25));
+            world.allocated(&format!("81.{n}.1.1:{}", 5000 + port), &group, &owner);
+        }
+    }
+    // For each of nine links an allocation over UDP, TCP and TLS, and all of them again at an ICE restart.
+    for (person, link, again) in
+        (0..10).flat_map(|person| (0..9).flat_map(move |link| [(person, link, 0), (person, link, 1)]))
+    {
+        for (n, transport) in Transport::ALL.into_iter().enumerate() {
+            let port = 10_000 + person * 1000 + link * 100 + again * 10 + n;
+            let (client, server) = (format!("81.2.69.142:{port}"), "198.41.0.4:3478");
+            world.allocate(Client::new(transport, &client, server, "room", &format!("p{person}")));
+        }
+    }
+    assert_eq!(world.allocations(), 20 * 250 + 540);
 }
 
 #[test]
 fn when_all_ports_are_taken_it_is_a_508_until_one_is_free() {
     let mut world = World::with(TurnConfig { relay_ports: 10_000..=10_003, ..config() });
     world.admit("room", "a");
-    let mut clients: Vec<Client> = (0..5).map(client).collect();
+    // A block of addresses each: one alone gets only some of them.
+    let mut clients: Vec<Client> =
+        (0..5).map(|n| Client::udp(&format!("81.2.{n}.1:4000"), "room", "a")).collect();
     let mut ports = Vec::new();
     for client in &mut clients[..4] {
         let answer = world.ask(client, stun::ALLOCATE, |message| message.transport(17));

@@ -128,10 +128,10 @@ fn plain(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// An IPv4 address or an IPv6 /56, as text.
+/// An IPv4 /24 or an IPv6 /56, as text.
 fn source(client: SocketAddr) -> String {
     match client.ip() {
-        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V4(v4) => (u32::from(v4) >> 8).to_string(),
         IpAddr::V6(v6) => format!("{:x}", u128::from(v6) >> 72),
     }
 }
@@ -191,7 +191,12 @@ impl Model {
             relay_ports: ports.clone(),
             addresses,
             relay_sockets: 10_001,
-            policy: PeerPolicy { allow, own: own.clone(), listeners: LISTENERS.to_vec() },
+            policy: PeerPolicy {
+                allow,
+                own: own.clone(),
+                listeners: LISTENERS.to_vec(),
+                ..PeerPolicy::default()
+            },
             quotas,
         };
         let reached = [SocketAddr::new(v4, 3478), SocketAddr::new(v6, 3478), SocketAddr::new(v6, 5349)];
@@ -708,11 +713,18 @@ impl Model {
             others().filter(|(client, one)| same(*client, one.account)).count() as u32
         };
         let here = source(self.clients[request.client].0.client);
-        count(&|_, account| account == request.account) >= self.quotas.per_owner.allocations
+        let of_block = count(&|client, _| source(self.clients[client].0.client) == here);
+        // All ranges here are small: half of what is left is the share of a block.
+        let is_short = [0, 1].into_iter().any(|which| {
+            let taken = others().filter(|(_, one)| one.relayed[which].is_some()).count();
+            let free = self.ports.len() - taken;
+            free > 0 && of_block as usize >= free.div_ceil(2)
+        });
+        is_short
+            || of_block >= self.quotas.per_source.allocations
+            || count(&|_, account| account == request.account) >= self.quotas.per_owner.allocations
             || count(&|_, account| ACCOUNTS[account].0 == ACCOUNTS[request.account].0)
                 >= self.quotas.per_group.allocations
-            || count(&|client, _| source(self.clients[client].0.client) == here)
-                >= self.quotas.per_source.allocations
             || count(&|_, _| true) >= self.quotas.server.allocations
     }
 

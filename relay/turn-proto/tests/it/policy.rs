@@ -12,6 +12,7 @@ fn policy() -> PeerPolicy {
         allow: Vec::new(),
         own: ["198.41.0.4", "2a02:1::9", "192.168.7.2"].map(|ip| ip.parse().expect("an address")).into(),
         listeners: vec![3478, 5349, 8080],
+        ..PeerPolicy::default()
     }
 }
 

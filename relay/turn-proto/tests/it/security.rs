@@ -30,8 +30,8 @@ use snug_turn_proto::{
 use crate::oracle;
 use crate::stun::{self, Builder, Integrity, Message, attribute as a};
 use crate::world::{
-    Client, OTHER_PEER, PEER, PEER_V6, REALM, START, Sent, World, account, as_channel_data, as_datagram, at,
-    config,
+    Client, OTHER_PEER, PEER, PEER_V6, REALM, SERVER_V4, START, Sent, World, account, as_channel_data,
+    as_datagram, at, config,
 };
 
 const CLIENT: &str = "81.2.69.142:40000";
@@ -174,7 +174,8 @@ fn a_hundred_thousand_allocations_of_every_kind_leave_nothing_behind() {
     for n in 0..64 {
         // When few are left, nobody gets more than 32.
         let owner = if n < 32 { "a" } else { "b" };
-        let mut client = Client::udp(&format!("81.2.69.1:{}", 1000 + n), "room", owner);
+        // One address block gets only some of them.
+        let mut client = Client::udp(&format!("81.2.{n}.1:1000"), "room", owner);
         client.username = format!("{}:room.{owner}", world.now.unix + 60);
         let answer = world.ask(&mut client, stun::ALLOCATE, |message| message.transport(17).additional(2));
         taken.extend(answer.addresses(a::XOR_RELAYED_ADDRESS));
@@ -403,10 +404,95 @@ fn an_address_by_which_clients_come_is_this_machine_whether_it_was_known_or_not(
     let (mut client, _) = world.allocate(visitor);
     assert_eq!(world.bind(&mut client, 0x4000, at("51.7.7.7:9000")), 403);
     // What the machine says of its interfaces does not take that back, and adds to it.
-    world.input(Input::OwnAddresses(vec!["51.7.7.9".parse().expect("an address")]));
+    let own = vec!["51.7.7.9".parse().expect("an address")];
+    world.input(Input::OwnAddresses { own, on_link: Vec::new() });
     assert_eq!(world.bind(&mut client, 0x4000, at("51.7.7.7:9000")), 403);
     assert_eq!(world.bind(&mut client, 0x4000, at("51.7.7.9:9000")), 403);
     assert_eq!(world.bind(&mut client, 0x4000, at("51.7.7.8:9000")), 0);
+}
+
+/// A server whose neighbours have public addresses.
+fn among_neighbours(allow: &[&str]) -> TurnConfig {
+    let networks = |list: &[&str]| list.iter().map(|text| text.parse().expect("a network")).collect();
+    let config = config();
+    TurnConfig {
+        policy: PeerPolicy {
+            allow: networks(allow),
+            on_link: networks(&["198.41.0.0/24", "2a02:1::/64"]),
+            ..config.policy
+        },
+        ..config
+    }
+}
+
+#[test]
+fn the_neighbours_of_the_server_are_no_peers_though_their_addresses_are_public() {
+    let mut world = World::with(among_neighbours(&[]));
+    world.admit("room", "a");
+    let mut client = Client::udp(CLIENT, "room", "a");
+    assert_eq!(world.code(&mut client, stun::ALLOCATE, |message| message.transport(17).additional(2)), 0);
+    let neighbour = Ipv4Addr::new(198, 41, 0, 77);
+    let mut denied = vec![IpAddr::from(neighbour)];
+    denied.extend(oracle::spellings(neighbour.into()).into_iter().map(|(_, v6)| IpAddr::from(v6)));
+    denied.extend(
+        ["2a02:1::", "2a02:1::1", "2a02:1::ffff:ffff:ffff:ffff"].map(|ip| at(&format!("[{ip}]:1")).ip()),
+    );
+    for ip in denied {
+        let peer = SocketAddr::new(ip, 5000);
+        assert_eq!(world.permit(&mut client, peer), 403, "{ip}");
+        assert_eq!(world.bind(&mut client, 0x4000, peer), 403, "{ip}");
+        assert_eq!(world.send(&client, peer, b"x"), None, "{ip}");
+    }
+    assert_eq!(world.asked_to_open, 0);
+    for peer in ["198.41.1.1:5000", "[2a02:1:0:1::1]:5000"] {
+        assert_eq!(world.permit(&mut client, at(peer)), 0, "{peer} is behind a router");
+    }
+}
+
+#[test]
+fn participants_still_meet_at_a_server_whose_neighbours_are_no_peers() {
+    let mut world = World::with(among_neighbours(&[]));
+    let (mut one, relayed_one) = world.allocated(CLIENT, "room", "a");
+    let (mut other, relayed_other) = world.allocated("81.2.70.1:4000", "room", "b");
+    assert_eq!(world.permit(&mut one, relayed_other), 0);
+    assert_eq!(world.bind(&mut other, 0x4000, relayed_one), 0);
+    assert_eq!(as_channel_data(world.send(&one, relayed_other, b"x"), other.tuple, 0x4000), b"x");
+    // Their permissions for this machine's address open nothing beside it.
+    assert_eq!(world.permit(&mut one, at("198.41.0.5:5000")), 403);
+}
+
+#[test]
+fn a_neighbour_is_a_peer_where_the_operator_allows_it() {
+    let mut world = World::with(among_neighbours(&["2a02:1::/64", "198.41.0.77"]));
+    world.admit("room", "a");
+    let mut client = Client::udp(CLIENT, "room", "a");
+    assert_eq!(world.code(&mut client, stun::ALLOCATE, |message| message.transport(17).additional(2)), 0);
+    for (peer, code) in [
+        ("[2a02:1::5]:5000", 0),
+        ("198.41.0.77:5000", 0),
+        ("198.41.0.78:5000", 403),
+        ("[2a02:1::9]:5000", 403),
+    ] {
+        assert_eq!(world.permit(&mut client, at(peer)), code, "{peer}");
+    }
+}
+
+#[test]
+fn neighbours_of_an_interface_that_came_later_are_no_peers_from_then_on() {
+    let mut world = World::new();
+    let (mut client, _) = world.allocated(CLIENT, "room", "a");
+    let neighbour = at("198.41.0.77:5000");
+    assert_eq!(world.permit(&mut client, neighbour), 0);
+    assert_eq!(world.bind(&mut client, 0x4000, neighbour), 0);
+    assert_eq!(world.bind(&mut client, 0x4001, at(PEER)), 0);
+    assert!(world.send(&client, neighbour, b"x").is_some());
+    let own = vec![at(SERVER_V4).ip()];
+    let on_link = vec!["198.41.0.0/24".parse().expect("a network")];
+    world.input(Input::OwnAddresses { own, on_link });
+    assert_eq!(world.send(&client, neighbour, b"x"), None, "the permission is older");
+    assert_eq!(world.channel_data(&client, 0x4000, b"x"), None, "the channel is older");
+    assert!(world.channel_data(&client, 0x4001, b"x").is_some(), "others are not touched");
+    assert_eq!(world.permit(&mut client, neighbour), 403);
 }
 
 #[test]
@@ -422,6 +508,28 @@ fn one_participant_cannot_take_the_relay_sockets_of_all() {
     assert!(codes[16..].iter().all(|code| *code == 486), "{codes:?}");
     let (mut other, _) = world.allocate(Client::udp("81.2.70.1:4000", "room", "b"));
     assert_eq!(world.bind(&mut other, 0x4000, at(PEER)), 0);
+}
+
+#[test]
+fn one_address_block_cannot_take_the_relay_sockets_of_all() {
+    let mut world = World::with(TurnConfig { relay_sockets: 60, ..config() });
+    let mut open = |block: u8, n: u8| {
+        let (address, owner) = (format!("81.2.{block}.{n}:4000"), format!("{block}-{n}"));
+        let (mut client, _) = world.allocate(Client::udp(&address, "room", &owner));
+        (world.bind(&mut client, 0x4000, at(PEER)), client)
+    };
+    let codes: Vec<u16> = (0..60).map(|n| open(69, n).0).collect();
+    assert_eq!(codes.iter().filter(|code| **code == 0).count(), 20, "a third");
+    assert!(codes[20..].iter().all(|code| *code == 486), "{codes:?}");
+    let (code, mut other) = open(70, 1);
+    assert_eq!(code, 0, "the next block has its own share");
+    // What is given back can be had again.
+    assert_eq!(world.refresh(&mut other, 0), 0);
+    assert_eq!(world.sockets.len(), 20);
+    world.pass(600);
+    assert!(world.sockets.is_empty());
+    let (mut again, _) = world.allocate(Client::udp("81.2.69.1:4001", "room", "69-1"));
+    assert_eq!(world.bind(&mut again, 0x4000, at(PEER)), 0);
 }
 
 #[test]
@@ -662,6 +770,7 @@ fn the_servers_own_ports_are_no_peers_even_where_their_address_is_allowed() {
                 .into(),
             own,
             listeners: vec![3478, 5349, 8080],
+            ..PeerPolicy::default()
         },
         ..config()
     });

@@ -39,7 +39,7 @@ pub fn config() -> TurnConfig {
         secrets: vec![Secret::new(SECRET.to_vec())],
         relay_ports: 10_000..=10_999,
         addresses: RelayAddresses { external: Vec::new(), detected: own.clone(), local: own.clone() },
-        policy: PeerPolicy { allow: Vec::new(), own, listeners: vec![3478, 5349] },
+        policy: PeerPolicy { own, listeners: vec![3478, 5349], ..PeerPolicy::default() },
         ..TurnConfig::default()
     }
 }
