@@ -13,12 +13,13 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use snug_room_proto::{AddressBlock, Buckets};
+use snug_room_proto::{AddressBlock, Buckets, RoomCreation};
 use snug_wire::{LinkProof, RoomId};
 
 use crate::address::{self, Place};
 use crate::embedded::Embedded;
 use crate::error_page::{self, Reader, Refused};
+use crate::expiry::Capacity;
 use crate::hub::Hub;
 use crate::ice::Host;
 use crate::listener::Admitted;
@@ -36,6 +37,9 @@ pub(crate) struct Site {
     pub(crate) store: Store,
     pub(crate) turn: Embedded,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) capacity: Arc<Capacity>,
+    /// Who may make rooms.
+    pub(crate) creation: RoomCreation,
     /// Origins beside our own that may open a WebSocket.
     pub(crate) allowed_origins: Vec<String>,
     /// Host (and port) of the public URL; without one, the `Host` that was asked.
@@ -173,7 +177,8 @@ async fn health(State(site): State<Arc<Site>>) -> Response<Body> {
     let draining = site.draining.load(std::sync::atomic::Ordering::Relaxed);
     let store = site.store.status();
     let stats = site.hub.stats().await;
-    let healthy = store.state.is_healthy() && site.turn.is_healthy() && stats.is_some();
+    let capacity = site.capacity.code(store.rooms);
+    let healthy = store.state.is_healthy() && site.turn.is_healthy() && stats.is_some() && capacity == "ok";
     let status = match (draining, healthy) {
         (true, _) => "draining",
         (false, true) => "ok",
@@ -185,11 +190,21 @@ async fn health(State(site): State<Arc<Site>>) -> Response<Body> {
         "uptimeSeconds": site.started.elapsed().as_secs(),
         "rooms": stats.map(|stats| stats.rooms),
         "participants": stats.map(|stats| stats.participants),
+        "creation": {"status": capacity, "mode": mode(&site.creation)},
         "store": store_health(&store.state),
         "turn": site.turn.health().await,
     });
     let code = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     no_store((code, Json(answer)).into_response())
+}
+
+/// The word for who may make rooms.
+fn mode(creation: &RoomCreation) -> &'static str {
+    match creation {
+        RoomCreation::Open => "open",
+        RoomCreation::Key(_) => "key",
+        RoomCreation::Closed => "closed",
+    }
 }
 
 fn store_health(state: &StoreState) -> Value {

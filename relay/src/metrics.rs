@@ -18,6 +18,7 @@ use prometheus_client::registry::Registry;
 use snug_wire::CloseCode;
 
 use crate::embedded::Embedded;
+use crate::expiry::Capacity;
 use crate::hub::Hub;
 use crate::store::Store;
 
@@ -106,18 +107,31 @@ struct Gauges {
     rooms: Gauge,
     participants: Gauge,
     stored_rooms: Gauge,
+    stored_rooms_limit: Gauge,
     store_healthy: Gauge,
 }
 
 /// The `/metrics` listener's routes.
-pub(crate) fn router(metrics: &Metrics, hub: Hub, store: Store, turn: Embedded) -> Router {
+pub(crate) fn router(
+    metrics: &Metrics,
+    hub: Hub,
+    store: Store,
+    capacity: &Capacity,
+    turn: Embedded,
+) -> Router {
     let gauges = Gauges::default();
+    gauges.stored_rooms_limit.set(i64::try_from(capacity.max).unwrap_or(i64::MAX));
     let mut registry = Registry::with_prefix("snug");
     metrics.register(&mut registry);
     registry.register("connections", "WebSockets that are up", gauges.connections.clone());
     registry.register("rooms", "Rooms that somebody is in", gauges.rooms.clone());
     registry.register("participants", "Seats, away ones included", gauges.participants.clone());
     registry.register("stored_rooms", "Rooms on disk", gauges.stored_rooms.clone());
+    registry.register(
+        "stored_rooms_limit",
+        "Rooms that there may be on disk",
+        gauges.stored_rooms_limit.clone(),
+    );
     registry.register(
         "store_healthy",
         "1 while rooms can be saved and nothing was damaged",
