@@ -10,22 +10,25 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use snug_room_proto::{
     ConnectionId, Departure, Input, Now, Output, QueryId, RoomMeta, RoomServer, RoomServerStats, StoreFailure,
 };
-use snug_wire::{CloseCode, ErrorCode, LinkProof, Request, RoomId, ServerFrame, ServerMessage};
+use snug_wire::{CloseCode, ErrorCode, LinkProof, RoomId, ServerFrame, ServerMessage};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
+use crate::expiry::Capacity;
 use crate::ice::Host;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::password::{self, PasswordPool};
-use crate::store::{self, Store};
+use crate::store::{self, Entry, Store};
 use crate::turn::TurnHandle;
 
 /// Inputs from connections that may wait for the hub; past that, connections are read more slowly.
 const INBOX: usize = 1024;
 /// Bytes queued before the connections' tasks get a turn: a quarter of one queue.
 const BREATH: usize = snug_wire::limits::QUEUE_BYTES / 4;
+/// What a frame counts at least towards [`BREATH`], in bytes: queues have a limit of frames, too.
+const LEAST: usize = snug_wire::limits::QUEUE_BYTES / snug_wire::limits::QUEUE_MESSAGES;
 /// Inputs that are taken at once.
 const BATCH: usize = 128;
 
@@ -35,6 +38,8 @@ enum ToHub {
     Input(Input),
     Query { room: RoomId, link_proof: LinkProof, reply: oneshot::Sender<Option<RoomMeta>> },
     Stats { reply: oneshot::Sender<RoomServerStats> },
+    InUse { rooms: Vec<RoomId>, reply: oneshot::Sender<Vec<bool>> },
+    Remove { entries: Vec<Entry>, reply: oneshot::Sender<Result<usize, store::Failure>> },
     Turn(Option<TurnHandle>),
 }
 
@@ -58,7 +63,7 @@ impl Hub {
         server: RoomServer,
         store: Store,
         passwords: PasswordPool,
-        max_rooms: u64,
+        capacity: Arc<Capacity>,
         metrics: Arc<Metrics>,
     ) -> (Self, JoinHandle<()>) {
         let (inbox, from_connections) = mpsc::channel(INBOX);
@@ -69,7 +74,7 @@ impl Hub {
             server,
             store,
             passwords,
-            max_rooms,
+            capacity,
             metrics,
             turn: None,
             results,
@@ -109,6 +114,23 @@ impl Hub {
         answer.await.ok()
     }
 
+    /// Which of `rooms` somebody is in.
+    pub(crate) async fn in_use(&self, rooms: Vec<RoomId>) -> Vec<bool> {
+        let (reply, answer) = oneshot::channel();
+        self.send(ToHub::InUse { rooms, reply }).await;
+        answer.await.unwrap_or_default()
+    }
+
+    /// Removes from the disk those of `entries` that nobody is in and that did not change meanwhile; tells how many.
+    ///
+    /// # Errors
+    /// When the store cannot, or the hub is gone.
+    pub(crate) async fn remove(&self, entries: Vec<Entry>) -> Result<usize, store::Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.send(ToHub::Remove { entries, reply }).await;
+        answer.await.unwrap_or(Err(store::Failure::Unavailable))
+    }
+
     /// The relay's own TURN server runs: from here on it is told who has a seat, and participants are told of it. `None`: it has ended.
     pub(crate) async fn serve_turn(&self, turn: Option<TurnHandle>) {
         self.send(ToHub::Turn(turn)).await;
@@ -133,16 +155,7 @@ impl Hub {
 impl HubConnection {
     /// Hands over what the client sent; waits while the hub is behind.
     pub(crate) async fn received(&self, frame: &str) {
-        let input = match Request::decode(frame) {
-            Ok(request) => Input::Message { connection: self.id, request },
-            Err((request_id, error)) => Input::Malformed {
-                connection: self.id,
-                request_id,
-                code: error.code(),
-                detail: error.to_string(),
-            },
-        };
-        self.hub.send(ToHub::Input(input)).await;
+        self.hub.send(ToHub::Input(Input::Frame { connection: self.id, text: frame.to_owned() })).await;
     }
 
     /// Counts that the relay ends this connection for what it sent.
@@ -160,7 +173,7 @@ struct HubTask {
     server: RoomServer,
     store: Store,
     passwords: PasswordPool,
-    max_rooms: u64,
+    capacity: Arc<Capacity>,
     metrics: Arc<Metrics>,
     /// Told who may use it.
     turn: Option<TurnHandle>,
@@ -178,6 +191,7 @@ impl HubTask {
         mut from_connections: mpsc::Receiver<ToHub>,
         mut from_jobs: mpsc::UnboundedReceiver<Input>,
     ) {
+        self.server.handle_timeout(now());
         let mut batch = Vec::with_capacity(BATCH);
         let mut answers = Vec::with_capacity(BATCH);
         loop {
@@ -231,7 +245,7 @@ impl HubTask {
                 if let Input::Disconnected { connection, .. } = input {
                     self.connections.remove(&connection);
                 }
-                if matches!(input, Input::Message { .. } | Input::Malformed { .. }) {
+                if matches!(input, Input::Frame { .. }) {
                     self.metrics.messages_received.inc();
                 }
                 self.server.handle_input(input, now());
@@ -245,6 +259,16 @@ impl HubTask {
             ToHub::Stats { reply } => {
                 // The asker may have given up.
                 let _ = reply.send(self.server.stats());
+            }
+            ToHub::InUse { rooms, reply } => {
+                let _ = reply.send(rooms.iter().map(|room| self.server.holds(room)).collect());
+            }
+            ToHub::Remove { mut entries, reply } => {
+                // From here on the store keeps the order: a join that comes next finds no such room.
+                entries.retain(|entry| entry.key.parse().is_ok_and(|room| !self.server.holds(&room)));
+                self.store.remove(entries, move |result| {
+                    let _ = reply.send(result);
+                });
             }
             ToHub::Turn(None) => self.turn = None,
             ToHub::Turn(Some(turn)) => {
@@ -275,7 +299,10 @@ impl HubTask {
             }
             Output::SaveRoom { job, room, record, creates } => {
                 let results = self.results.clone();
-                if creates && self.store.status().rooms >= self.max_rooms {
+                if creates && self.capacity.is_near(self.store.status().rooms) {
+                    self.capacity.nudge();
+                }
+                if creates && self.store.status().rooms >= self.capacity.max {
                     if let Some(job) = job {
                         let _ =
                             results.send(Input::RoomSaved { job, result: Err(StoreFailure::TooManyRooms) });
@@ -290,16 +317,16 @@ impl HubTask {
                     (None, Ok(())) => {}
                 });
             }
-            Output::HashPassword { job, password } => {
+            Output::HashPassword { job, password, block } => {
                 let results = self.results.clone();
-                self.passwords.hash(password.expose(), move |result| {
+                self.passwords.hash(block, password.expose(), move |result| {
                     let _ = results.send(Input::PasswordHashed { job, result: result.map_err(busy) });
                 });
             }
-            Output::CheckPassword { job, password, hash } => {
+            Output::CheckPassword { job, password, hash, block } => {
                 self.metrics.password_checks.inc();
                 let results = self.results.clone();
-                self.passwords.verify(password.expose(), hash, move |result| {
+                self.passwords.verify(block, password.expose(), hash, move |result| {
                     let _ = results.send(Input::PasswordChecked { job, result: result.map_err(busy) });
                 });
             }
@@ -324,7 +351,7 @@ impl HubTask {
     fn send(&mut self, connection: ConnectionId, frame: ServerFrame) {
         let Some(outbox) = self.connections.get(&connection) else { return };
         self.metrics.messages_sent.inc();
-        self.queued += frame.len();
+        self.queued += frame.len().max(LEAST);
         if outbox.push(frame).is_ok() {
             return;
         }

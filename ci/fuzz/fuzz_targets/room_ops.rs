@@ -16,9 +16,7 @@ use snug_room_proto::{
     StoreFailure, TicketKey,
 };
 use snug_wire::message::Received;
-use snug_wire::{
-    ErrorCode, JoinNonce, LinkProof, Request, RoomId, ServerMessage, SigningIdentity, UserId, limits,
-};
+use snug_wire::{JoinNonce, LinkProof, RoomId, ServerMessage, SigningIdentity, UserId, limits};
 
 /// Most connections at once; more find no new behaviour.
 const CONNECTIONS: usize = 14;
@@ -248,20 +246,9 @@ impl World {
         self.say_text(who, &message.to_string());
     }
 
-    /// As the shell does it: what does not decode goes in as malformed.
     fn say_text(&mut self, who: u8, text: &str) {
         let Some(connection) = self.who(who) else { return };
-        match Request::decode(text) {
-            Ok(request) => self.input(Input::Message { connection, request }),
-            Err((request_id, error)) => {
-                self.input(Input::Malformed {
-                    connection,
-                    request_id,
-                    code: error.code(),
-                    detail: error.to_string(),
-                });
-            }
-        }
+        self.input(Input::Frame { connection, text: text.to_owned() });
     }
 
     fn act(&mut self, op: Op) {
@@ -379,16 +366,7 @@ impl World {
             Op::Turn { who } => self.say(who, json!({"type": "turn_credentials"})),
             Op::Ping { who, last_seq } => self.say(who, json!({"type": "ping", "lastSeq": last_seq})),
             Op::Raw { who, text } => self.say_text(who, &text),
-            Op::Malformed { who } => {
-                if let Some(connection) = self.who(who) {
-                    self.input(Input::Malformed {
-                        connection,
-                        request_id: None,
-                        code: ErrorCode::BadMessage,
-                        detail: "not JSON".to_owned(),
-                    });
-                }
-            }
+            Op::Malformed { who } => self.say_text(who, "not JSON"),
             Op::Query { room, proof } => {
                 self.next += 1;
                 self.queries.insert(self.next);
@@ -517,10 +495,10 @@ impl World {
                 Output::SaveRoom { job, room, record, .. } => {
                     self.questions.push(Question::Save { job, room, record })
                 }
-                Output::HashPassword { job, password } => {
+                Output::HashPassword { job, password, .. } => {
                     self.questions.push(Question::Hash { job, password: password.expose().to_owned() });
                 }
-                Output::CheckPassword { job, password, hash } => {
+                Output::CheckPassword { job, password, hash, .. } => {
                     let right = hash.is_some_and(|hash| hash == format!("hash of {}", password.expose()));
                     self.questions.push(Question::Check { job, right });
                 }

@@ -12,7 +12,7 @@ use snug_turn_proto::{
     Account, FiveTuple, PeerPolicy, RelayAddresses, RelaySocketId, Secret, Target, TurnConfig, TurnServer,
     Verdict,
 };
-use snug_wire::{IceServer, Request, RoomId, UserId};
+use snug_wire::{IceServer, RoomId, UserId};
 
 /// The relay's one address.
 pub(crate) const ADDRESS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 41, 0, 4), 3478);
@@ -119,16 +119,7 @@ impl Relay {
 
     /// One frame of a client.
     pub(crate) fn frame(&mut self, connection: ConnectionId, text: &str, now: Duration) {
-        let input = match Request::decode(text) {
-            Ok(request) => room::Input::Message { connection, request },
-            Err((request_id, error)) => room::Input::Malformed {
-                connection,
-                request_id,
-                code: snug_wire::ErrorCode::BadMessage,
-                detail: error.to_string(),
-            },
-        };
-        self.input(input, now);
+        self.input(room::Input::Frame { connection, text: text.to_owned() }, now);
     }
 
     pub(crate) fn timeout(&self) -> Option<Duration> {
@@ -210,11 +201,11 @@ impl Relay {
                         self.effects.push(Effect::Later(room::Input::RoomSaved { job, result: Ok(()) }));
                     }
                 }
-                room::Output::HashPassword { job, password } => {
+                room::Output::HashPassword { job, password, .. } => {
                     let result = Ok(format!("hash of {}", password.expose()));
                     self.effects.push(Effect::Later(room::Input::PasswordHashed { job, result }));
                 }
-                room::Output::CheckPassword { job, password, hash } => {
+                room::Output::CheckPassword { job, password, hash, .. } => {
                     let result =
                         Ok(hash.is_some_and(|hash| hash == format!("hash of {}", password.expose())));
                     self.effects.push(Effect::Later(room::Input::PasswordChecked { job, result }));
@@ -260,7 +251,8 @@ impl Relay {
 }
 
 fn servers(start: Instant, now: Duration, turn: bool, seed: [u8; 32]) -> (RoomServer, TurnServer) {
-    let rooms = RoomServer::new(RoomServerConfig::default(), seed, Box::new(Servers { turn }));
+    let mut rooms = RoomServer::new(RoomServerConfig::default(), seed, Box::new(Servers { turn }));
+    rooms.handle_timeout(room::Now { at: start + now, unix: START + now.as_secs() });
     let own = vec![IpAddr::V4(*ADDRESS.ip())];
     let config = TurnConfig {
         secrets: vec![Secret::new(SECRET.to_vec())],

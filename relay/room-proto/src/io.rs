@@ -3,10 +3,9 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::address::AddressBlock;
 use serde::Serialize;
-use snug_wire::{
-    CloseCode, ErrorCode, LinkProof, Password, Payload, PublicKey, Request, RoomId, ServerFrame, UserId,
-};
+use snug_wire::{CloseCode, ErrorCode, LinkProof, Password, Payload, PublicKey, RoomId, ServerFrame, UserId};
 
 /// One transport connection, named by the shell; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,23 +83,12 @@ pub enum Input {
         /// [`crate::IceServerSource::ice_servers`] as it is.
         host: Option<Box<str>>,
     },
-    /// It sent a message.
-    Message {
+    /// It sent a frame: a message, or what is none. It is decoded here, for a frame past the sender's rate is not worth that.
+    Frame {
         /// Who.
         connection: ConnectionId,
         /// What.
-        request: Request,
-    },
-    /// It sent something that is no message.
-    Malformed {
-        /// Who.
-        connection: ConnectionId,
-        /// The request it named, if that could be read.
-        request_id: Option<u32>,
-        /// Why it was refused.
-        code: ErrorCode,
-        /// The same in words.
-        detail: String,
+        text: String,
     },
     /// It is gone.
     Disconnected {
@@ -195,6 +183,8 @@ pub enum Output {
         job: JobId,
         /// What to hash.
         password: Password,
+        /// Where it comes from: blocks take turns.
+        block: AddressBlock,
     },
     /// Check a password; answered by [`Input::PasswordChecked`].
     CheckPassword {
@@ -204,6 +194,8 @@ pub enum Output {
         password: Password,
         /// What it should be; `None` asks for the same work and the answer "no".
         hash: Option<String>,
+        /// Where it comes from: blocks take turns.
+        block: AddressBlock,
     },
     /// A participant has a seat: it may use what the relay gives to participants. Comes before the first frame that names it
     /// to anybody, and once until [`Output::Unseated`]; a lost connection and a resume change nothing.

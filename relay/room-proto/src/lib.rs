@@ -9,17 +9,22 @@ mod address;
 mod backoff;
 mod config;
 mod date;
+mod guesses;
 mod io;
+mod quotas;
 mod record;
 mod room;
 mod seat;
 mod server;
+mod shares;
 mod ticket;
+mod timers;
 mod token_bucket;
 mod wall_clock;
 
 pub use address::AddressBlock;
-pub use config::{IceServerSource, NoIceServers, RateLimit, RoomServerConfig};
+pub use config::{IceServerSource, NoIceServers, RateLimit, RoomCreation, RoomServerConfig};
+pub use date::{Day, DayError};
 pub use io::{
     Busy, ConnectionId, Departure, Input, JobId, Now, Output, QueryId, RoomMeta, RoomMetaParticipant, Seed,
     StoreFailure,

@@ -1,12 +1,13 @@
 //! One room that somebody is in: its record, its seats and the changes on their way to disk.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use snug_wire::{
     Admission, LinkProof, Payload, PublicKey, RoomInfo, ServerFrame, ServerMessage, Token, UserId,
 };
 
+use crate::date::Day;
 use crate::io::{ConnectionId, Output, RoomMeta, RoomMetaParticipant};
 use crate::record::{Digest, KICKED, RoomRecord, SessionId, SessionRecord, StoredPassword};
 use crate::seat::Seat;
@@ -19,14 +20,14 @@ pub(crate) struct Room {
     pub(crate) record: RoomRecord,
     /// In the order of joining.
     pub(crate) seats: Vec<Seat>,
-    /// When the first of those inside joined.
+    /// Up to when the running session is in the record.
     pub(crate) session_started: Option<Instant>,
     /// Who waits in the lobby, in the order of their coming.
     pub(crate) knocks: Vec<Knock>,
     /// To whom the owner offers the room, and until when.
     pub(crate) ownership_offer: Option<(UserId, Instant)>,
-    /// The record has to be written once the waiting changes are.
-    pub(crate) unsaved: bool,
+    /// What is on disk is older than the record.
+    pub(crate) stale: bool,
     /// The first one is being written.
     changes: VecDeque<PendingChange>,
 }
@@ -100,7 +101,7 @@ impl Room {
             session_started: None,
             knocks: Vec::new(),
             ownership_offer: None,
-            unsaved: false,
+            stale: false,
             changes: VecDeque::new(),
         }
     }
@@ -142,7 +143,7 @@ impl Room {
     /// Begins a session with the first participant; one that a relay before us began goes on.
     pub(crate) fn begin_session(&mut self, id: SessionId, now: crate::Now) {
         self.session_started = Some(now.at);
-        self.record.last_used = now.unix;
+        self.record.last_used = Day::of(now.unix);
         if self.record.session.is_none() {
             self.record.session = Some(SessionRecord { id, locked: false, kicked: Vec::new() });
             self.record.total_sessions += 1;
@@ -265,12 +266,15 @@ impl Room {
         self.record.session.as_ref().is_some_and(|session| session.kicked.contains(&user))
     }
 
-    /// Adds the running session to the record, and starts counting anew if somebody stays inside.
+    /// Brings the record up to date with the running session, and ends that when nobody is inside.
     pub(crate) fn account(&mut self, now: crate::Now) {
         if let Some(started) = self.session_started.take() {
-            self.record.total_duration_seconds += now.at.saturating_duration_since(started).as_secs();
-            self.record.last_used = now.unix;
-            self.session_started = (!self.seats.is_empty()).then_some(now.at);
+            let lasted = now.at.saturating_duration_since(started).as_secs();
+            self.record.total_duration_seconds += lasted;
+            self.record.last_used = Day::of(now.unix);
+            // Parts of seconds are not lost.
+            let goes_on = !self.seats.is_empty();
+            self.session_started = goes_on.then(|| started + Duration::from_secs(lasted));
         }
     }
 

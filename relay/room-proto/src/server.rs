@@ -3,8 +3,8 @@
 mod lobby;
 mod ownership;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha20Rng;
@@ -15,15 +15,17 @@ use snug_wire::{
     Request, RoomId, ServerFrame, ServerMessage, Token, UserId, VERSIONS, limits, negotiate_version,
 };
 
-use crate::address::AddressBlock;
-use crate::backoff::{Backoff, BackoffConfig};
+use crate::address::{AddressBlock, Source};
 use crate::config::{IceServerSource, RoomServerConfig};
-use crate::date::date;
+use crate::date::Day;
+use crate::guesses::Guesses;
 use crate::io::{Busy, ConnectionId, Departure, Input, JobId, Now, Output, QueryId, Seed, StoreFailure};
+use crate::quotas::Quotas;
 use crate::record::{RoomRecord, SessionId, SessionRecord, StoredPassword};
 use crate::room::{Change, PendingChange, Room};
 use crate::seat::Seat;
 use crate::ticket::Ticket;
+use crate::timers::Timers;
 use crate::token_bucket::{Buckets, TokenBucket};
 use crate::wall_clock::WallClock;
 
@@ -35,6 +37,10 @@ const WAITING: usize = 256;
 const CHECKS: usize = 10;
 /// A seated client that sent nothing for a heartbeat and the time of its answer is probably gone.
 const SILENT: Duration = Duration::from_secs(20);
+/// A session is written this long after it began, so that one which is over at once is written once.
+const SESSION_BEGINS: Duration = Duration::from_secs(5);
+/// How often a running session is written: what a crash loses of it at most.
+const SESSION_GOES_ON: Duration = Duration::from_secs(300);
 /// At most one answer to too many messages in this time: the answers must not be a load of their own.
 const COMPLAINT: Duration = Duration::from_secs(1);
 
@@ -52,16 +58,15 @@ pub struct RoomServer {
     next_job: u64,
     next_attempt: u64,
     joins: Buckets<AddressBlock>,
-    creations: Buckets<AddressBlock>,
-    room_failures: Backoff<RoomId>,
-    block_failures: Backoff<AddressBlock>,
-    timers: BinaryHeap<Reverse<(Instant, Timer)>>,
+    guesses: Guesses,
+    quotas: Quotas,
+    timers: Timers<Timer>,
     outputs: VecDeque<Output>,
     draining: bool,
     seats: usize,
     wall_clock: WallClock,
     /// When the first input came: sessions of the relay before go on until [`limits::SESSION_HOLD`] later.
-    started_at: Option<Instant>,
+    started: Option<Instant>,
 }
 
 /// Figures for metrics and `/health`.
@@ -73,9 +78,12 @@ pub struct RoomServerStats {
     pub rooms: usize,
     /// Seats, away ones included.
     pub participants: usize,
+    /// Timers that are set: a few for each connection and seat.
+    pub timers: usize,
 }
 
 struct Connection {
+    source: Source,
     block: AddressBlock,
     /// What a join has to sign.
     nonce: JoinNonce,
@@ -157,7 +165,7 @@ enum Job {
         connection: ConnectionId,
         hash: Option<String>,
         room: RoomId,
-        block: AddressBlock,
+        source: Source,
     },
 }
 
@@ -165,7 +173,7 @@ enum Job {
 enum Timer {
     Connection(ConnectionId),
     Seat(RoomId, UserId),
-    /// The session of a relay before us has no participant.
+    /// The running session is to be written, or nobody came back to that of the relay before.
     Session(RoomId),
     WallClock,
 }
@@ -181,14 +189,14 @@ struct Entry {
 }
 
 /// Why a request is refused, and when to try again.
-type Refusal = (ErrorCode, Option<Duration>);
+pub(crate) type Refusal = (ErrorCode, Option<Duration>);
 
 impl RoomServer {
     /// `seed` is 32 bytes of the system's randomness: every token comes from it.
     pub fn new(config: RoomServerConfig, seed: Seed, ice: Box<dyn IceServerSource>) -> Self {
+        let creations = config.creations;
         Self {
             joins: Buckets::new(config.joins, BLOCKS),
-            creations: Buckets::new(config.creations, BLOCKS),
             config,
             ice,
             random: ChaCha20Rng::from_seed(seed),
@@ -197,14 +205,14 @@ impl RoomServer {
             jobs: HashMap::new(),
             next_job: 0,
             next_attempt: 0,
-            room_failures: Backoff::new(BackoffConfig { free: 10, cap: Duration::from_secs(30) }),
-            block_failures: Backoff::new(BackoffConfig { free: 3, cap: Duration::from_secs(300) }),
-            timers: BinaryHeap::new(),
+            guesses: Guesses::new(),
+            quotas: Quotas::new(creations),
+            timers: Timers::new(),
             outputs: VecDeque::new(),
             draining: false,
             seats: 0,
             wall_clock: WallClock::new(),
-            started_at: None,
+            started: None,
         }
     }
 
@@ -220,7 +228,12 @@ impl RoomServer {
 
     /// When [`RoomServer::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        self.timers.next()
+    }
+
+    /// Whether `room` is in memory: somebody is in it, or about to be.
+    pub fn holds(&self, room: &RoomId) -> bool {
+        self.rooms.contains_key(room)
     }
 
     /// Figures of this moment.
@@ -229,6 +242,7 @@ impl RoomServer {
             connections: self.connections.len(),
             rooms: self.rooms.len(),
             participants: self.seats,
+            timers: self.timers.len(),
         }
     }
 
@@ -243,20 +257,13 @@ impl RoomServer {
 
     /// Takes one input.
     pub fn handle_input(&mut self, input: Input, now: Now) {
-        self.started_at.get_or_insert(now.at);
+        self.started.get_or_insert(now.at);
         self.compare_clocks(now);
         match input {
             Input::Connected { connection, address, host } => {
-                self.connected(connection, address.into(), host, now);
+                self.connected(connection, address, host, now);
             }
-            Input::Message { connection, request } => self.message(connection, request, now),
-            Input::Malformed { connection, request_id, code, detail } => {
-                if self.allow_message(connection, now) {
-                    let message =
-                        ServerMessage::Error { code, message: detail, request_id, retry_after_ms: None };
-                    self.send(connection, &message);
-                }
-            }
+            Input::Frame { connection, text } => self.frame(connection, &text, now),
             Input::Disconnected { connection, departure } => self.disconnected(connection, departure, now),
             Input::RoomLoaded { job, result } => self.room_loaded(job, result, now),
             Input::RoomSaved { job, result } => self.room_saved(job, result, now),
@@ -271,15 +278,15 @@ impl RoomServer {
         }
     }
 
-    /// Takes note that time has passed.
+    /// Takes note that time has passed; and of the time at which the relay starts, when that is told first.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.started.get_or_insert(now.at);
         self.compare_clocks(now);
-        while self.timers.peek().is_some_and(|Reverse((at, _))| *at <= now.at) {
-            let Some(Reverse((_, timer))) = self.timers.pop() else { break };
+        while let Some(timer) = self.timers.take_due(now.at) {
             match timer {
                 Timer::Connection(connection) => self.connection_timer(connection, now),
                 Timer::Seat(room, user) => self.seat_timer(room, user, now),
-                Timer::Session(room) => self.session_timer(&room, now),
+                Timer::Session(room) => self.session_timer(room, now),
                 // They were compared above.
                 Timer::WallClock => self.plan_comparison(now),
             }
@@ -288,10 +295,11 @@ impl RoomServer {
 
     // --- connections ---------------------------------------------------------------------------------------------
 
-    fn connected(&mut self, id: ConnectionId, block: AddressBlock, host: Option<Box<str>>, now: Now) {
+    fn connected(&mut self, id: ConnectionId, address: IpAddr, host: Option<Box<str>>, now: Now) {
         let nonce = JoinNonce::from_bytes(self.draw());
         let connection = Connection {
-            block,
+            source: address.into(),
+            block: address.into(),
             nonce,
             capabilities: Vec::new(),
             host,
@@ -337,7 +345,7 @@ impl RoomServer {
     }
 
     fn disconnected(&mut self, id: ConnectionId, departure: Departure, now: Now) {
-        let Some(connection) = self.connections.remove(&id) else { return };
+        let Some(connection) = self.forget_connection(id) else { return };
         match connection.state {
             State::Fresh | State::Ready => {}
             State::Joining(joining) => {
@@ -352,6 +360,20 @@ impl RoomServer {
                 Departure::GoingAway if !self.draining => self.seat_lost_connection(&room, user, true, now),
                 _ => self.seat_lost_connection(&room, user, false, now),
             },
+        }
+    }
+
+    /// Counts a frame, and only then reads it.
+    fn frame(&mut self, id: ConnectionId, text: &str, now: Now) {
+        if !self.allow_message(id, now) {
+            return;
+        }
+        match Request::decode(text) {
+            Ok(request) => self.message(id, request, now),
+            Err((request_id, error)) => {
+                let (code, message) = (error.code(), error.to_string());
+                self.send(id, &ServerMessage::Error { code, message, request_id, retry_after_ms: None });
+            }
         }
     }
 
@@ -371,9 +393,6 @@ impl RoomServer {
     }
 
     fn message(&mut self, id: ConnectionId, Request { request_id, message }: Request, now: Now) {
-        if !self.allow_message(id, now) {
-            return;
-        }
         let Some(connection) = self.connections.get(&id) else { return };
         match (&connection.state, message) {
             (State::Fresh, ClientMessage::Hello { versions, capabilities, .. }) => {
@@ -508,8 +527,8 @@ impl RoomServer {
         };
         match record {
             Ok(mut record) => {
-                let hold_ends = self.started_at.unwrap_or(now.at) + limits::SESSION_HOLD;
-                if now.at >= hold_ends {
+                let hold_ends = self.started.unwrap_or(now.at) + limits::SESSION_HOLD;
+                if now.at >= hold_ends || Day::of(now.unix).days_since(record.last_used) > 1 {
                     // Nobody came back to it, or the end of it could not be written.
                     record.session = None;
                 } else if record.session.is_some() {
@@ -554,10 +573,12 @@ impl RoomServer {
     /// Whether this connection's network may make one more room; it is told when not.
     fn may_create(&mut self, id: ConnectionId, now: Now) -> bool {
         let Some(connection) = self.connections.get(&id) else { return false };
-        match self.creations.take(connection.block, now.at) {
+        let State::Joining(joining) = &connection.state else { return false };
+        let key = joining.join.creation_key.as_ref();
+        match self.quotas.create(&self.config.creation, key, connection.block, now.at) {
             Ok(()) => true,
-            Err(wait) => {
-                self.refuse_join(id, (ErrorCode::RateLimited, Some(wait)));
+            Err(refusal) => {
+                self.refuse_join(id, refusal);
                 false
             }
         }
@@ -572,7 +593,6 @@ impl RoomServer {
         let mut record = RoomRecord::new(now.unix, owner_token.digest(), link_proof);
         // Its first session begins with it, and is written with it.
         record.session = Some(SessionRecord { id: session, locked: false, kicked: Vec::new() });
-        record.total_sessions = 1;
         let job = self.new_job(Job::Create(room.clone()));
         self.outputs.push_back(Output::SaveRoom {
             job: Some(job),
@@ -702,35 +722,34 @@ impl RoomServer {
         now: Now,
     ) {
         let Some(connection) = self.connections.get(&id) else { return };
-        let waits = [
-            self.block_failures.check(&connection.block, now.at).err(),
-            self.room_failures.check(room, now.at).err(),
-        ];
-        if let Some(wait) = waits.into_iter().flatten().max() {
+        let source = connection.source;
+        if let Err(wait) = self.guesses.check(room, source, now.at) {
             return self.refuse_join(id, (ErrorCode::RateLimited, Some(wait)));
         }
-        let block = connection.block;
+        let block = source.block();
         let under_way = |same: &dyn Fn(&RoomId, &AddressBlock) -> bool| {
-            let is_one = |job: &&Job| matches!(job, Job::Check { room, block, .. } if same(room, block));
+            let is_one =
+                |job: &&Job| matches!(job, Job::Check { room, source, .. } if same(room, &source.block()));
             self.jobs.values().filter(is_one).count()
         };
         // A failure counts when it is known: without this, guesses sent at once would all be free.
         if under_way(&|_, of| *of == block).max(under_way(&|of, _| of == room)) >= CHECKS {
             return self.refuse_join(id, (ErrorCode::ServerBusy, Some(COMPLAINT)));
         }
-        let job = self.new_job(Job::Check { connection: id, hash: hash.clone(), room: room.clone(), block });
+        let job = self.new_job(Job::Check { connection: id, hash: hash.clone(), room: room.clone(), source });
         if let Some(joining) = self.joining_mut(id) {
             joining.job = Some(job);
         }
-        self.outputs.push_back(Output::CheckPassword { job, password, hash });
+        self.outputs.push_back(Output::CheckPassword { job, password, hash, block });
     }
 
     fn password_checked(&mut self, job: JobId, result: Result<bool, Busy>, now: Now) {
-        let Some(Job::Check { connection: id, hash, room, block }) = self.jobs.remove(&job) else { return };
-        if result == Ok(false) {
-            // Also when nobody waits for the answer any more.
-            self.block_failures.failed(block, now.at);
-            self.room_failures.failed(room.clone(), now.at);
+        let Some(Job::Check { connection: id, hash, room, source }) = self.jobs.remove(&job) else { return };
+        // Also when nobody waits for the answer any more.
+        match result {
+            Ok(true) => self.guesses.succeeded(&room, source, now.at),
+            Ok(false) => self.guesses.failed(&room, source, now.at),
+            Err(_) => {}
         }
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let State::Joining(joining) = &mut connection.state else { return };
@@ -763,7 +782,7 @@ impl RoomServer {
         let user = public_key.user_id();
         connection.state = State::Seated { room: room_id.clone(), user };
         let media = Media { screen: media.screen && room.record.allow_screen_share, ..media };
-        let mut seat = Seat::new(public_key, display_name, media, token);
+        let mut seat = Seat::new(public_key, display_name, media, token, now.at);
         seat.owner = entry.owner || owner_token.as_ref().is_some_and(|token| room.is_owner_token(token));
         seat.former = entry.former;
         seat.capabilities.clone_from(&connection.capabilities);
@@ -779,16 +798,14 @@ impl RoomServer {
             participant: snug_wire::Participant { away: false, ..seat.participant() },
         };
         room.broadcast(None, &joined, &mut self.outputs);
-        let begins = room.session_started.is_none();
-        let is_written = room.record.session.is_some() && entry.new_owner_token.is_some();
-        if begins {
+        if room.session_started.is_none() {
             room.begin_session(session, now);
+            self.timers.set(now.at + SESSION_BEGINS, Timer::Session(room_id.clone()));
+        } else if !std::mem::replace(&mut room.record.met, true) {
+            self.timers.set(now.at + SESSION_BEGINS, Timer::Session(room_id.clone()));
         }
         room.seats.push(seat);
         self.seats += 1;
-        if begins && !is_written {
-            self.save_soon(&room_id);
-        }
         self.plan_comparison(now);
         self.attach(&room_id, user, id, entry.new_owner_token.clone(), now);
     }
@@ -871,14 +888,22 @@ impl RoomServer {
     ) {
         let new_token = self.new_token();
         let Some(connection) = self.connections.get_mut(&id) else { return };
+        let block = connection.block;
         // Not counted as a join: nobody guesses 256 bits, and after an outage a whole office comes back at once.
         let seat = match self.rooms.get_mut(&room_id) {
             Some(RoomEntry::Open(room)) => room.seat_mut(user),
             _ => None,
         };
         let Some(seat) = seat.filter(|seat| seat.accepts(token)) else {
-            return self.refuse(id, request_id, (ErrorCode::ResumeFailed, None));
+            let refusal = match self.quotas.failed_resume(block, now.at) {
+                Ok(()) => (ErrorCode::ResumeFailed, None),
+                Err(wait) => (ErrorCode::RateLimited, Some(wait)),
+            };
+            return self.refuse(id, request_id, refusal);
         };
+        if let Err(wait) = seat.count_resume(now.at).and_then(|()| self.quotas.resume(block, now.at)) {
+            return self.refuse(id, request_id, (ErrorCode::RateLimited, Some(wait)));
+        }
         connection.state = State::Seated { room: room_id.clone(), user };
         let replaced = seat.connection.replace(id);
         let was_away = seat.held_until.take().is_some();
@@ -888,9 +913,12 @@ impl RoomServer {
         seat.resume_token = new_token.clone();
         // Who has nothing of this seat has not even its `room_joined`.
         let missed = seat.missed_since(last_seq).filter(|_| last_seq > 0);
+        if missed.is_some() {
+            seat.acknowledge(last_seq, now.at);
+        }
         if let Some(old) = replaced {
             self.send(old, &ServerMessage::error(ErrorCode::Replaced, None));
-            self.connections.remove(&old);
+            self.forget_connection(old);
             self.outputs.push_back(Output::Close { connection: old, code: CloseCode::Replaced });
         }
         match missed {
@@ -929,7 +957,12 @@ impl RoomServer {
             return self.remove_seat(&room_id, user, LeaveReason::Timeout, now);
         }
         if seat.connection.is_some() && seat.credentials_due.is_some_and(|due| due <= now.at) {
-            self.renew_credentials(&room_id, user, now);
+            return self.renew_credentials(&room_id, user, now);
+        }
+        // It may have been woken too early for what comes next.
+        let due = seat.credentials_due.filter(|_| seat.connection.is_some());
+        if let Some(next) = [seat.held_until, due].into_iter().flatten().min() {
+            self.set_timer(next, Timer::Seat(room_id, user));
         }
     }
 
@@ -992,6 +1025,12 @@ impl RoomServer {
     // --- inside --------------------------------------------------------------------------------------------------
 
     fn seated_message(&mut self, seat: &SeatRef, message: ClientMessage, now: Now) {
+        if is_announced(&message)
+            && let Some(own) = self.open_room(&seat.room).and_then(|room| room.seat_mut(seat.user))
+            && let Err(wait) = own.announce(now.at)
+        {
+            return self.refuse(seat.connection, seat.request_id, (ErrorCode::RateLimited, Some(wait)));
+        }
         match message {
             ClientMessage::LeaveRoom {} => {
                 if let Some(connection) = self.connections.get_mut(&seat.connection) {
@@ -1000,12 +1039,14 @@ impl RoomServer {
                 }
                 self.remove_seat(&seat.room, seat.user, LeaveReason::Left, now);
             }
-            ClientMessage::Offer(forward) => self.forward(seat, forward, ServerMessage::OfferReceived, true),
+            ClientMessage::Offer(forward) => {
+                self.forward(seat, forward, ServerMessage::OfferReceived, true, now);
+            }
             ClientMessage::Answer(forward) => {
-                self.forward(seat, forward, ServerMessage::AnswerReceived, true);
+                self.forward(seat, forward, ServerMessage::AnswerReceived, true, now);
             }
             ClientMessage::IceCandidate(forward) => {
-                self.forward(seat, forward, ServerMessage::IceCandidateReceived, false);
+                self.forward(seat, forward, ServerMessage::IceCandidateReceived, false, now);
             }
             ClientMessage::ToggleAudio { enabled } => self.toggle(seat, |media| media.audio = enabled),
             ClientMessage::ToggleVideo { enabled } => self.toggle(seat, |media| media.video = enabled),
@@ -1028,7 +1069,7 @@ impl RoomServer {
                 if let Some(last_seq) = last_seq
                     && let Some(own) = self.open_room(&seat.room).and_then(|room| room.seat_mut(seat.user))
                 {
-                    own.acknowledge(last_seq);
+                    own.acknowledge(last_seq, now.at);
                 }
                 self.send(seat.connection, &ServerMessage::Pong {});
             }
@@ -1042,6 +1083,7 @@ impl RoomServer {
         Forward { target_id, payload }: Forward,
         wrap: fn(Forwarded) -> ServerMessage,
         is_description: bool,
+        now: Now,
     ) {
         let Some(room) = self.open_room(&seat.room) else { return };
         if target_id == seat.user || room.seat(target_id).is_none() {
@@ -1055,8 +1097,9 @@ impl RoomServer {
         }
         let frame = ServerFrame::new(&wrap(Forwarded { from_id: seat.user, payload }));
         let Some(RoomEntry::Open(room)) = self.rooms.get_mut(&seat.room) else { return };
-        if let Some(target) = room.seat_mut(target_id) {
-            target.deliver(&frame, &mut self.outputs);
+        let Some(target) = room.seat_mut(target_id) else { return };
+        if let Err(wait) = target.deliver_from(seat.user, &frame, &mut self.outputs, now.at) {
+            self.refuse(seat.connection, seat.request_id, (ErrorCode::RateLimited, Some(wait)));
         }
     }
 
@@ -1075,6 +1118,7 @@ impl RoomServer {
             return;
         }
         self.seats -= 1;
+        self.timers.cancel(&Timer::Seat(room_id.clone(), user));
         self.outputs.push_back(Output::Unseated { room: room_id.clone(), user });
         room.broadcast(None, &ServerMessage::UserLeft { user_id: user, reason }, &mut self.outputs);
         if room.seats.is_empty() {
@@ -1084,6 +1128,7 @@ impl RoomServer {
 
     /// Nobody is inside any more.
     fn end_session(&mut self, room_id: &RoomId, now: Now) {
+        self.timers.cancel(&Timer::Session(room_id.clone()));
         let Some(room) = self.open_room(room_id) else { return };
         room.end_session(now);
         self.save_soon(room_id);
@@ -1091,25 +1136,30 @@ impl RoomServer {
         self.forget_if_empty(room_id);
     }
 
-    /// The session of a relay before us ends where nobody came back to it.
-    fn session_timer(&mut self, room_id: &RoomId, now: Now) {
-        if self.open_room(room_id).is_some_and(|room| room.seats.is_empty() && room.session_id().is_some()) {
-            self.end_session(room_id, now);
-        }
-    }
-
-    /// Writes the record as it is, after the changes that are on their way; nobody waits for it.
+    /// Writes the record as it is, once no change is on its way to disk: the record without it must not overtake it.
     fn save_soon(&mut self, room_id: &RoomId) {
         let Some(room) = self.open_room(room_id) else { return };
-        room.unsaved = room.is_changing();
-        if !room.unsaved {
+        room.stale = true;
+        if !room.is_changing() {
             self.save_quietly(room_id);
         }
     }
 
+    /// Writes what is known of the running session; that of a relay before us ends where nobody came back to it.
+    fn session_timer(&mut self, room_id: RoomId, now: Now) {
+        let Some(room) = self.open_room(&room_id) else { return };
+        if room.seats.is_empty() {
+            return self.end_session(&room_id, now);
+        }
+        room.account(now);
+        self.save_soon(&room_id);
+        self.set_timer(now.at + SESSION_GOES_ON, Timer::Session(room_id));
+    }
+
     /// Writes the statistics; nobody waits for it.
     fn save_quietly(&mut self, room_id: &RoomId) {
-        if let Some(RoomEntry::Open(room)) = self.rooms.get(room_id) {
+        if let Some(RoomEntry::Open(room)) = self.rooms.get_mut(room_id) {
+            room.stale = false;
             let record = room.record.encode();
             self.outputs.push_back(Output::SaveRoom {
                 job: None,
@@ -1138,6 +1188,11 @@ impl RoomServer {
         if !room.seat(seat.user).is_some_and(|own| own.owner) {
             return self.refuse(seat.connection, seat.request_id, (ErrorCode::NotOwner, None));
         }
+        if is_written(&message)
+            && let Err(wait) = self.may_change(seat, now)
+        {
+            return self.refuse(seat.connection, seat.request_id, (ErrorCode::RateLimited, Some(wait)));
+        }
         match message {
             ClientMessage::SetRoomPassword { password, hint } => {
                 let hint = hint.filter(|hint| !hint.is_empty());
@@ -1147,12 +1202,17 @@ impl RoomServer {
                     let refusal = (ErrorCode::ServerBusy, Some(COMPLAINT));
                     return self.refuse(seat.connection, seat.request_id, refusal);
                 }
+                let Some(block) = self.connections.get(&seat.connection).map(|c| c.block) else { return };
+                if let Err(wait) = self.quotas.hash(&seat.room, block, now.at) {
+                    let refusal = (ErrorCode::RateLimited, Some(wait));
+                    return self.refuse(seat.connection, seat.request_id, refusal);
+                }
                 let job = self.new_job(Job::Hash {
                     connection: seat.connection,
                     request_id: seat.request_id,
                     hint,
                 });
-                self.outputs.push_back(Output::HashPassword { job, password });
+                self.outputs.push_back(Output::HashPassword { job, password, block });
             }
             ClientMessage::ClearRoomPassword {} => self.change(seat, Change::Password(None)),
             ClientMessage::UpdateSettings { max_participants, allow_screen_share, lobby, admission } => {
@@ -1186,6 +1246,12 @@ impl RoomServer {
         }
     }
 
+    /// Whether the owner may have something written to disk, else how long it must wait.
+    fn may_change(&mut self, seat: &SeatRef, now: Now) -> Result<(), Duration> {
+        let Some(connection) = self.connections.get(&seat.connection) else { return Ok(()) };
+        self.quotas.change(&seat.room, connection.block, now.at)
+    }
+
     fn kick(&mut self, seat: &SeatRef, target: UserId, now: Now) {
         let Some(RoomEntry::Open(room)) = self.rooms.get_mut(&seat.room) else { return };
         let Some(kicked) = room.seat_mut(target).filter(|_| target != seat.user) else {
@@ -1200,7 +1266,7 @@ impl RoomServer {
             room.broadcast_info(&mut self.outputs);
         }
         if let Some(connection) = connection {
-            self.connections.remove(&connection);
+            self.forget_connection(connection);
             self.outputs.push_back(Output::Close { connection, code: CloseCode::Kicked });
         }
         self.send(seat.connection, &ServerMessage::Done { request_id: seat.request_id });
@@ -1210,8 +1276,8 @@ impl RoomServer {
         let Some(RoomEntry::Open(room)) = self.rooms.get(&seat.room) else { return };
         let running = room.session_started.map_or(0, |at| now.at.saturating_duration_since(at).as_secs());
         let stats = ServerMessage::RoomStats {
-            created_at: date(room.record.created_at),
-            last_used: date(room.record.last_used),
+            created_at: room.record.created_at.to_string(),
+            last_used: room.record.last_used.to_string(),
             total_sessions: room.record.total_sessions,
             total_duration_seconds: room.record.total_duration_seconds + running,
             request_id: seat.request_id,
@@ -1308,9 +1374,9 @@ impl RoomServer {
         let Some(RoomEntry::Open(room)) = self.rooms.get(room_id) else { return };
         if room.is_changing() {
             self.write_next_change(room_id);
-        } else if room.unsaved {
+        } else if room.stale {
             // What else is to be written waited for the change.
-            self.save_soon(room_id);
+            self.save_quietly(room_id);
         }
         self.forget_if_empty(room_id);
     }
@@ -1332,11 +1398,10 @@ impl RoomServer {
         let mut rooms: Vec<RoomId> = self.rooms.keys().cloned().collect();
         rooms.sort();
         for room_id in rooms {
-            // A change on its way to disk must not be overtaken by the record without it.
-            if let Some(room) = self.open_room(&room_id).filter(|room| !room.is_changing()) {
+            if let Some(room) = self.open_room(&room_id) {
                 room.account(now);
-                self.save_quietly(&room_id);
             }
+            self.save_soon(&room_id);
         }
     }
 
@@ -1395,6 +1460,11 @@ impl RoomServer {
         }
     }
 
+    fn forget_connection(&mut self, id: ConnectionId) -> Option<Connection> {
+        self.timers.cancel(&Timer::Connection(id));
+        self.connections.remove(&id)
+    }
+
     fn set_state(&mut self, id: ConnectionId, state: State) {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.state = state;
@@ -1441,8 +1511,39 @@ impl RoomServer {
     }
 
     fn set_timer(&mut self, at: Instant, timer: Timer) {
-        self.timers.push(Reverse((at, timer)));
+        self.timers.set(at, timer);
     }
+}
+
+/// Whether all others in the room are told of this message.
+fn is_announced(message: &ClientMessage) -> bool {
+    matches!(
+        message,
+        ClientMessage::ToggleAudio { .. }
+            | ClientMessage::ToggleVideo { .. }
+            | ClientMessage::ToggleScreen { .. }
+            | ClientMessage::ToggleHand { .. }
+            | ClientMessage::ToggleRecording { .. }
+            | ClientMessage::SetName { .. }
+            | ClientMessage::LockRoom { .. }
+            | ClientMessage::Unban {}
+            | ClientMessage::AskMute { .. }
+            | ClientMessage::OfferOwnership { .. }
+    )
+}
+
+/// Whether this message of an owner ends on disk.
+fn is_written(message: &ClientMessage) -> bool {
+    matches!(
+        message,
+        ClientMessage::SetRoomPassword { .. }
+            | ClientMessage::ClearRoomPassword {}
+            | ClientMessage::UpdateSettings { .. }
+            | ClientMessage::RotateOwnerToken {}
+            | ClientMessage::NewLink { .. }
+            | ClientMessage::LockRoom { .. }
+            | ClientMessage::Unban {}
+    )
 }
 
 /// Rounded up: a client that waits exactly this long must not be early.

@@ -25,7 +25,7 @@ pub use message::{
     RoomInfo, ServerFrame, ServerMessage,
 };
 pub use password::{Password, PasswordError};
-pub use secret::{LinkProof, Token};
+pub use secret::{CreationKey, LinkProof, Token};
 
 /// The protocol versions this crate speaks, best first.
 pub const VERSIONS: &[u32] = &[2];

@@ -64,6 +64,7 @@ fn client_messages() -> Vec<ClientMessage> {
             link_proof: Some(secret().link_proof(&room())),
             owner_token: Some(Token::from_bytes([7; 32])),
             ticket: Some("AAECAwQFBgcICQ".into()),
+            creation_key: None,
             media: media(),
         })),
         ClientMessage::JoinRoom(Box::new(JoinRoom {
@@ -75,6 +76,7 @@ fn client_messages() -> Vec<ClientMessage> {
             link_proof: None,
             owner_token: None,
             ticket: None,
+            creation_key: Some("open sesame".parse().expect("a key")),
             media: Media::default(),
         })),
         ClientMessage::Resume {

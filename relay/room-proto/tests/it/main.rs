@@ -3,9 +3,11 @@
 #![allow(clippy::disallowed_methods, reason = "a test's clock starts somewhere")]
 
 mod doors;
+mod limits;
 mod lobby;
 mod operations;
 mod rooms;
 mod seats;
 mod sessions;
+mod statistics;
 mod world;

@@ -32,6 +32,8 @@ pub struct World {
     pub closed: BTreeMap<u64, CloseCode>,
     pub metas: BTreeMap<u64, Option<RoomMeta>>,
     pub password_work: usize,
+    /// Rooms written so far.
+    pub saves: usize,
     /// Who has a seat, by what the state machine said.
     pub seated: BTreeSet<(RoomId, UserId)>,
     /// Who has had one: a replay tells of those who came and left.
@@ -69,12 +71,15 @@ pub fn user(number: u8) -> UserId {
     identity(number).user_id()
 }
 
-/// The signing key of a participant of the tests, 0 to 31.
+/// The signing key of a participant of the tests.
 pub fn identity(number: u8) -> &'static SigningIdentity {
     static IDENTITIES: LazyLock<Vec<SigningIdentity>> = LazyLock::new(|| {
-        let key =
-            |number: u8| SigningIdentity::from_bytes(&[number + 1; 32]).expect("a small number is a key");
-        (0..32).map(key).collect()
+        let key = |number: u16| {
+            let mut bytes = [0; 32];
+            bytes[30..].copy_from_slice(&(number + 1).to_be_bytes());
+            SigningIdentity::from_bytes(&bytes).expect("a small number is a key")
+        };
+        (0..256).map(key).collect()
     });
     &IDENTITIES[usize::from(number)]
 }
@@ -84,22 +89,33 @@ pub fn config() -> RoomServerConfig {
     RoomServerConfig::new(TicketKey::from_bytes([9; 32]))
 }
 
+/// Most tests are not about these limits.
+fn generous() -> RoomServerConfig {
+    RoomServerConfig {
+        joins: snug_room_proto::RateLimit { burst: 1e6, per_second: 1e6 },
+        creations: snug_room_proto::RateLimit { burst: 1e6, per_second: 1e6 },
+        ..config()
+    }
+}
+
 impl World {
     pub fn new() -> Self {
-        Self::with(RoomServerConfig {
-            // Most tests are not about these limits.
-            joins: snug_room_proto::RateLimit { burst: 1e6, per_second: 1e6 },
-            creations: snug_room_proto::RateLimit { burst: 1e6, per_second: 1e6 },
-            ..config()
-        })
+        Self::with(generous())
     }
 
     pub fn with(config: RoomServerConfig) -> Self {
         let now = Now { at: Instant::now(), unix: START };
+        Self::at(config, now, now)
+    }
+
+    fn at(config: RoomServerConfig, now: Now, started: Now) -> Self {
+        let mut server = RoomServer::new(config, [7; 32], Box::new(Turn));
+        // As a shell does at its start.
+        server.handle_timeout(now);
         Self {
-            server: RoomServer::new(config, [7; 32], Box::new(Turn)),
+            server,
             now,
-            started: now,
+            started,
             disk: BTreeMap::new(),
             disk_failure: None,
             password_failure: None,
@@ -110,6 +126,7 @@ impl World {
             closed: BTreeMap::new(),
             metas: BTreeMap::new(),
             password_work: 0,
+            saves: 0,
             seated: BTreeSet::new(),
             ever_seated: BTreeSet::new(),
             host: None,
@@ -124,7 +141,7 @@ impl World {
 
     /// Another process over the same disk.
     pub fn restarted(self) -> Self {
-        Self { disk: self.disk, now: self.now, started: self.started, ..Self::new() }
+        Self { disk: self.disk, ..Self::at(generous(), self.now, self.started) }
     }
 
     pub fn connect_from(&mut self, user: UserId, address: &str) -> Client {
@@ -174,7 +191,7 @@ impl World {
 
     /// A `join_room` with what is required.
     pub fn join_message(&self, client: Client, room: &str) -> Value {
-        let identity = (0..32).map(identity).find(|identity| identity.user_id() == client.user);
+        let identity = (0..=255).map(identity).find(|identity| identity.user_id() == client.user);
         let identity = identity.expect("a participant of the tests");
         let nonce = &self.nonces[&client.connection.0];
         json!({
@@ -187,14 +204,27 @@ impl World {
     }
 
     pub fn send(&mut self, client: Client, message: Value) {
-        let request =
-            Request::decode(&message.to_string()).unwrap_or_else(|(_, error)| panic!("{message}: {error}"));
-        self.input(Input::Message { connection: client.connection, request });
+        let text = message.to_string();
+        if let Err((_, error)) = Request::decode(&text) {
+            panic!("{message}: {error}");
+        }
+        self.send_text(client, text);
+    }
+
+    /// Sends a frame that may be no message.
+    pub fn send_text(&mut self, client: Client, text: String) {
+        self.input(Input::Frame { connection: client.connection, text });
     }
 
     pub fn request(&mut self, client: Client, message: Value) -> Value {
         self.send(client, message);
         self.receive(client)
+    }
+
+    /// The same once some time has passed.
+    pub fn request_after(&mut self, client: Client, wait: Duration, message: Value) -> Value {
+        self.pass(wait);
+        self.request(client, message)
     }
 
     pub fn drop_connection(&mut self, client: Client) {
@@ -311,6 +341,7 @@ impl World {
                 Input::RoomLoaded { job, result: Ok(self.disk.get(room.as_str()).cloned()) }
             }
             Output::SaveRoom { job, room, record, .. } => {
+                self.saves += 1;
                 let result = self.disk_failure.map_or(Ok(()), Err);
                 if result.is_ok() {
                     self.disk.insert(room.to_string(), record);
@@ -318,11 +349,11 @@ impl World {
                 let Some(job) = job else { return };
                 Input::RoomSaved { job, result }
             }
-            Output::HashPassword { job, password } => {
+            Output::HashPassword { job, password, .. } => {
                 self.password_work += 1;
                 Input::PasswordHashed { job, result: self.busy_or(format!("hash of {}", password.expose())) }
             }
-            Output::CheckPassword { job, password, hash } => {
+            Output::CheckPassword { job, password, hash, .. } => {
                 self.password_work += 1;
                 let right = hash == Some(format!("hash of {}", password.expose()));
                 Input::PasswordChecked { job, result: self.busy_or(right) }
