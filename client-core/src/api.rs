@@ -70,7 +70,7 @@ pub enum Command {
     },
     /// An address of this machine changed.
     NetworkChanged,
-    /// Tries at once what is being waited for.
+    /// Tries at once what is being waited for, or once more what the relay refused.
     Retry,
     /// Removes a participant; for the owner.
     Kick {
@@ -103,7 +103,7 @@ pub struct TileSize {
 pub enum Event {
     /// We have a seat; `again` at a relay that had forgotten us.
     Joined {
-        /// Our identity for this run.
+        /// Our identity for this session of the room.
         user: String,
         /// Whether it is a return.
         again: bool,
@@ -114,15 +114,34 @@ pub enum Event {
     Resumed,
     /// The relay is about to stop; media goes on.
     Draining,
-    /// The room has a password: supply one.
+    /// The room has a password: supply one. During a call its links go on meanwhile.
     PasswordNeeded {
         /// What the owner wrote for who does not remember it.
         hint: Option<String>,
         /// Whether one was tried and is wrong.
         wrong: bool,
     },
+    /// There is no seat for us yet, or none at the moment, though the relay answers. During a call its links go on meanwhile.
+    NoSeat {
+        /// A word for scripts: `room_full`, `room_locked`, `waiting` (somebody has to let us in), …
+        code: String,
+        /// One or two sentences for people.
+        message: String,
+        /// Whether something comes of it by itself. If not, [`Command::Retry`] asks again.
+        waits: bool,
+    },
     /// Somebody came.
     ParticipantJoined {
+        /// Who.
+        user: String,
+        /// Their name.
+        name: String,
+        /// They gave up another seat for this one, as the relay says, and came back under another key: only the person's own word
+        /// shows that it is the same.
+        new_key: bool,
+    },
+    /// Somebody was started anew and came back, with the same key.
+    ParticipantReturned {
         /// Who.
         user: String,
         /// Their name.
@@ -134,6 +153,8 @@ pub enum Event {
         user: String,
         /// Whether the owner removed them.
         kicked: bool,
+        /// Whether they come back under another key: [`Event::ParticipantJoined`] follows.
+        replaced: bool,
     },
     /// Somebody's link changed.
     Link {
@@ -222,11 +243,13 @@ pub struct Sources {
     pub video: bool,
     pub screen: bool,
     pub hand: bool,
+    pub recording: bool,
 }
 
 impl From<snug_wire::Media> for Sources {
     fn from(media: snug_wire::Media) -> Self {
-        Self { audio: media.audio, video: media.video, screen: media.screen, hand: media.hand }
+        let snug_wire::Media { audio, video, screen, hand, recording } = media;
+        Self { audio, video, screen, hand, recording }
     }
 }
 
@@ -236,8 +259,10 @@ impl From<snug_wire::Media> for Sources {
 pub struct Snapshot {
     /// Whether the connection to the relay stands; media does not need it.
     pub online: bool,
-    /// Our identity for this run.
+    /// Our identity for this session of the room.
     pub user: String,
+    /// Why we have no seat at the moment, though the relay answers: one or two sentences for people.
+    pub no_seat: Option<String>,
     /// Whether we are the room's owner.
     pub is_owner: bool,
     /// Whether the room is closed for others.
@@ -282,8 +307,12 @@ pub struct EncodedLayer {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Participant {
-    /// Its identity for this run.
+    /// Its identity for this session of the room.
     pub user: String,
+    /// Whether what it says is checked against its key; who is not verified can be anybody.
+    pub verified: bool,
+    /// It came back under another key, as the relay says: only the person's own word shows that it is the same.
+    pub new_key: bool,
     /// Its name; empty when it could not be read.
     pub name: String,
     /// What it sends.

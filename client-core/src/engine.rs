@@ -1,5 +1,6 @@
 //! A call from the shell's side: starts everything on threads of its own, takes commands, and shows what is.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -16,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::api::{Command, Event, Snapshot};
 use crate::fanout::Fanout;
+use crate::identity_store::IdentityStore;
 use crate::pictures::Pictures;
 use crate::screen::{OpenScreen, Screen, ScreenFailure};
 use crate::session::{self, Parts, Shell, problem};
@@ -69,6 +71,9 @@ pub struct EngineConfig {
     pub quic: bool,
     /// How links reach the network. Unless it says otherwise, the certificates that count for the relay count for TURN, too.
     pub network: FactoryConfig,
+    /// The folder in which it is kept who we are in a room, from the join until the leave, so that after a crash we come back as the
+    /// same participant. Without it, nothing is kept.
+    pub identities: Option<PathBuf>,
     /// Whether to watch this machine's addresses; else the shell sends [`Command::NetworkChanged`].
     pub watch_network: bool,
     /// Name and version of the program.
@@ -210,6 +215,7 @@ fn run(
         roots,
         quic,
         network,
+        identities,
         watch_network,
         agent,
     } = config;
@@ -251,6 +257,12 @@ fn run(
         let tell = Arc::new(move |failure| seen.tell(screen_problem(&failure)));
         Screen::new(open, size, Arc::clone(&codecs), epoch, fanout.clone(), tell)
     });
+    let identity_store = identities.and_then(|folder| {
+        IdentityStore::open(&folder, &link.target.authority(), &link.room).unwrap_or_else(|error| {
+            shell.teller.tell(session::not_kept(&error));
+            None
+        })
+    });
     let call = Call::new(
         CallConfig {
             room: link.room,
@@ -260,12 +272,14 @@ fn run(
             password,
             media,
             agent,
+            kept: identity_store.as_ref().and_then(IdentityStore::load),
         },
         seed,
         session::now(),
     );
     let parts = Parts {
         call,
+        identity_store,
         connector: Arc::new(connector),
         target: link.target,
         factory: Factory::new(network),

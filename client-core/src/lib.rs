@@ -15,6 +15,7 @@ mod candidates;
 mod devices;
 mod engine;
 mod fanout;
+mod identity_store;
 mod link;
 mod network;
 mod pictures;

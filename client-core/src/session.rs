@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use crate::api::{Command, Event, Snapshot, TileSize};
 use crate::devices::DeviceKind;
 use crate::fanout::Fanout;
+use crate::identity_store::IdentityStore;
 use crate::link::{Job, Link, LinkEvent};
 use crate::network::{self, Change};
 use crate::pictures::Pictures;
@@ -45,6 +46,8 @@ const GOODBYE: Duration = Duration::from_millis(500);
 /// What a session works with.
 pub(crate) struct Parts {
     pub(crate) call: Call,
+    /// Where it is kept who we are.
+    pub(crate) identity_store: Option<IdentityStore>,
     pub(crate) connector: Arc<Connector>,
     pub(crate) target: Target,
     pub(crate) factory: Factory,
@@ -501,8 +504,21 @@ impl Session {
         if matches!(event, CallEvent::Ended { .. }) {
             self.ended = true;
         }
-        if matches!(event, CallEvent::ScreenShareForbidden) {
-            self.share_screen(false);
+        match &event {
+            CallEvent::ScreenShareForbidden => self.share_screen(false),
+            // A few hundred bytes without a wait for the disk: they have to be written before the join that follows is sent.
+            CallEvent::KeepIdentity(kept) => {
+                if let Some(Err(error)) = self.parts.identity_store.as_ref().map(|store| store.keep(kept)) {
+                    self.parts.identity_store = None;
+                    self.tell(not_kept(&error));
+                }
+            }
+            CallEvent::ForgetIdentity => {
+                if let Some(store) = &self.parts.identity_store {
+                    store.forget();
+                }
+            }
+            _ => {}
         }
         let Some(event) = view::event(event, &self.parts.call.snapshot()) else { return };
         match self.last_word.take_if(|_| self.ended) {
@@ -566,6 +582,14 @@ fn tile_of(tile: TileSize) -> Tile {
 
 pub(crate) fn problem(code: &str, message: &dyn std::fmt::Display) -> Event {
     Event::Problem { code: code.to_owned(), message: message.to_string() }
+}
+
+pub(crate) fn not_kept(error: &std::io::Error) -> Event {
+    let message = format!(
+        "after a crash you would come back as somebody else: who you are here cannot be written down ({error}); choose another \
+         folder for it"
+    );
+    problem("identity_not_kept", &message)
 }
 
 pub(crate) fn now() -> Now {

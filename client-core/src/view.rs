@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use snug_audio::{AudioSnapshot, RemoteId, SILENCE_DB};
 use snug_call_proto::{
-    self as call, CallEvent, CallSnapshot, EndCode, LinkId, ParticipantSnapshot, SignalingState, TILE_KEPT,
+    self as call, CallEvent, CallSnapshot, EndCode, LinkId, NoSeatReason, ParticipantSnapshot,
+    SignalingState, TILE_KEPT,
 };
 use snug_media_proto::section::Section;
 use snug_rtc::{CandidateKind, RelayProtocol};
-use snug_wire::{ErrorCode, UserId};
+use snug_wire::{ErrorCode, LeaveReason, UserId};
 
 use crate::api::{Event, LinkState, Participant, Quality, Snapshot};
 use crate::fanout::Fanout;
@@ -28,6 +29,8 @@ pub(crate) fn snapshot(
         let heard = link.and_then(|link| audio.remotes.get(&RemoteId(link.0)));
         Participant {
             user: of.user.to_string(),
+            verified: of.verified,
+            new_key: of.new_key,
             name: of.name.clone(),
             sources: of.media.into(),
             away: of.away,
@@ -43,6 +46,7 @@ pub(crate) fn snapshot(
     Snapshot {
         online: call.signaling == SignalingState::Online,
         user: call.self_id.to_string(),
+        no_seat: call.no_seat.as_ref().map(|no_seat| no_seat.message.clone()),
         is_owner: call.is_owner,
         locked: call.room.as_ref().is_some_and(|room| room.locked),
         sources: call.media.into(),
@@ -100,15 +104,27 @@ pub(crate) fn event(event: CallEvent, call: &CallSnapshot) -> Option<Event> {
         CallEvent::Resumed => Some(Event::Resumed),
         CallEvent::Draining => Some(Event::Draining),
         CallEvent::PasswordNeeded { hint, wrong } => Some(Event::PasswordNeeded { hint, wrong }),
-        CallEvent::RoomFull { message } => {
-            Some(Event::Problem { code: "room_full".to_owned(), message })
+        CallEvent::NoSeat(no_seat) => {
+            let code = match no_seat.reason {
+                NoSeatReason::RoomFull => "room_full".to_owned(),
+                NoSeatReason::Lobby => "waiting".to_owned(),
+                NoSeatReason::Refused(code) => word(code),
+            };
+            Some(Event::NoSeat { code, message: no_seat.message, waits: no_seat.waits })
         }
-        CallEvent::ParticipantJoined(user) => {
-            Some(Event::ParticipantJoined { user: user.to_string(), name: name_of(user) })
+        CallEvent::ParticipantJoined { user, former } => Some(Event::ParticipantJoined {
+            user: user.to_string(),
+            name: name_of(user),
+            new_key: former.is_some(),
+        }),
+        CallEvent::ParticipantReturned(user) => {
+            Some(Event::ParticipantReturned { user: user.to_string(), name: name_of(user) })
         }
-        CallEvent::ParticipantLeft { user, kicked } => {
-            Some(Event::ParticipantLeft { user: user.to_string(), kicked })
-        }
+        CallEvent::ParticipantLeft { user, reason } => Some(Event::ParticipantLeft {
+            user: user.to_string(),
+            kicked: reason == LeaveReason::Kicked,
+            replaced: reason == LeaveReason::Replaced,
+        }),
         CallEvent::ParticipantConnected(user) => link(user, LinkState::Connected),
         CallEvent::ParticipantInterrupted(user) => link(user, LinkState::Interrupted),
         CallEvent::ParticipantRefused { user, .. } => link(user, LinkState::Refused),
@@ -129,8 +145,10 @@ pub(crate) fn event(event: CallEvent, call: &CallSnapshot) -> Option<Event> {
             message: "the owner does not allow sharing screens here: yours is no longer shared; ask the owner to allow it"
                 .to_owned(),
         }),
-        // The snapshot says who is away; statistics are asked for by nobody here.
-        CallEvent::ParticipantAway(_)
+        // The session keeps who we are; the snapshot says who is away; statistics are asked for by nobody here.
+        CallEvent::KeepIdentity(_)
+        | CallEvent::ForgetIdentity
+        | CallEvent::ParticipantAway(_)
         | CallEvent::ParticipantBack(_)
         | CallEvent::Stats(_)
         | CallEvent::RequestDone(_) => None,
@@ -142,6 +160,7 @@ fn end_code(code: EndCode) -> String {
         EndCode::Left => "left".to_owned(),
         EndCode::Kicked => "kicked".to_owned(),
         EndCode::Replaced => "replaced".to_owned(),
+        EndCode::CallEnded => "call_ended".to_owned(),
         EndCode::RoomFull => "room_full".to_owned(),
         EndCode::Unreachable => "unreachable".to_owned(),
         EndCode::Untrusted => "untrusted".to_owned(),

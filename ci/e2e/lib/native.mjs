@@ -18,7 +18,16 @@ export const nativeBinary = () => {
 
 /** A folder for recordings, removed when the test is over. */
 export function recordings(cleanup) {
-  const path = mkdtempSync(join(tmpdir(), 'snug-recordings-'));
+  return folder(cleanup, 'recordings');
+}
+
+/** A folder in which one person's client keeps who it is, removed when the test is over. */
+export function state(cleanup) {
+  return folder(cleanup, 'state');
+}
+
+function folder(cleanup, what) {
+  const path = mkdtempSync(join(tmpdir(), `snug-${what}-`));
   cleanup.add(() => rmSync(path, { recursive: true, force: true }));
   return path;
 }
@@ -129,15 +138,16 @@ export class Native {
 /**
  * Joins a room natively. Without other wishes it shows the moving pattern and sends a tone of 440 Hz.
  *
- * `inside` is a command prefix, such as `ip netns exec …`.
+ * `inside` is a command prefix, such as `ip netns exec …`. `keeps` is the folder in which it keeps who it is; without one it is a
+ * person of its own.
  */
-export function native(cleanup, name, url, { video = 'test', audio = 'tone', record, password, ca, args = [], inside = [], env = {} } = {}) {
+export function native(cleanup, name, url, { video = 'test', audio = 'tone', record, password, ca, keeps = state(cleanup), args = [], inside = [], env = {} } = {}) {
   const options = ['--name', name, '--video', video, '--audio', audio, '--json', '--loopback'];
   if (record) options.push('--record', record);
   if (password) options.push('--password', password);
   if (ca) options.push('--ca', ca);
   const command = [...inside, nativeBinary(), 'join', url, ...options, ...args];
-  const child = spawn(command[0], command.slice(1), { stdio: ['pipe', 'pipe', 'pipe'], env: { SNUG_LOG: 'warn', ...process.env, ...env } });
+  const child = spawn(command[0], command.slice(1), { stdio: ['pipe', 'pipe', 'pipe'], env: { SNUG_LOG: 'warn', ...process.env, SNUG_STATE_DIR: keeps, ...env } });
   const someone = new Native(child, name);
   cleanup.add(() => someone.exit ?? someone.kill());
   return someone;

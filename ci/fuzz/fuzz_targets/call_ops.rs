@@ -16,10 +16,14 @@ use snug_call_proto::{
 };
 use snug_wire::link::RoomSecret;
 use snug_wire::message::Received;
-use snug_wire::{Media, Password, Request, UserId};
+use snug_wire::seal::{Kind, Run, Sealer};
+use snug_wire::{Media, Password, Request, RoomId, SigningIdentity, UserId};
 
 /// Far more than any input can cause: 64 participants with all that waits for each.
 const OUTPUTS_PER_INPUT: usize = 20_000;
+/// Participants of the relay's making; the last two have keys, and what they say is signed, and sealed where the link has a secret.
+const USERS: u8 = 12;
+const KEYED: [u8; 2] = [10, 11];
 const SESSIONS: [&str; 3] = ["AAAAAAAAAAA", "BBBBBBBBBBB", "CCCCCCCCCCC"];
 
 #[derive(Arbitrary, Debug)]
@@ -79,6 +83,10 @@ enum Op {
     Network,
     Retry,
     Password,
+    /// Somebody with a key is started anew.
+    Restart {
+        user: u8,
+    },
     Owner {
         kind: u8,
     },
@@ -93,13 +101,16 @@ enum Op {
 
 #[derive(Arbitrary, Debug)]
 enum Message {
-    Welcome { heartbeat: u8 },
+    Welcome { heartbeat: u8, version: u8 },
     Joined { users: u16, owner: bool, ttl: u16, away: bool },
     Resumed,
     UserJoined { user: u8 },
     Away { user: u8 },
     Back { user: u8 },
-    Left { user: u8 },
+    Left { user: u8, reason: u8 },
+    Named { user: u8 },
+    Waiting,
+    CallEnded,
     Negotiation { user: u8, negotiation: Negotiation },
     State { user: u8, bits: u8 },
     Updated { share: bool },
@@ -150,6 +161,9 @@ struct World {
     links: Vec<LinkId>,
     jobs: Vec<(LinkId, JobId, bool)>,
     session: String,
+    sealed: bool,
+    sealers: BTreeMap<u8, Sealer>,
+    runs: u64,
     ended: bool,
 }
 
@@ -176,7 +190,9 @@ impl World {
             password: None,
             media: Media::default(),
             agent: "fuzz/1".into(),
+            kept: None,
         };
+        let sealers = KEYED.map(|user| (user, sealer_of(user, sealed, 1))).into();
         Self {
             call: Call::new(config, [5; 32], now),
             now,
@@ -185,6 +201,9 @@ impl World {
             links: vec![LinkId(0)],
             jobs: Vec::new(),
             session: SESSIONS[0].to_owned(),
+            sealed,
+            sealers,
+            runs: 1,
             ended: false,
         }
     }
@@ -199,7 +218,7 @@ impl World {
             Op::Relay { message, seq } => self.relay(&message, seq),
             Op::Raw { text } => self.frame(&text),
             Op::Channel { link, message } => {
-                let text = self.channel_text(message);
+                let text = self.channel_text(link, message);
                 self.input(Input::ChannelMessage { link: self.link(link), text });
             }
             Op::Describe { fails } => {
@@ -245,12 +264,22 @@ impl World {
             Op::Network => self.input(Input::NetworkChanged),
             Op::Retry => self.input(Input::RetryNow),
             Op::Password => self.input(Input::SupplyPassword(Password::new("rex").expect("a password"))),
+            Op::Restart { user } => {
+                let user = KEYED[usize::from(user) % KEYED.len()];
+                self.runs += 1;
+                self.sealers.insert(user, sealer_of(user, self.sealed, self.runs));
+            }
             Op::Owner { kind } => self.input(Input::Owner(match kind % 7 {
                 0 => OwnerRequest::SetPassword { password: Password::new("rex").expect("a password"), hint: None },
                 1 => OwnerRequest::ClearPassword,
                 2 => OwnerRequest::Lock(true),
                 3 => OwnerRequest::Kick(user_of(kind)),
-                4 => OwnerRequest::UpdateSettings { max_participants: Some(4), allow_screen_share: None },
+                4 => OwnerRequest::UpdateSettings {
+                    max_participants: Some(4),
+                    allow_screen_share: None,
+                    lobby: Some(true),
+                    admission: None,
+                },
                 5 => OwnerRequest::RotateOwnerToken,
                 _ => OwnerRequest::GetStats,
             })),
@@ -395,30 +424,40 @@ impl World {
         self.frame(&value.to_string());
     }
 
-    fn message(&self, message: &Message) -> Value {
+    fn message(&mut self, message: &Message) -> Value {
         let token = "A".repeat(43);
         match message {
-            Message::Welcome { heartbeat } => {
-                json!({"type": "welcome", "version": 1, "relay": "fuzz", "heartbeatSeconds": heartbeat})
+            Message::Welcome { heartbeat, version } => {
+                let version = if version % 8 == 0 { 3 } else { 2 };
+                json!({"type": "welcome", "versions": [version], "relay": "fuzz", "heartbeatSeconds": heartbeat, "nonce": token})
             }
             Message::Joined { users, owner, ttl, away } => {
                 let others: Vec<Value> =
-                    (0..users % 12).map(|user| participant(user as u8, *away && user % 2 == 0)).collect();
+                    (0..users % (u16::from(USERS) + 1))
+                        .map(|user| self.participant(user as u8, *away && user % 2 == 0))
+                        .collect();
                 json!({"type": "room_joined", "roomId": "sunny-mountain-42", "userId": self.call.snapshot().self_id,
-                    "resumeToken": token, "participants": others, "roomInfo": room(true), "isOwner": owner,
+                    "resumeToken": token, "ticket": "a-ticket", "participants": others, "roomInfo": room(true), "isOwner": owner,
                     "iceServers": [], "iceTtlSeconds": ttl, "seatHoldSeconds": 30})
             }
             Message::Resumed => json!({"type": "resumed", "resumeToken": token, "replayed": 0}),
             Message::UserJoined { user } => {
-                json!({"type": "user_joined", "participant": participant(*user, false)})
+                json!({"type": "user_joined", "participant": self.participant(*user, false)})
             }
             Message::Away { user } => json!({"type": "user_away", "userId": user_of(*user)}),
             Message::Back { user } => json!({"type": "user_back", "userId": user_of(*user)}),
-            Message::Left { user } => {
-                json!({"type": "user_left", "userId": user_of(*user), "reason": "left"})
+            Message::Left { user, reason } => {
+                let reason = ["left", "timeout", "kicked", "replaced"][usize::from(reason % 4)];
+                json!({"type": "user_left", "userId": user_of(*user), "reason": reason})
             }
+            Message::Named { user } => {
+                let name = self.payload(*user, Kind::Name, r#"{"name":"Bo"}"#);
+                json!({"type": "peer_name", "userId": user_of(*user), "displayName": name})
+            }
+            Message::Waiting => json!({"type": "waiting"}),
+            Message::CallEnded => json!({"type": "call_ended"}),
             Message::Negotiation { user, negotiation } => {
-                let (kind, payload) = self.negotiation(negotiation);
+                let (kind, payload) = self.negotiation(*user, negotiation);
                 json!({"type": format!("{kind}_received"), "fromId": user_of(*user), "payload": payload})
             }
             Message::State { user, bits } => {
@@ -433,7 +472,11 @@ impl World {
                 let codes = [
                     "RESUME_FAILED",
                     "AUTH_FAILED",
-                    "USER_ID_TAKEN",
+                    "TICKET_INVALID",
+                    "KEY_PROOF_INVALID",
+                    "NOT_ADMITTED",
+                    "LINK_INCOMPLETE",
+                    "VERSION_UNSUPPORTED",
                     "ROOM_LOCKED",
                     "RATE_LIMITED",
                     "KICKED",
@@ -453,31 +496,53 @@ impl World {
         }
     }
 
-    fn negotiation(&self, negotiation: &Negotiation) -> (&'static str, Value) {
+    fn negotiation(&mut self, user: u8, negotiation: &Negotiation) -> (&'static str, Value) {
         let Negotiation { kind, session, restart, length } = *negotiation;
         let session =
             session.map_or(self.session.as_str(), |one| SESSIONS[usize::from(one) % SESSIONS.len()]);
         let text = "v".repeat(usize::from(length % 4000));
         let description = json!({"sdp": text, "session": session, "restart": restart}).to_string();
         match kind % 4 {
-            0 | 1 => ("offer", json!({"plain": description})),
-            2 => ("answer", json!({"plain": description})),
+            0 | 1 => ("offer", self.payload(user, Kind::Offer, &description)),
+            2 => ("answer", self.payload(user, Kind::Answer, &description)),
             _ => {
                 let body = json!({"candidate": text, "sdpMid": "0", "sdpMLineIndex": 0, "session": session});
-                ("ice_candidate", json!({"plain": body.to_string()}))
+                ("ice_candidate", self.payload(user, Kind::IceCandidate, &body.to_string()))
             }
         }
     }
 
-    fn channel_text(&self, message: ChannelMessage) -> String {
+    /// What somebody says, to us or to the room.
+    fn payload(&mut self, user: u8, kind: Kind, text: &str) -> Value {
+        let own = self.call.snapshot().self_id;
+        let receiver = (!matches!(kind, Kind::Name | Kind::Chat)).then_some(own);
+        match self.sealers.get_mut(&(user % USERS)) {
+            Some(sealer) => json!(sealer.seal(kind, receiver, text)),
+            None => json!({"plain": text}),
+        }
+    }
+
+    fn participant(&mut self, user: u8, away: bool) -> Value {
+        let name = self.payload(user, Kind::Name, r#"{"name":"Ben"}"#);
+        let mut participant = json!({"userId": user_of(user), "displayName": name, "media": {}, "away": away, "owner": false});
+        if KEYED.contains(&(user % USERS)) {
+            participant["publicKey"] = json!(identity_of(user % USERS).public_key());
+            participant["formerId"] = json!(user_of(0));
+        }
+        participant
+    }
+
+    fn channel_text(&mut self, link: u8, message: ChannelMessage) -> String {
+        let of = self.peers.get(&self.link(link)).and_then(|peer| peer.user);
+        let user = (0..USERS).find(|user| Some(user_of(*user)) == of).unwrap_or(0);
         match message {
             ChannelMessage::Negotiation(negotiation) => {
-                let (kind, payload) = self.negotiation(&negotiation);
+                let (kind, payload) = self.negotiation(user, &negotiation);
                 json!({"type": kind, "payload": payload}).to_string()
             }
             ChannelMessage::Chat { id, text } => {
                 let body = json!({"id": id.to_string(), "text": text, "sentAt": 1}).to_string();
-                json!({"type": "chat", "payload": {"plain": body}}).to_string()
+                json!({"type": "chat", "payload": self.payload(user, Kind::Chat, &body)}).to_string()
             }
             ChannelMessage::State { bits } => {
                 json!({"type": "media_state", "media": media(bits)}).to_string()
@@ -507,8 +572,18 @@ impl World {
     }
 }
 
-fn participant(user: u8, away: bool) -> Value {
-    json!({"userId": user_of(user), "displayName": {"plain": r#"{"name":"Ben"}"#}, "media": {}, "away": away, "owner": false})
+fn identity_of(user: u8) -> &'static SigningIdentity {
+    static IDENTITIES: OnceLock<Vec<SigningIdentity>> = OnceLock::new();
+    let identities = IDENTITIES.get_or_init(|| {
+        (0..USERS).map(|user| SigningIdentity::from_bytes(&[user + 1; 32]).expect("a key")).collect()
+    });
+    &identities[usize::from(user % USERS)]
+}
+
+fn sealer_of(user: u8, sealed: bool, run: u64) -> Sealer {
+    let room: RoomId = "sunny-mountain-42".parse().expect("a valid room id");
+    let secret = sealed.then(|| RoomSecret::from_bytes([7; 16]));
+    Sealer::new(secret, room, identity_of(user).clone(), Run::new(run, [0; 8]))
 }
 
 fn room(share: bool) -> Value {
@@ -516,10 +591,20 @@ fn room(share: bool) -> Value {
 }
 
 fn user_of(user: u8) -> UserId {
+    let user = user % USERS;
+    if KEYED.contains(&user) {
+        return identity_of(user).user_id();
+    }
     // Some below and some above our own id.
-    UserId::from_bytes([(user % 12).wrapping_mul(21); 16])
+    UserId::from_bytes([user.wrapping_mul(21); 16])
 }
 
 fn media(bits: u8) -> Media {
-    Media { audio: bits & 1 != 0, video: bits & 2 != 0, screen: bits & 4 != 0, hand: bits & 8 != 0 }
+    Media {
+        audio: bits & 1 != 0,
+        video: bits & 2 != 0,
+        screen: bits & 4 != 0,
+        hand: bits & 8 != 0,
+        recording: bits & 16 != 0,
+    }
 }

@@ -8,22 +8,23 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use snug_wire::link::RoomSecret;
 use snug_wire::message::{JoinRoom, RoomJoined};
-use snug_wire::seal::{Kind, SealError, Sealer};
+use snug_wire::seal::{Kind, Opened, SealError, Sealer};
 use snug_wire::{
-    ClientMessage, ErrorCode, IceServer, LeaveReason, Media, Participant, Password, Payload, RoomId,
-    RoomInfo, ServerMessage, Token, UserId,
+    ClientMessage, ErrorCode, IceServer, JoinNonce, LeaveReason, Media, Participant, Password, Payload,
+    RoomId, RoomInfo, ServerMessage, Token, UserId,
 };
 
 use crate::channel::{ChannelMessage, NameBody, Tile, body, read_chat};
 use crate::chat::{ChatLog, compose};
 use crate::context::{At, Context, Route, draw_name};
+use crate::identity::{KeptIdentity, OwnIdentity};
 use crate::input::{Input, LinkId, Now, OwnerRequest};
 use crate::limits;
 use crate::link::Link;
 use crate::output::{CallEvent, Candidate, EndCode, Output, RequestKind, RoomStats};
 use crate::roster::Member;
 use crate::signaling::{Act, Signaling};
-use crate::snapshot::{CallSnapshot, LinkState, ParticipantSnapshot};
+use crate::snapshot::{CallSnapshot, LinkState, ParticipantSnapshot, SignalingState};
 
 /// Which room to join, and as whom.
 pub struct CallConfig {
@@ -41,12 +42,15 @@ pub struct CallConfig {
     pub media: Media,
     /// Name and version of the client, up to 64 characters.
     pub agent: String,
+    /// What the shell kept of an earlier run in this room, to come back as the same participant; without it a key is drawn.
+    pub kept: Option<KeptIdentity>,
 }
 
 /// One call, from the first connection to the relay until [`CallEvent::Ended`].
 pub struct Call {
     config: CallConfig,
     context: Context,
+    own: OwnIdentity,
     /// In the order of their coming.
     members: Vec<Member>,
     room: Option<RoomInfo>,
@@ -71,15 +75,16 @@ pub struct Call {
 
 impl Call {
     /// Starts a call; all its randomness comes from `seed`, which must be drawn afresh for each call.
-    pub fn new(config: CallConfig, seed: [u8; 32], now: Now) -> Self {
+    pub fn new(mut config: CallConfig, seed: [u8; 32], now: Now) -> Self {
         let mut random = ChaCha20Rng::from_seed(seed);
-        let own = draw_user(&mut random);
+        let own = OwnIdentity::new(config.kept.take(), &mut random, now.unix_ms);
+        let user = own.kept.key.user_id();
         let jitter = ChaCha20Rng::seed_from_u64(random.next_u64());
-        let signaling = Signaling::new(config.agent.clone(), config.room.clone(), own, jitter, now.at);
-        let sealer = Sealer::new(config.secret.clone(), config.room.clone(), own);
+        let signaling = Signaling::new(config.agent.clone(), config.room.clone(), user, jitter, now.at);
+        let sealer = sealer(&config, &own);
         let media = config.media;
         let context = Context {
-            own,
+            own: user,
             sealer,
             media,
             ice_servers: Vec::new(),
@@ -91,6 +96,7 @@ impl Call {
         let mut call = Self {
             config,
             context,
+            own,
             members: Vec::new(),
             room: None,
             is_owner: false,
@@ -197,13 +203,15 @@ impl Call {
     /// The call as a view sees it.
     pub fn snapshot(&self) -> CallSnapshot {
         let participants = self.members.iter().filter_map(|member| {
-            let Member { user, media, away, owner, .. } = *member;
+            let Member { user, media, away, owner, verified, .. } = *member;
             let link = member.link.as_ref()?.state();
-            Some(ParticipantSnapshot { user, name: member.name.clone(), media, away, owner, link })
+            let (name, new_key) = (member.name.clone(), member.former.is_some());
+            Some(ParticipantSnapshot { user, verified, new_key, name, media, away, owner, link })
         });
         CallSnapshot {
             signaling: self.context.signaling.state,
             self_id: self.context.own,
+            no_seat: self.context.signaling.no_seat.clone(),
             is_owner: self.is_owner,
             room: self.room.clone(),
             media: self.context.media,
@@ -274,6 +282,7 @@ impl Call {
     }
 
     fn retry_now(&mut self, now: Now) {
+        self.ending = None;
         self.context.signaling.retry_now(now.at);
         self.each_link(now, |link, at| {
             if !link.connected() {
@@ -292,9 +301,9 @@ impl Call {
             OwnerRequest::ClearPassword => (RequestKind::ClearPassword, ClientMessage::ClearRoomPassword {}),
             OwnerRequest::Lock(locked) => (RequestKind::Lock, ClientMessage::LockRoom { locked }),
             OwnerRequest::Kick(target_id) => (RequestKind::Kick, ClientMessage::Kick { target_id }),
-            OwnerRequest::UpdateSettings { max_participants, allow_screen_share } => (
+            OwnerRequest::UpdateSettings { max_participants, allow_screen_share, lobby, admission } => (
                 RequestKind::UpdateSettings,
-                ClientMessage::UpdateSettings { max_participants, allow_screen_share },
+                ClientMessage::UpdateSettings { max_participants, allow_screen_share, lobby, admission },
             ),
             OwnerRequest::RotateOwnerToken => {
                 (RequestKind::RotateOwnerToken, ClientMessage::RotateOwnerToken {})
@@ -312,8 +321,8 @@ impl Call {
                 Act::Connect => self.context.push(Output::Connect),
                 Act::Close(code) => self.context.push(Output::CloseConnection { code }),
                 Act::Send(frame) => self.context.push(Output::Send(frame)),
-                Act::Join { with_password } => {
-                    let join = self.join_message(with_password);
+                Act::Join { nonce, with_password } => {
+                    let join = self.join_message(&nonce, with_password);
                     self.context.signaling.write(join);
                 }
                 Act::Lost => {
@@ -331,38 +340,54 @@ impl Call {
                 Act::PasswordNeeded { hint, wrong } => {
                     self.context.event(CallEvent::PasswordNeeded { hint, wrong });
                 }
-                Act::Waiting { message } => self.context.event(CallEvent::RoomFull { message }),
-                Act::IdTaken => {
-                    let own = draw_user(&mut self.context.random);
-                    self.context.own = own;
-                    self.context.sealer =
-                        Sealer::new(self.config.secret.clone(), self.config.room.clone(), own);
-                    self.context.signaling.rename(own, now.at);
+                Act::NoSeat(no_seat) => self.context.event(CallEvent::NoSeat(no_seat)),
+                Act::TicketInvalid { start_anew } => {
+                    if start_anew {
+                        self.own = OwnIdentity::new(None, &mut self.context.random, now.unix_ms);
+                        self.context.own = self.own.kept.key.user_id();
+                        self.context.sealer = sealer(&self.config, &self.own);
+                    }
+                    self.own.set_ticket(None);
+                    self.context.signaling.join_as(self.context.own, now.at);
                 }
                 Act::Ended { code, message } => self.on_ended(code, message, now),
             }
         }
     }
 
-    fn join_message(&mut self, with_password: bool) -> ClientMessage {
+    /// Has the shell keep who we are, unless it does already.
+    fn keep_identity(&mut self) {
+        if !std::mem::replace(&mut self.own.told, true) {
+            self.context.event(CallEvent::KeepIdentity(self.own.kept.clone()));
+        }
+    }
+
+    fn join_message(&mut self, nonce: &JoinNonce, with_password: bool) -> ClientMessage {
+        // A run that nobody remembers could be repeated, and with it the keys of what was sealed in it.
+        self.keep_identity();
         let name = body(&NameBody { name: clean_name(&self.config.name) });
         self.relay_media = self.context.media;
-        ClientMessage::JoinRoom(JoinRoom {
+        let key = &self.own.kept.key;
+        ClientMessage::JoinRoom(Box::new(JoinRoom {
             room_id: self.config.room.clone(),
-            user_id: self.context.own,
+            public_key: key.public_key().clone(),
+            key_proof: key.prove(nonce, &self.config.room),
             display_name: self.context.sealer.seal(Kind::Name, None, &name),
             password: self.config.password.clone().filter(|_| with_password),
             link_proof: self.config.secret.as_ref().map(|secret| secret.link_proof(&self.config.room)),
             owner_token: self.config.owner_token.clone(),
-            resume_token: self.context.signaling.token_of_seat(),
+            ticket: self.own.kept.ticket.clone(),
             creation_key: None,
             media: self.context.media,
-        })
+        }))
     }
 
     fn on_joined(&mut self, joined: RoomJoined, now: Now) {
         let again = std::mem::replace(&mut self.joined, true);
         self.online_since = now.at;
+        self.ending = None;
+        self.own.set_ticket(Some(joined.ticket));
+        self.keep_identity();
         self.room = Some(joined.room_info);
         self.is_owner = joined.is_owner;
         self.context.event(CallEvent::Joined { again });
@@ -433,13 +458,12 @@ impl Call {
             }
         };
         let known = self.members[index].link.is_some();
-        let named = self.members[index].open_name(&mut self.context.sealer, &participant.display_name);
-        // An old name that comes again says nothing against its owner; a name that is not sealed as ours says it all.
-        let problem = named.err().filter(|problem| *problem != SealError::Replayed);
-        if announce && !known && problem.is_none() {
-            self.context.event(CallEvent::ParticipantJoined(user));
+        let introduced = self.context.sealer.introduce(user, participant.public_key.as_ref());
+        let named = introduced.and_then(|()| self.name(index, &participant.display_name, now));
+        if announce && !known && named.is_ok() {
+            self.context.event(CallEvent::ParticipantJoined { user, former: participant.former_id });
         }
-        if let Some(problem) = problem {
+        if let Err(problem) = named {
             self.members[index].link.get_or_insert_with(|| Link::new(self.context.own, user, newer, now.at));
             self.with_link(index, now, |link, at| link.refuse(problem, at));
             return;
@@ -450,6 +474,32 @@ impl Call {
         } else if known {
             self.with_link(index, now, Link::flush);
         }
+    }
+
+    /// Takes somebody's name.
+    ///
+    /// # Errors
+    /// Why it was refused. An old name that comes again says nothing against its owner; a name that is not sealed as ours says it all.
+    fn name(&mut self, index: usize, name: &Payload, now: Now) -> Result<(), SealError> {
+        match self.unseal(index, Kind::Name, name, now) {
+            Ok(body) => self.members[index].set_name(&body),
+            Err(SealError::Replayed | SealError::EarlierRun) => {}
+            Err(problem) => return Err(problem),
+        }
+        Ok(())
+    }
+
+    /// Opens what somebody said to us or to everybody. Whoever was started anew gets another link.
+    fn unseal(&mut self, index: usize, kind: Kind, payload: &Payload, now: Now) -> Result<String, SealError> {
+        let user = self.members[index].user;
+        let to_room = matches!(kind, Kind::Name | Kind::Chat | Kind::NewLink);
+        let Opened { text, restarted } = self.context.sealer.open(kind, user, to_room, payload)?;
+        if restarted && self.members[index].link.is_some() {
+            let own = self.context.own;
+            self.with_link(index, now, |link, at| link.renew(own, at));
+            self.context.event(CallEvent::ParticipantReturned(user));
+        }
+        Ok(text)
     }
 
     /// The link to a participant, made when there is none.
@@ -485,9 +535,7 @@ impl Call {
                     self.with_link(index, now, Link::flush);
                 }
             }
-            ServerMessage::UserLeft { user_id, reason } => {
-                self.remove(user_id, reason == LeaveReason::Kicked, now);
-            }
+            ServerMessage::UserLeft { user_id, reason } => self.remove(user_id, reason, now),
             ServerMessage::OfferReceived(forwarded) => {
                 self.on_negotiation(Kind::Offer, forwarded.from_id, &forwarded.payload, now);
             }
@@ -498,6 +546,13 @@ impl Call {
                 self.on_negotiation(Kind::IceCandidate, forwarded.from_id, &forwarded.payload, now);
             }
             ServerMessage::PeerState { user_id, media } => self.on_media(user_id, media),
+            ServerMessage::PeerName { user_id, display_name } => {
+                if let Some(index) = self.index_of(user_id)
+                    && let Err(problem) = self.name(index, &display_name, now)
+                {
+                    self.with_link(index, now, |link, at| link.refuse(problem, at));
+                }
+            }
             ServerMessage::RoomUpdated { room_info } => {
                 if !room_info.allow_screen_share && self.context.media.screen {
                     self.context.event(CallEvent::ScreenShareForbidden);
@@ -519,14 +574,20 @@ impl Call {
         let Some(index) = self.index_of(from) else { return };
         self.members[index].heard = now.at;
         self.welcome(index, now);
-        self.with_link(index, now, |link, at| link.receive(kind, payload, at));
+        match self.unseal(index, kind, payload, now) {
+            Ok(text) => self.with_link(index, now, |link, at| link.receive(kind, &text, at)),
+            // The relay may still have kept it for us.
+            Err(SealError::EarlierRun) => {}
+            Err(problem) => self.with_link(index, now, |link, at| link.refuse(problem, at)),
+        }
     }
 
     /// Somebody who was given up shows up again: they offer.
     fn welcome(&mut self, index: usize, now: Now) {
         if self.members[index].link.is_none() {
             self.open(index, false, now);
-            self.context.event(CallEvent::ParticipantJoined(self.members[index].user));
+            let Member { user, former, .. } = self.members[index];
+            self.context.event(CallEvent::ParticipantJoined { user, former });
         }
     }
 
@@ -554,8 +615,7 @@ impl Call {
     }
 
     fn on_ended(&mut self, code: EndCode, message: String, now: Now) {
-        let for_good = matches!(code, EndCode::Kicked | EndCode::Replaced);
-        if for_good || !self.any_connected() {
+        if self.context.signaling.state == SignalingState::Closed || !self.any_connected() {
             self.finish(code, message, now);
         } else {
             self.ending = Some((code, message));
@@ -575,6 +635,10 @@ impl Call {
         self.context.signaling.leave();
         self.drain_signaling(now);
         self.over = true;
+        // A relay that was out of reach may still hold our seat for the next start.
+        if !may_return(code) || self.own.kept.ticket.is_none() {
+            self.context.event(CallEvent::ForgetIdentity);
+        }
         self.context.event(CallEvent::Ended { code, message });
     }
 
@@ -593,14 +657,14 @@ impl Call {
             ChannelMessage::Chat { payload } => self.on_chat(index, &payload, now),
             ChannelMessage::MediaState { media } => self.on_media(user, media),
             ChannelMessage::Tile(tile) => self.context.push(Output::Tile { link: id, tile }),
-            ChannelMessage::Bye {} => self.remove(user, false, now),
+            ChannelMessage::Bye {} => self.remove(user, LeaveReason::Left, now),
         }
     }
 
     fn on_chat(&mut self, index: usize, payload: &Payload, now: Now) {
-        let member = &self.members[index];
-        let Ok(text) = self.context.sealer.open(Kind::Chat, member.user, true, payload) else { return };
+        let Ok(text) = self.unseal(index, Kind::Chat, payload, now) else { return };
         let Some(chat) = read_chat(&text) else { return };
+        let member = &self.members[index];
         if let Some(message) = self.chat.add(&chat, (member.user, &member.name, false), now.unix_ms) {
             self.context.event(CallEvent::Chat(message));
         }
@@ -614,8 +678,8 @@ impl Call {
     }
 
     /// Somebody has left.
-    fn remove(&mut self, user: UserId, kicked: bool, now: Now) {
-        self.give_up(user, kicked, now);
+    fn remove(&mut self, user: UserId, reason: LeaveReason, now: Now) {
+        self.give_up(user, reason, now);
         // Without the relay nobody is known to have left for good: a resumed seat does not list the others again.
         if self.context.signaling.online() {
             self.members.retain(|member| member.user != user);
@@ -623,11 +687,11 @@ impl Call {
     }
 
     /// Lets the link go, and keeps in mind whom the relay knows to have a seat: they may come back.
-    fn give_up(&mut self, user: UserId, kicked: bool, now: Now) {
+    fn give_up(&mut self, user: UserId, reason: LeaveReason, now: Now) {
         let Some(index) = self.index_of(user) else { return };
         if self.members[index].link.is_some() {
             self.with_link(index, now, Link::close);
-            self.context.event(CallEvent::ParticipantLeft { user, kicked });
+            self.context.event(CallEvent::ParticipantLeft { user, reason });
         }
         self.members[index].link = None;
     }
@@ -668,7 +732,7 @@ impl Call {
             now.at.saturating_duration_since(since) >= limits::FORGET
         });
         for user in dead.map(|member| member.user).collect::<Vec<_>>() {
-            self.give_up(user, false, now);
+            self.give_up(user, LeaveReason::Timeout, now);
         }
         if online {
             // The relay names those who return.
@@ -732,10 +796,24 @@ impl Call {
     }
 }
 
-fn draw_user(random: &mut ChaCha20Rng) -> UserId {
-    let mut bytes = [0u8; 16];
-    random.fill_bytes(&mut bytes);
-    UserId::from_bytes(bytes)
+fn sealer(config: &CallConfig, own: &OwnIdentity) -> Sealer {
+    Sealer::new(config.secret.clone(), config.room.clone(), own.kept.key.clone(), own.run)
+}
+
+/// Whether a call that ended so leaves a seat, or a ticket that opens the room, for the next start.
+fn may_return(code: EndCode) -> bool {
+    match code {
+        EndCode::Unreachable | EndCode::Untrusted | EndCode::TimedOut => true,
+        EndCode::Refused(code) => matches!(
+            code,
+            ErrorCode::RateLimited
+                | ErrorCode::ServerBusy
+                | ErrorCode::Draining
+                | ErrorCode::StorageUnavailable
+                | ErrorCode::VersionUnsupported
+        ),
+        EndCode::Left | EndCode::Kicked | EndCode::Replaced | EndCode::CallEnded | EndCode::RoomFull => false,
+    }
 }
 
 fn clean_name(name: &str) -> String {

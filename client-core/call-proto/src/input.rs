@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Instant;
 
 use snug_wire::message::Received;
-use snug_wire::{Media, Password, UserId};
+use snug_wire::{Admission, Media, Password, UserId};
 
 use crate::channel::Tile;
 
@@ -14,7 +14,7 @@ use crate::channel::Tile;
 pub struct Now {
     /// Monotonic time, for everything that waits.
     pub at: Instant,
-    /// Milliseconds since 1970, for the dates of chat messages only.
+    /// Milliseconds since 1970, for the dates of chat messages and the start of our run.
     pub unix_ms: u64,
 }
 
@@ -79,6 +79,10 @@ pub enum OwnerRequest {
         max_participants: Option<u8>,
         /// Whether screens may be shared.
         allow_screen_share: Option<bool>,
+        /// Whether people wait in the lobby until they are let in.
+        lobby: Option<bool>,
+        /// Who may let them in.
+        admission: Option<Admission>,
     },
     /// Makes a new owner's token; the old one is dead.
     RotateOwnerToken,
@@ -169,9 +173,9 @@ pub enum Input {
     SendChat(String),
     /// An address of this machine changed: every path is in doubt.
     NetworkChanged,
-    /// A person does not want to wait.
+    /// A person does not want to wait, or asks anew after a [`crate::CallEvent::NoSeat`] that is not followed by another try.
     RetryNow,
-    /// The answer to [`crate::CallEvent::PasswordNeeded`].
+    /// The answer to [`crate::CallEvent::PasswordNeeded`], before the first seat or during the call.
     SupplyPassword(Password),
     /// Something only the owner may do.
     Owner(OwnerRequest),

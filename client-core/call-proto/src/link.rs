@@ -290,20 +290,13 @@ impl Link {
         }
     }
 
-    /// An offer, answer or candidate of theirs, from the relay or the data channel.
-    pub(crate) fn receive(&mut self, kind: Kind, payload: &Payload, at: &mut At<'_>) {
-        if self.refusal.is_some() {
-            return;
-        }
-        let text = match at.context.sealer.open(kind, self.user, false, payload) {
-            Ok(text) => text,
-            Err(problem) => return self.refuse(problem, at),
-        };
+    /// An offer, answer or candidate of theirs, from the relay or the data channel, opened.
+    pub(crate) fn receive(&mut self, kind: Kind, text: &str, at: &mut At<'_>) {
         let step = match kind {
-            Kind::Offer => read_description(&text).map(Step::TheirOffer),
-            Kind::Answer => read_description(&text).map(Step::TheirAnswer),
-            Kind::IceCandidate => read_candidate(&text).map(Step::TheirCandidate),
-            Kind::Name | Kind::Chat => None,
+            Kind::Offer => read_description(text).map(Step::TheirOffer),
+            Kind::Answer => read_description(text).map(Step::TheirAnswer),
+            Kind::IceCandidate => read_candidate(text).map(Step::TheirCandidate),
+            Kind::Name | Kind::Chat | Kind::NewLink => None,
         };
         if let Some(step) = step {
             self.step(step, at);
@@ -316,6 +309,15 @@ impl Link {
             self.refusal = Some(problem);
             self.close(at);
         }
+    }
+
+    /// They were started anew: nothing that was negotiated with them, and nothing that was held against them, holds any more.
+    /// They offer.
+    pub(crate) fn renew(&mut self, own: UserId, at: &mut At<'_>) {
+        self.close(at);
+        // Somebody who keeps starting anew is not followed each time.
+        let replaced_until = self.replaced_until;
+        *self = Self { replaced_until, ..Self::new(own, self.user, false, at.now.at) };
     }
 
     /// Lets the connection go.

@@ -1,9 +1,10 @@
 //! What a call asks of the shell, and what it tells it.
 
-use snug_wire::{ErrorCode, IceServer, Media, Token, UserId, seal::SealError};
+use snug_wire::{ErrorCode, IceServer, LeaveReason, Media, Token, UserId, seal::SealError};
 
 use crate::channel::Tile;
 use crate::chat::ChatMessage;
+use crate::identity::KeptIdentity;
 use crate::input::{JobId, LinkId};
 
 /// An ICE candidate as it travels.
@@ -117,6 +118,8 @@ pub enum EndCode {
     Kicked,
     /// A newer connection took the seat.
     Replaced,
+    /// The owner ended the call for everybody.
+    CallEnded,
     /// The room holds no more.
     RoomFull,
     /// The relay could not be reached.
@@ -127,6 +130,28 @@ pub enum EndCode {
     TimedOut,
     /// The relay refused, and would refuse again.
     Refused(ErrorCode),
+}
+
+/// Why the relay gives no seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoSeatReason {
+    /// The room holds no more.
+    RoomFull,
+    /// Somebody inside has to let us in.
+    Lobby,
+    /// The relay refused with this code.
+    Refused(ErrorCode),
+}
+
+/// There is no seat for us at the moment, though the relay answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoSeat {
+    /// Why.
+    pub reason: NoSeatReason,
+    /// One or two sentences for people.
+    pub message: String,
+    /// Whether something comes of it by itself. If not, [`crate::Input::RetryNow`] asks again.
+    pub waits: bool,
 }
 
 /// Which of the owner's requests an event is about.
@@ -169,26 +194,35 @@ pub enum CallEvent {
     Resumed,
     /// The relay is about to stop; media goes on.
     Draining,
-    /// The room has a password: supply one.
+    /// Keep this until [`CallEvent::ForgetIdentity`], where only this person's programs can read it, in place of what was kept
+    /// before. It is to be kept before the outputs that follow are carried out.
+    KeepIdentity(KeptIdentity),
+    /// What was kept is of no more use.
+    ForgetIdentity,
+    /// The room has a password: supply one. During a call the links go on meanwhile.
     PasswordNeeded {
         /// What the owner wrote for who does not remember it.
         hint: Option<String>,
         /// Whether one was tried and is wrong.
         wrong: bool,
     },
-    /// The room is full, a place may become free soon, and we ask again by ourselves.
-    RoomFull {
-        /// One sentence for people.
-        message: String,
-    },
+    /// We have no seat yet, or none at the moment. During a call the links go on meanwhile.
+    NoSeat(NoSeat),
     /// Somebody came.
-    ParticipantJoined(UserId),
+    ParticipantJoined {
+        /// Who.
+        user: UserId,
+        /// Whose seat they gave up for this one, as the relay says: somebody who came back under another key.
+        former: Option<UserId>,
+    },
+    /// Somebody who was there was started anew, with the same key: the link to them is made anew.
+    ParticipantReturned(UserId),
     /// Somebody is gone.
     ParticipantLeft {
         /// Who.
         user: UserId,
-        /// Whether the owner removed them.
-        kicked: bool,
+        /// Why, as the relay says; `Timeout` when it did not say.
+        reason: LeaveReason,
     },
     /// Somebody's connection to the relay is lost; media may go on.
     ParticipantAway(UserId),

@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use snug_wire::seal::SealError;
-use snug_wire::seal::{Kind, Sealer};
-use snug_wire::{Media, Participant, Payload, UserId, text};
+use snug_wire::{Media, Participant, UserId, text};
 
 use crate::channel::NameBody;
 use crate::link::Link;
@@ -18,6 +16,10 @@ pub(crate) struct Member {
     /// The relay holds its seat.
     pub(crate) away: bool,
     pub(crate) owner: bool,
+    /// It has a key.
+    pub(crate) verified: bool,
+    /// The id that it gave up with this one, as the relay says.
+    pub(crate) former: Option<UserId>,
     /// When it last did something that the relay told us of.
     pub(crate) heard: Instant,
     /// The relay named it since we last joined.
@@ -28,24 +30,34 @@ pub(crate) struct Member {
 
 impl Member {
     pub(crate) fn new(participant: &Participant, now: Instant) -> Self {
-        let Participant { user_id, media, away, owner, .. } = *participant;
-        Self { user: user_id, name: String::new(), media, away, owner, heard: now, listed: true, link: None }
+        let Participant { user_id, media, away, owner, former_id, .. } = *participant;
+        Self {
+            user: user_id,
+            name: String::new(),
+            media,
+            away,
+            owner,
+            verified: participant.public_key.is_some(),
+            former: former_id,
+            heard: now,
+            listed: true,
+            link: None,
+        }
     }
 
     pub(crate) fn update(&mut self, participant: &Participant) {
         self.media = participant.media;
         self.away = participant.away;
         self.owner = participant.owner;
+        self.verified |= participant.public_key.is_some();
+        self.former = self.former.or(participant.former_id);
         self.listed = true;
     }
 
-    /// # Errors
-    /// Why the name was refused.
-    pub(crate) fn open_name(&mut self, sealer: &mut Sealer, name: &Payload) -> Result<(), SealError> {
-        let json = sealer.open(Kind::Name, self.user, true, name)?;
-        if let Ok(NameBody { name }) = snug_wire::object::from_str(&json) {
+    /// Takes the body of a name; one that cannot be read leaves the name as it is.
+    pub(crate) fn set_name(&mut self, body: &str) {
+        if let Ok(NameBody { name }) = snug_wire::object::from_str(body) {
             self.name = text::clean(&name, snug_wire::limits::NAME_CHARS);
         }
-        Ok(())
     }
 }

@@ -8,12 +8,12 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 use snug_wire::message::{Received, RoomJoined};
 use snug_wire::{
-    ClientMessage, CloseCode, ErrorCode, Password, Request, RoomId, ServerMessage, Token, UserId,
+    ClientMessage, CloseCode, ErrorCode, JoinNonce, Password, Request, RoomId, ServerMessage, Token, UserId,
 };
 
 use crate::input::ConnectFailure;
 use crate::limits;
-use crate::output::{EndCode, RequestKind};
+use crate::output::{EndCode, NoSeat, NoSeatReason, RequestKind};
 use crate::snapshot::SignalingState;
 
 /// The connection is given up without leaving the room.
@@ -28,6 +28,7 @@ pub(crate) enum Act {
     Send(String),
     /// Seal a fresh `join_room` and hand it to [`Signaling::write`].
     Join {
+        nonce: JoinNonce,
         with_password: bool,
     },
     /// The connection of a seat was lost.
@@ -43,12 +44,14 @@ pub(crate) enum Act {
         hint: Option<String>,
         wrong: bool,
     },
-    /// There is no place yet, and we ask again.
-    Waiting {
-        message: String,
+    /// There is no seat for us yet, or none at the moment.
+    NoSeat(NoSeat),
+    /// The session that our ticket was for is over: forget it, and the key with it when `start_anew`, and then call
+    /// [`Signaling::join_as`].
+    TicketInvalid {
+        start_anew: bool,
     },
-    /// Our id has a seat whose answer was lost: another identity need not wait until it runs out.
-    IdTaken,
+    /// The relay will not have us; in [`SignalingState::Refused`] somebody may still want to ask again.
     Ended {
         code: EndCode,
         message: String,
@@ -110,7 +113,16 @@ pub(crate) struct Signaling {
     /// A wrong password, whose hint is being asked for.
     fetching_hint: bool,
     tried_without_password: bool,
-    taken_once: bool,
+    /// A ticket of ours was refused since the last seat.
+    ticket_refused: bool,
+    /// A proof of ours was refused since the last seat.
+    proof_refused: bool,
+    /// What the relay drew for the connection, once it has said welcome.
+    nonce: Option<JoinNonce>,
+    /// A join, with or without password, that waits for the welcome.
+    unsent_join: Option<bool>,
+    /// The last thing that was told of why there is no seat.
+    pub(crate) no_seat: Option<NoSeat>,
     /// Why the last connection could not be opened.
     failure: Option<ConnectFailure>,
     requests: BTreeMap<u32, PendingRequest>,
@@ -140,7 +152,11 @@ impl Signaling {
             asked: false,
             fetching_hint: false,
             tried_without_password: false,
-            taken_once: false,
+            ticket_refused: false,
+            proof_refused: false,
+            nonce: None,
+            unsent_join: None,
+            no_seat: None,
             failure: None,
             requests: BTreeMap::new(),
             next_request: 1,
@@ -236,13 +252,13 @@ impl Signaling {
         self.acts.push_back(Act::Send(frame));
     }
 
-    /// The first join goes on with a password.
+    /// A join goes on with a password.
     pub(crate) fn retry_join(&mut self, now: Instant) {
         if self.state != SignalingState::PasswordNeeded {
             return;
         }
-        self.state = SignalingState::Connecting;
-        self.first_join = Some(now + limits::FIRST_JOIN);
+        self.state = self.on_the_way();
+        self.first_join = (!self.seated).then_some(now + limits::FIRST_JOIN);
         match self.connection {
             Connection::Open => self.enter(now),
             Connection::Idle => self.connect(now),
@@ -250,17 +266,20 @@ impl Signaling {
         }
     }
 
-    /// Goes on as somebody else; only before the first seat.
-    pub(crate) fn rename(&mut self, user: UserId, now: Instant) {
+    /// Goes on without the ticket that was refused. Before the first seat it may be as somebody else.
+    pub(crate) fn join_as(&mut self, user: UserId, now: Instant) {
         self.user = user;
         if self.connection == Connection::Open {
-            self.enter(now);
+            self.join(true, now);
         }
     }
 
     /// The network may have changed, or the machine slept: finds out whether the connection lives.
     pub(crate) fn probe(&mut self, probably_dead: bool, now: Instant) {
-        if self.state == SignalingState::Closed {
+        if matches!(
+            self.state,
+            SignalingState::Closed | SignalingState::Refused | SignalingState::PasswordNeeded
+        ) {
             return;
         }
         if self.online() {
@@ -275,18 +294,18 @@ impl Signaling {
 
     /// Somebody does not want to wait.
     pub(crate) fn retry_now(&mut self, now: Instant) {
-        if self.timers.rejoin.take().is_some() {
+        if self.state == SignalingState::Refused {
+            self.state = SignalingState::Reconnecting;
+            self.no_seat = None;
+            self.backoff = limits::FIRST_BACKOFF;
+            self.connect(now);
+        } else if self.timers.rejoin.take().is_some() {
             self.enter(now);
         } else if matches!(self.connection, Connection::Waiting { .. }) {
             self.connect(now);
         } else {
             self.probe(false, now);
         }
-    }
-
-    /// What resumes the seat that we have or had.
-    pub(crate) fn token_of_seat(&self) -> Option<Token> {
-        self.resume.clone()
     }
 
     /// Gives the seat up.
@@ -304,6 +323,7 @@ impl Signaling {
         self.connection = Connection::Open;
         self.write(ClientMessage::Hello {
             versions: snug_wire::VERSIONS.to_vec(),
+            capabilities: Vec::new(),
             agent: Some(self.agent.chars().take(snug_wire::limits::AGENT_CHARS).collect()),
         });
         self.timers.beat = Some(now + self.heartbeat);
@@ -319,11 +339,14 @@ impl Signaling {
         }
         self.note_held(now);
         self.forget_connection();
-        if code == Some(CloseCode::Kicked as u16) {
-            return self.end(EndCode::Kicked, ErrorCode::Kicked.message().to_owned());
-        }
-        if code == Some(CloseCode::Replaced as u16) {
-            return self.end(EndCode::Replaced, ErrorCode::Replaced.message().to_owned());
+        for (end, close) in [
+            (EndCode::Kicked, CloseCode::Kicked),
+            (EndCode::Replaced, CloseCode::Replaced),
+            (EndCode::CallEnded, CloseCode::Ended),
+        ] {
+            if code == Some(close as u16) {
+                return self.end(end, end_message(end).to_owned());
+            }
         }
         match error {
             Some(failure @ ConnectFailure::Untrusted(_)) if !self.seated => {
@@ -357,10 +380,20 @@ impl Signaling {
     }
 
     fn note_loss(&mut self) {
-        if self.seated && self.state != SignalingState::Reconnecting {
-            self.state = SignalingState::Reconnecting;
-            self.acts.push_back(Act::Lost);
+        match self.state {
+            SignalingState::Online => {
+                self.state = SignalingState::Reconnecting;
+                self.acts.push_back(Act::Lost);
+            }
+            // Whoever waited in the lobby knocks again.
+            SignalingState::Waiting => self.state = self.on_the_way(),
+            _ => {}
         }
+    }
+
+    /// The state in which a seat is asked for.
+    fn on_the_way(&self) -> SignalingState {
+        if self.seated { SignalingState::Reconnecting } else { SignalingState::Connecting }
     }
 
     fn back_off(&mut self, now: Instant) {
@@ -399,6 +432,8 @@ impl Signaling {
         self.timers = Timers::default();
         self.steady = false;
         self.fetching_hint = false;
+        self.nonce = None;
+        self.unsent_join = None;
         let ids: Vec<u32> = self.requests.keys().copied().collect();
         for id in ids {
             self.fail_request(id, None, "The connection to the relay was lost. Try again when it is back.");
@@ -412,9 +447,35 @@ impl Signaling {
         self.state = SignalingState::Closed;
     }
 
+    /// Over for good.
     fn end(&mut self, code: EndCode, message: String) {
         self.close(LEAVING);
         self.acts.push_back(Act::Ended { code, message });
+    }
+
+    /// The relay will not have us. Links of a call that runs go on, and somebody may want to ask again.
+    fn turned_away(&mut self, reason: NoSeatReason, message: String) {
+        let code = match reason {
+            NoSeatReason::Refused(code) => EndCode::Refused(code),
+            NoSeatReason::RoomFull => EndCode::RoomFull,
+            NoSeatReason::Lobby => EndCode::Refused(ErrorCode::NotAdmitted),
+        };
+        if self.seated {
+            self.close(LEAVING);
+            self.state = SignalingState::Refused;
+            self.tell(NoSeat { reason, message: message.clone(), waits: false });
+            self.acts.push_back(Act::Ended { code, message });
+        } else {
+            self.end(code, message);
+        }
+    }
+
+    /// Says why there is no seat, each thing once.
+    fn tell(&mut self, no_seat: NoSeat) {
+        if self.no_seat.as_ref() != Some(&no_seat) {
+            self.no_seat = Some(no_seat.clone());
+            self.acts.push_back(Act::NoSeat(no_seat));
+        }
     }
 
     fn first_join_failed(&mut self) {
@@ -455,7 +516,10 @@ impl Signaling {
     fn join(&mut self, with_password: bool, now: Instant) {
         self.resuming = false;
         self.timers.answer = Some(now + if self.seated { limits::REJOINED } else { limits::ANSWER });
-        self.acts.push_back(Act::Join { with_password });
+        match self.nonce {
+            Some(nonce) => self.acts.push_back(Act::Join { nonce, with_password }),
+            None => self.unsent_join = Some(with_password),
+        }
     }
 
     fn ping(&mut self, now: Instant) {
@@ -498,9 +562,16 @@ impl Signaling {
             return;
         }
         match message {
-            ServerMessage::Welcome { heartbeat_seconds, .. } => {
+            ServerMessage::Welcome { versions, heartbeat_seconds, nonce, .. } => {
+                if snug_wire::negotiate_version(&versions).is_none() {
+                    return self.other_version(&versions);
+                }
                 self.heartbeat = Duration::from_secs(heartbeat_seconds.clamp(1, 60));
                 self.timers.beat = Some(now + self.heartbeat);
+                self.nonce = Some(nonce);
+                if let Some(with_password) = self.unsent_join.take() {
+                    self.acts.push_back(Act::Join { nonce, with_password });
+                }
             }
             ServerMessage::Pong {} => {
                 self.timers.pong = None;
@@ -518,14 +589,15 @@ impl Signaling {
                 self.seat(resume_token, now);
                 self.acts.push_back(Act::Resumed);
             }
-            ServerMessage::AuthRequired { hint } => self.auth_required(hint, now),
-            ServerMessage::RoomFull { max_participants, retry_after_ms } => {
+            ServerMessage::AuthRequired { hint } if self.timers.answer.is_some() => self.auth_required(hint),
+            ServerMessage::Waiting {} if self.timers.answer.is_some() => self.knocked(),
+            ServerMessage::RoomFull { max_participants, retry_after_ms } if self.timers.answer.is_some() => {
                 self.room_full(max_participants, retry_after_ms, now);
             }
             ServerMessage::Error { code, message, request_id, retry_after_ms } => {
                 match request_id.filter(|id| self.requests.contains_key(id)) {
                     Some(id) => self.fail_request(id, Some(code), &message),
-                    None if self.timers.answer.is_some() => {
+                    None if self.timers.answer.is_some() || self.state == SignalingState::Waiting => {
                         self.refused_by(code, message, retry_after_ms, now);
                     }
                     None => {
@@ -534,7 +606,10 @@ impl Signaling {
                     }
                 }
             }
-            ServerMessage::Kicked {} => self.end(EndCode::Kicked, ErrorCode::Kicked.message().to_owned()),
+            ServerMessage::Kicked {} => self.end(EndCode::Kicked, end_message(EndCode::Kicked).to_owned()),
+            ServerMessage::CallEnded {} => {
+                self.end(EndCode::CallEnded, end_message(EndCode::CallEnded).to_owned());
+            }
             ServerMessage::Drain { reconnect_after_ms } => {
                 // A relay that sends us away as soon as it has let us in is not hurried, whatever it asks for.
                 self.note_held(now);
@@ -564,60 +639,98 @@ impl Signaling {
         self.first_join = None;
         self.timers.answer = None;
         self.timers.rejoin = None;
+        self.asked = false;
         self.tried_without_password = false;
         self.fetching_hint = false;
+        self.ticket_refused = false;
+        self.proof_refused = false;
+        self.no_seat = None;
         if !self.steady {
             self.timers.held.get_or_insert(now + limits::HELD);
         }
         self.state = SignalingState::Online;
     }
 
-    fn auth_required(&mut self, hint: Option<String>, now: Instant) {
-        self.timers.answer = None;
-        if self.seated {
-            let message = "The room asks for a password that it did not have. Join again with it.".to_owned();
-            return self.refused(EndCode::Refused(ErrorCode::AuthFailed), message, None, now);
-        }
+    fn auth_required(&mut self, hint: Option<String>) {
         let wrong = std::mem::take(&mut self.fetching_hint);
         self.asked = true;
         self.need_password(hint, wrong);
     }
 
     fn need_password(&mut self, hint: Option<String>, wrong: bool) {
+        self.timers.answer = None;
         self.first_join = None;
+        self.no_seat = None;
         self.state = SignalingState::PasswordNeeded;
         self.acts.push_back(Act::PasswordNeeded { hint, wrong });
+    }
+
+    /// Somebody inside decides. Until then the connection is to stay open.
+    fn knocked(&mut self) {
+        self.timers.answer = None;
+        self.first_join = None;
+        self.state = SignalingState::Waiting;
+        let message = "Somebody inside has to let you in. They have been told; please wait.".to_owned();
+        self.tell(NoSeat { reason: NoSeatReason::Lobby, message, waits: true });
+    }
+
+    /// There is no version that both sides speak; without a welcome the relay is of the first version, which had none.
+    fn other_version(&mut self, theirs: &[u32]) {
+        let ours = snug_wire::VERSIONS.iter().max();
+        let message = if theirs.iter().max() < ours {
+            "The relay speaks an older version of the protocol than this app. Ask its operator to update the relay."
+        } else {
+            "The relay speaks a newer version of the protocol than this app. Update the app."
+        };
+        self.turned_away(NoSeatReason::Refused(ErrorCode::VersionUnsupported), message.to_owned());
     }
 
     /// The relay said no to a join or a resume.
     fn refused_by(&mut self, code: ErrorCode, message: String, retry_after_ms: Option<u64>, now: Instant) {
         self.timers.answer = None;
+        if self.state == SignalingState::Waiting {
+            self.state = self.on_the_way();
+        }
         match code {
             ErrorCode::ResumeFailed if self.seated && self.resuming => {
-                // The token is shown again: should the answer to the join be lost, it resumes the seat that the join made.
+                // Should the answer to the join be lost, another join with our key takes the seat that this one makes.
+                self.resume = None;
                 self.last_seq = 0;
                 self.join(true, now);
             }
-            // A relay that lost its store knows no password of ours: the room is made again without it.
+            // Without a welcome before it, as from relays of the first version.
+            ErrorCode::VersionUnsupported => self.other_version(&[]),
+            ErrorCode::TicketInvalid if !self.ticket_refused => {
+                self.ticket_refused = true;
+                self.acts.push_back(Act::TicketInvalid { start_anew: !self.seated });
+            }
+            // The connection may have been exchanged on the way; a second time it is something else.
+            ErrorCode::KeyProofInvalid if !self.proof_refused => {
+                self.proof_refused = true;
+                self.abandon(ABANDONED);
+                self.lost(now);
+            }
+            // After a wrong password the hint is told to who asks without one.
+            ErrorCode::AuthFailed if self.asked && !self.fetching_hint => {
+                self.fetching_hint = true;
+                self.join(false, now);
+            }
+            // The password was changed, or a relay that lost its store knows none: without one the room is made again, or asks.
             ErrorCode::AuthFailed if self.seated && !self.tried_without_password => {
                 self.tried_without_password = true;
                 self.join(false, now);
             }
-            // After a wrong password the hint is told to who asks without one.
-            ErrorCode::AuthFailed if !self.seated && self.asked && !self.fetching_hint => {
-                self.fetching_hint = true;
-                self.join(false, now);
-            }
-            ErrorCode::AuthFailed if !self.seated => {
+            ErrorCode::AuthFailed => {
                 self.fetching_hint = false;
                 self.need_password(None, true);
             }
-            ErrorCode::UserIdTaken if !self.seated && !self.taken_once => {
-                self.taken_once = true;
-                self.acts.push_back(Act::IdTaken);
-            }
             ErrorCode::Kicked => self.end(EndCode::Kicked, message),
-            _ => self.refused(EndCode::Refused(code), message, retry_after_ms, now),
+            ErrorCode::LinkIncomplete if self.seated => {
+                let message =
+                    "The room has a new link. Ask somebody inside for it, and join with it.".to_owned();
+                self.turned_away(NoSeatReason::Refused(code), message);
+            }
+            _ => self.refused(NoSeatReason::Refused(code), message, retry_after_ms, now),
         }
     }
 
@@ -626,7 +739,7 @@ impl Signaling {
         let Some(free_after) = free_after_ms.map(Duration::from_millis).filter(|_| !self.seated) else {
             let message =
                 format!("The room is full ({max_participants} participants). Try again when somebody left.");
-            return self.refused(EndCode::RoomFull, message, None, now);
+            return self.refused(NoSeatReason::RoomFull, message, None, now);
         };
         let seconds = free_after.as_secs() + 1;
         let message = format!(
@@ -638,15 +751,15 @@ impl Signaling {
         let wait = free_after.min(limits::FULL).max(self.next_backoff());
         self.timers.rejoin = Some(now + wait);
         self.first_join = Some(now + wait + limits::FIRST_JOIN);
-        self.acts.push_back(Act::Waiting { message });
+        self.tell(NoSeat { reason: NoSeatReason::RoomFull, message, waits: true });
     }
 
-    /// Ends the call where asking again would not help, else asks again later.
-    fn refused(&mut self, code: EndCode, message: String, retry_after_ms: Option<u64>, now: Instant) {
+    /// Asks again later, where that may help.
+    fn refused(&mut self, reason: NoSeatReason, message: String, retry_after_ms: Option<u64>, now: Instant) {
         self.timers.answer = None;
-        let wait = match (code, retry_after_ms) {
-            (EndCode::Refused(code), _) if is_final(code) => None,
-            (EndCode::Refused(ErrorCode::Draining), None) => Some(limits::REJOIN),
+        let wait = match (reason, retry_after_ms) {
+            (NoSeatReason::Refused(code), _) if is_final(code) => None,
+            (NoSeatReason::Refused(ErrorCode::Draining), None) => Some(limits::REJOIN),
             // At least the back-off: a relay that asks for no wait at all is not to be asked without end.
             (_, Some(wait)) => Some(Duration::from_millis(wait).max(self.next_backoff())),
             (_, None) if self.seated => Some(self.jittered(limits::REJOIN)),
@@ -655,8 +768,11 @@ impl Signaling {
         // The first join does not wait for longer than it may take.
         let in_time = |wait: &Duration| self.first_join.is_none_or(|deadline| now + *wait < deadline);
         match wait.map(|wait| wait.min(limits::MOST_REJOIN)).filter(in_time) {
-            Some(wait) => self.timers.rejoin = Some(now + wait),
-            None => self.end(code, message),
+            Some(wait) => {
+                self.timers.rejoin = Some(now + wait);
+                self.tell(NoSeat { reason, message, waits: true });
+            }
+            None => self.turned_away(reason, message),
         }
     }
 
@@ -672,12 +788,22 @@ fn is_final(code: ErrorCode) -> bool {
     matches!(
         code,
         ErrorCode::Kicked
-            | ErrorCode::AuthFailed
+            | ErrorCode::NotAdmitted
+            | ErrorCode::KeyProofInvalid
+            | ErrorCode::TicketInvalid
             | ErrorCode::LinkIncomplete
-            | ErrorCode::VersionUnsupported
             | ErrorCode::BadMessage
             | ErrorCode::TooLarge
     )
+}
+
+/// Why a call is over that the relay ended.
+fn end_message(code: EndCode) -> &'static str {
+    match code {
+        EndCode::Kicked => ErrorCode::Kicked.message(),
+        EndCode::Replaced => ErrorCode::Replaced.message(),
+        _ => "The owner of the room ended the call.",
+    }
 }
 
 /// Takes a timer that has run out.

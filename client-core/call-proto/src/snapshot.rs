@@ -6,18 +6,23 @@ use std::time::{Duration, Instant};
 use snug_wire::{Media, RoomInfo, UserId, seal::SealError};
 
 use crate::chat::ChatMessage;
+use crate::output::NoSeat;
 
 /// Where the connection to the relay stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignalingState {
     /// On the way to the first seat.
     Connecting,
-    /// The first join waits for a password.
+    /// A join waits for a password: the first one, or one that is to bring the seat back during a call.
     PasswordNeeded,
+    /// A join waits in the lobby for somebody's decision.
+    Waiting,
     /// Seated.
     Online,
     /// Lost, and coming back by itself.
     Reconnecting,
+    /// The relay does not take us back. Links go on while they live; [`crate::Input::RetryNow`] asks again.
+    Refused,
     /// Given up, or left.
     Closed,
 }
@@ -44,8 +49,13 @@ pub enum LinkState {
 /// One other participant.
 #[derive(Debug, Clone)]
 pub struct ParticipantSnapshot {
-    /// Its identity for this run.
+    /// Its identity for this session of the room.
     pub user: UserId,
+    /// What it says is checked against its key. A relay may admit somebody without one to a room whose link has no secret; that
+    /// can be anybody.
+    pub verified: bool,
+    /// It came back under another key, as the relay says. Nothing but the person's own word shows that it is the same.
+    pub new_key: bool,
     /// Its cleaned name; empty when it could not be read.
     pub name: String,
     /// What it sends.
@@ -63,8 +73,10 @@ pub struct ParticipantSnapshot {
 pub struct CallSnapshot {
     /// The connection to the relay.
     pub signaling: SignalingState,
-    /// Our identity for this run.
+    /// Our identity for this session of the room.
     pub self_id: UserId,
+    /// Why we have no seat at the moment, though the relay answers.
+    pub no_seat: Option<NoSeat>,
     /// Whether we are the room's owner.
     pub is_owner: bool,
     /// The room, once we were inside.

@@ -19,6 +19,7 @@ fn call(now: Now) -> Call {
         password: None,
         media: Media::default(),
         agent: "test/1".into(),
+        kept: None,
     };
     Call::new(config, [1; 32], now)
 }
@@ -28,13 +29,16 @@ fn frame(own: UserId, kind: u8, seq: u64, text: &str) -> String {
     let other = UserId::from_bytes([kind % 3; 16]);
     let sdp = serde_json::json!({"sdp": text, "session": "AAAAAAAAAAA", "restart": kind.is_multiple_of(2)})
         .to_string();
-    let member = serde_json::json!({"userId": other, "displayName": {"plain": text}, "media": {}, "away": kind.is_multiple_of(5), "owner": false});
+    let mut member = serde_json::json!({"userId": other, "displayName": {"plain": text}, "media": {}, "away": kind.is_multiple_of(5), "owner": false});
+    if kind.is_multiple_of(7) {
+        member["formerId"] = serde_json::json!(other);
+    }
     let room = serde_json::json!({"maxParticipants": 10, "allowScreenShare": kind.is_multiple_of(2), "passwordEnabled": false, "locked": false, "sealed": false});
     let token = "A".repeat(43);
     let value = match kind % 16 {
         0..=2 => {
             serde_json::json!({"type": "room_joined", "seq": seq, "roomId": "sunny-mountain-42", "userId": own, "resumeToken": token,
-            "participants": [member], "roomInfo": room, "isOwner": true, "iceServers": [], "iceTtlSeconds": u64::MAX, "seatHoldSeconds": 30})
+            "participants": [member], "roomInfo": room, "isOwner": true, "ticket": text, "iceServers": [], "iceTtlSeconds": u64::MAX, "seatHoldSeconds": 30})
         }
         3 => serde_json::json!({"type": "user_joined", "seq": seq, "participant": member}),
         4 | 5 => {
@@ -53,7 +57,7 @@ fn frame(own: UserId, kind: u8, seq: u64, text: &str) -> String {
         12 => serde_json::json!({"type": "resumed", "resumeToken": token, "replayed": 0}),
         13 => serde_json::json!({"type": "auth_required"}),
         14 => {
-            serde_json::json!({"type": "welcome", "version": 1, "relay": text, "heartbeatSeconds": u64::MAX})
+            serde_json::json!({"type": "welcome", "versions": [2], "relay": text, "heartbeatSeconds": u64::MAX, "nonce": token})
         }
         _ => return text.to_owned(),
     };

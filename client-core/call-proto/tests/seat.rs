@@ -6,18 +6,29 @@
 use std::time::{Duration, Instant};
 
 use snug_call_proto::{
-    Call, CallConfig, CallEvent, EndCode, IceState, Input, JobId, LinkId, Now, Output, OwnerRequest,
-    RequestKind, SignalingState,
+    Call, CallConfig, CallEvent, ConnectFailure, EndCode, IceState, Input, JobId, KeptIdentity, LinkId,
+    NoSeatReason, Now, Output, OwnerRequest, RequestKind, SignalingState,
 };
-use snug_wire::message::{Forwarded, Received, RoomJoined};
+use snug_wire::message::{Forwarded, JoinRoom, Received, RoomJoined};
 use snug_wire::{
-    ClientMessage, ErrorCode, IceServer, Media, Participant, Password, Payload, Request, RoomInfo,
-    ServerFrame, ServerMessage, Token, UserId,
+    Admission, ClientMessage, ErrorCode, IceServer, JoinNonce, Media, Participant, Password, Payload,
+    Request, RoomInfo, ServerFrame, ServerMessage, SigningIdentity, Token, UserId,
 };
 
-/// Lower and higher than any id that is drawn.
-const LOW: UserId = UserId::from_bytes([0; 16]);
-const HIGH: UserId = UserId::from_bytes([255; 16]);
+/// `-----…` and `zzzzz…`: lower and higher than any id that is a key's, in the order of the text.
+const LOW: UserId = UserId::from_bytes(repeated([0xfb, 0xef, 0xbe]));
+const HIGH: UserId = UserId::from_bytes(repeated([0xcf, 0x3c, 0xf3]));
+const NONCE: JoinNonce = JoinNonce::from_bytes([6; 32]);
+
+const fn repeated(bytes: [u8; 3]) -> [u8; 16] {
+    let mut id = [0; 16];
+    let mut at = 0;
+    while at < id.len() {
+        id[at] = bytes[at % 3];
+        at += 1;
+    }
+    id
+}
 
 struct Seat {
     call: Call,
@@ -30,6 +41,16 @@ struct Seat {
 impl Seat {
     /// Connected, and about to join.
     fn new() -> Self {
+        Self::started_with(None)
+    }
+
+    fn started_with(kept: Option<KeptIdentity>) -> Self {
+        let mut seat = Self::not_connected(kept);
+        seat.connected();
+        seat
+    }
+
+    fn not_connected(kept: Option<KeptIdentity>) -> Self {
         let now = Now { at: Instant::now(), unix_ms: 1_764_000_000_000 };
         let config = CallConfig {
             room: "sunny-mountain-42".parse().unwrap(),
@@ -39,11 +60,70 @@ impl Seat {
             password: None,
             media: Media::default(),
             agent: "test/1".into(),
+            kept,
         };
         let call = Call::new(config, [3; 32], now);
-        let mut seat = Self { call, now, seq: 0, outputs: Vec::new(), sent: Vec::new() };
-        seat.input(Input::Connected);
-        seat
+        Self { call, now, seq: 0, outputs: Vec::new(), sent: Vec::new() }
+    }
+
+    /// A connection is open, and the relay says welcome.
+    fn connected(&mut self) {
+        self.input(Input::Connected);
+        self.welcome(&[2]);
+    }
+
+    fn welcome(&mut self, versions: &[u32]) {
+        self.says(&ServerMessage::Welcome {
+            versions: versions.to_vec(),
+            capabilities: Vec::new(),
+            relay: "test".into(),
+            heartbeat_seconds: 15,
+            nonce: NONCE,
+        });
+    }
+
+    /// The connection is lost, and another one is open.
+    fn reconnect(&mut self) {
+        self.input(Input::Disconnected { close_code: None, error: None });
+        self.pass(Duration::from_secs(1));
+        self.connected();
+    }
+
+    /// The seat is lost with the connection, and the relay is asked for another one.
+    fn rejoins(&mut self) {
+        self.reconnect();
+        self.says(&ServerMessage::error(ErrorCode::ResumeFailed, None));
+    }
+
+    fn refused(&mut self, code: ErrorCode) {
+        self.says(&ServerMessage::error(code, None));
+    }
+
+    fn joins(&self) -> Vec<&JoinRoom> {
+        let join = |request: &'_ Request| matches!(request.message, ClientMessage::JoinRoom(_));
+        let joins = self.sent.iter().filter(|request| join(request));
+        joins
+            .filter_map(|request| match &request.message {
+                ClientMessage::JoinRoom(join) => Some(&**join),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn connects(&self) -> usize {
+        self.outputs.iter().filter(|output| matches!(output, Output::Connect)).count()
+    }
+
+    /// What the shell has been told to keep, as it stands.
+    fn kept(&self) -> Option<KeptIdentity> {
+        let last = self.events().into_iter().rev();
+        last.filter_map(|event| match event {
+            CallEvent::KeepIdentity(kept) => Some(Some(kept.clone())),
+            CallEvent::ForgetIdentity => Some(None),
+            _ => None,
+        })
+        .next()
+        .flatten()
     }
 
     /// Seated beside `others`.
@@ -56,7 +136,10 @@ impl Seat {
     fn join(&mut self, others: &[UserId]) {
         let participants = others.iter().map(|user_id| Participant {
             user_id: *user_id,
-            display_name: Payload::Plain(r#"{"name":"Ben"}"#.into()),
+            public_key: None,
+            former_id: None,
+            capabilities: Vec::new(),
+            display_name: plain(r#"{"name":"Ben"}"#),
             media: Media { audio: true, ..Media::default() },
             away: false,
             owner: false,
@@ -65,6 +148,7 @@ impl Seat {
             room_id: "sunny-mountain-42".parse().unwrap(),
             user_id: self.call.snapshot().self_id,
             resume_token: Token::from_bytes([9; 32]),
+            ticket: "a-ticket".into(),
             participants: participants.collect(),
             room_info: RoomInfo {
                 max_participants: 10,
@@ -72,6 +156,9 @@ impl Seat {
                 password_enabled: false,
                 locked: false,
                 sealed: false,
+                lobby: false,
+                admission: Admission::Owner,
+                removed: 0,
             },
             is_owner: true,
             owner_token: None,
@@ -165,7 +252,7 @@ impl Seat {
             ClientMessage::Offer(forward) | ClientMessage::Answer(forward) => Some(forward.payload.clone()),
             _ => None,
         };
-        let Some(Payload::Plain(text)) = self.sent.iter().rev().find_map(payload) else {
+        let Some(Payload::Plain { text, .. }) = self.sent.iter().rev().find_map(payload) else {
             panic!("no description")
         };
         let body: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -175,13 +262,13 @@ impl Seat {
     fn their_offer(&mut self, from_id: UserId, session: &str, restart: bool) {
         let body =
             serde_json::json!({"sdp": "v=0 theirs", "session": session, "restart": restart}).to_string();
-        let forwarded = Forwarded { from_id, payload: Payload::Plain(body) };
+        let forwarded = Forwarded { from_id, payload: plain(&body) };
         self.numbered(&ServerMessage::OfferReceived(forwarded));
     }
 
     fn their_answer(&mut self, from_id: UserId, session: &str) {
         let body = serde_json::json!({"sdp": "v=0 theirs", "session": session, "restart": false}).to_string();
-        let forwarded = Forwarded { from_id, payload: Payload::Plain(body) };
+        let forwarded = Forwarded { from_id, payload: plain(&body) };
         self.numbered(&ServerMessage::AnswerReceived(forwarded));
     }
 
@@ -196,6 +283,11 @@ impl Seat {
         seat.input(Input::MediaSeen { link });
         (seat, link)
     }
+}
+
+/// What somebody without a key says.
+fn plain(text: &str) -> Payload {
+    Payload::Plain { text: text.to_owned(), proof: None }
 }
 
 #[test]
@@ -259,7 +351,7 @@ fn a_password_that_we_set_is_the_one_we_come_back_with() {
     seat.says(&ServerMessage::Done { request_id });
     seat.input(Input::Disconnected { close_code: None, error: None });
     seat.pass(Duration::from_secs(1));
-    seat.input(Input::Connected);
+    seat.connected();
     seat.says(&ServerMessage::error(ErrorCode::ResumeFailed, None));
     let Some(ClientMessage::JoinRoom(join)) = seat.sent.last().map(|request| &request.message) else {
         panic!()
@@ -268,24 +360,269 @@ fn a_password_that_we_set_is_the_one_we_come_back_with() {
 }
 
 #[test]
-fn a_relay_that_forgot_us_is_shown_the_old_token_which_also_finds_the_seat_whose_answer_was_lost() {
+fn a_relay_that_forgot_us_is_shown_our_ticket_and_again_when_its_answer_is_lost() {
     let mut seat = Seat::joined(&[]);
-    let back = |seat: &mut Seat| {
-        seat.input(Input::Disconnected { close_code: None, error: None });
-        seat.pass(Duration::from_secs(1));
-        seat.input(Input::Connected);
-        seat.sent.last().map(|request| request.message.clone())
-    };
-    assert!(matches!(back(&mut seat), Some(ClientMessage::Resume { last_seq: 1, .. })));
-    seat.says(&ServerMessage::error(ErrorCode::ResumeFailed, None));
-    let Some(ClientMessage::JoinRoom(join)) = seat.sent.last().map(|request| &request.message) else {
-        panic!()
-    };
-    assert_eq!(join.resume_token.as_ref().map(Token::digest), Some(Token::from_bytes([9; 32]).digest()));
-    let Some(ClientMessage::Resume { last_seq, resume_token, .. }) = back(&mut seat) else { panic!() };
-    assert_eq!((last_seq, resume_token.digest()), (0, Token::from_bytes([9; 32]).digest()));
+    seat.reconnect();
+    let last = |seat: &Seat| seat.sent.last().map(|request| request.message.clone());
+    assert!(matches!(last(&seat), Some(ClientMessage::Resume { last_seq: 1, .. })));
+    seat.refused(ErrorCode::ResumeFailed);
+    assert_eq!(seat.joins().last().unwrap().ticket.as_deref(), Some("a-ticket"));
+    seat.reconnect();
+    assert!(matches!(last(&seat), Some(ClientMessage::JoinRoom(_))), "the old token resumes nothing");
+    let joins = seat.joins();
+    assert_eq!(joins.len(), 3);
+    assert!(joins.iter().all(|join| join.public_key.user_id() == seat.call.snapshot().self_id));
     seat.join(&[HIGH]);
     assert_eq!(seat.call.snapshot().signaling, SignalingState::Online);
+}
+
+#[test]
+fn a_join_waits_for_the_relays_nonce_and_proves_the_key_over_it() {
+    let mut seat = Seat::not_connected(None);
+    seat.input(Input::Connected);
+    assert!(
+        matches!(&seat.sent[..], [Request { message: ClientMessage::Hello { versions, .. }, .. }] if *versions == [2])
+    );
+    seat.welcome(&[2, 3]);
+    let join = *seat.joins().last().unwrap();
+    let room = "sunny-mountain-42".parse().unwrap();
+    assert!(join.public_key.proves(&join.key_proof, &NONCE, &room));
+    assert_eq!(join.public_key.user_id(), seat.call.snapshot().self_id);
+}
+
+#[test]
+fn who_we_are_is_to_be_kept_before_the_relay_hears_of_it_and_forgotten_when_we_leave() {
+    let mut seat = Seat::new();
+    let place = |seat: &Seat, fits: fn(&Output) -> bool| seat.outputs.iter().position(fits).unwrap();
+    let keep = place(&seat, |output| matches!(output, Output::Event(CallEvent::KeepIdentity(_))));
+    let join = place(&seat, |output| matches!(output, Output::Send(text) if text.contains("join_room")));
+    assert!(keep < join);
+    assert_eq!(seat.kept().unwrap().ticket, None);
+    seat.join(&[]);
+    assert_eq!(seat.kept().unwrap().ticket.as_deref(), Some("a-ticket"));
+    seat.input(Input::Leave);
+    assert!(seat.kept().is_none());
+}
+
+#[test]
+fn a_relay_that_is_out_of_reach_at_the_start_leaves_what_was_kept_alone() {
+    let kept = KeptIdentity {
+        key: SigningIdentity::from_bytes(&[5; 32]).unwrap(),
+        started_ms: 1,
+        ticket: Some("a-ticket".into()),
+    };
+    let mut seat = Seat::not_connected(Some(kept));
+    let error = Some(ConnectFailure::Unreachable("nothing listens there".into()));
+    seat.input(Input::Disconnected { close_code: None, error });
+    seat.pass(Duration::from_secs(16));
+    assert!(matches!(seat.events().last(), Some(CallEvent::Ended { code: EndCode::Unreachable, .. })));
+    assert!(!seat.events().iter().any(|event| matches!(event, CallEvent::ForgetIdentity)));
+}
+
+/// When the run of the last join began, in milliseconds since 1970.
+fn run_of(join: &JoinRoom) -> u64 {
+    let Payload::Plain { proof: Some(proof), .. } = &join.display_name else { panic!("a signed name") };
+    let bytes = data_encoding::BASE64URL_NOPAD.decode(proof.as_bytes()).unwrap();
+    u64::from_be_bytes(bytes[..8].try_into().unwrap())
+}
+
+#[test]
+fn who_is_started_anew_comes_back_with_key_and_ticket_and_with_a_later_run_whatever_the_clock_says() {
+    let first = Seat::joined(&[]);
+    let mut kept = first.kept().unwrap();
+    assert_eq!(kept.started_ms, run_of(first.joins()[0]));
+    for (started_ms, expected) in
+        [(kept.started_ms - 1000, kept.started_ms), (kept.started_ms + 1000, kept.started_ms + 1001)]
+    {
+        kept.started_ms = started_ms;
+        let seat = Seat::started_with(Some(kept.clone()));
+        let joins = seat.joins();
+        assert_eq!(joins[0].public_key.user_id(), first.call.snapshot().self_id);
+        assert_eq!(joins[0].ticket.as_deref(), Some("a-ticket"));
+        assert_eq!(run_of(joins[0]), expected);
+        assert_eq!(seat.kept().unwrap().started_ms, expected);
+    }
+}
+
+#[test]
+fn at_the_start_a_ticket_of_another_session_is_forgotten_with_its_key_and_during_a_call_alone() {
+    let kept = Seat::joined(&[]).kept().unwrap();
+    let mut seat = Seat::started_with(Some(kept.clone()));
+    seat.refused(ErrorCode::TicketInvalid);
+    let join = *seat.joins().last().unwrap();
+    assert_eq!((seat.joins().len(), join.ticket.as_ref()), (2, None));
+    assert_ne!(join.public_key.user_id(), kept.key.user_id(), "two sessions cannot be linked by a key");
+    assert_eq!(join.public_key.user_id(), seat.call.snapshot().self_id);
+    assert_eq!(seat.kept().unwrap().key.user_id(), join.public_key.user_id());
+    seat.join(&[]);
+    let own = seat.call.snapshot().self_id;
+    seat.rejoins();
+    seat.refused(ErrorCode::TicketInvalid);
+    let join = *seat.joins().last().unwrap();
+    assert_eq!((seat.joins().len(), join.ticket.as_ref(), join.public_key.user_id()), (4, None, own));
+    seat.refused(ErrorCode::TicketInvalid);
+    assert_eq!(seat.joins().len(), 4, "what cannot be is not asked without end");
+}
+
+#[test]
+fn a_refused_proof_is_followed_by_one_more_connection() {
+    let mut seat = Seat::new();
+    let before = seat.connects();
+    seat.refused(ErrorCode::KeyProofInvalid);
+    seat.pass(Duration::from_secs(1));
+    assert_eq!(seat.connects(), before + 1);
+    seat.connected();
+    seat.refused(ErrorCode::KeyProofInvalid);
+    let end = EndCode::Refused(ErrorCode::KeyProofInvalid);
+    assert!(matches!(seat.events().last(), Some(CallEvent::Ended { code, .. }) if *code == end));
+}
+
+#[test]
+fn a_password_set_during_the_call_is_asked_for_in_the_call_which_goes_on() {
+    let (mut seat, link) = Seat::connected_to(HIGH);
+    seat.rejoins();
+    seat.says(&ServerMessage::AuthRequired { hint: None });
+    assert!(matches!(seat.events().last(), Some(CallEvent::PasswordNeeded { hint: None, wrong: false })));
+    assert_eq!(seat.call.snapshot().signaling, SignalingState::PasswordNeeded);
+    assert!(!seat.outputs.iter().any(|output| matches!(output, Output::CloseLink { .. })));
+    // The relay closes a connection without a seat after a while, and the person takes their time.
+    let connects = seat.connects();
+    seat.input(Input::Disconnected { close_code: Some(4004), error: None });
+    seat.pass(Duration::from_secs(5));
+    seat.input(Input::MediaSeen { link });
+    assert_eq!((seat.connects(), seat.call.snapshot().signaling), (connects, SignalingState::PasswordNeeded));
+    let password = |text: &str| Input::SupplyPassword(Password::new(text).expect("a password"));
+    seat.input(password("max"));
+    seat.connected();
+    seat.refused(ErrorCode::AuthFailed);
+    assert_eq!(
+        seat.joins().last().unwrap().password.as_ref().map(Password::expose),
+        None,
+        "asks for the hint"
+    );
+    seat.says(&ServerMessage::AuthRequired { hint: Some("the dog".into()) });
+    assert!(matches!(seat.events().last(), Some(CallEvent::PasswordNeeded { hint: Some(_), wrong: true })));
+    seat.input(password("rex"));
+    assert_eq!(seat.joins().last().unwrap().password.as_ref().map(Password::expose), Some("rex"));
+    seat.input(Input::MediaSeen { link });
+    seat.join(&[HIGH]);
+    let snapshot = seat.call.snapshot();
+    assert_eq!((snapshot.signaling, snapshot.participants.len()), (SignalingState::Online, 1));
+    assert!(!seat.outputs.iter().any(|output| matches!(output, Output::CloseLink { .. })));
+}
+
+#[test]
+fn a_password_that_was_changed_during_the_call_is_asked_for_too() {
+    let (mut seat, _) = Seat::connected_to(HIGH);
+    seat.rejoins();
+    seat.refused(ErrorCode::AuthFailed);
+    seat.says(&ServerMessage::AuthRequired { hint: None });
+    assert!(matches!(seat.events().last(), Some(CallEvent::PasswordNeeded { wrong: false, .. })));
+    // A relay that knows neither room nor password and has no words for it.
+    let (mut seat, _) = Seat::connected_to(HIGH);
+    seat.rejoins();
+    seat.refused(ErrorCode::AuthFailed);
+    seat.refused(ErrorCode::AuthFailed);
+    assert!(matches!(seat.events().last(), Some(CallEvent::PasswordNeeded { wrong: true, .. })));
+}
+
+/// What was last said of why there is no seat.
+fn no_seat(seat: &Seat) -> Option<(NoSeatReason, String, bool)> {
+    let said = seat.call.snapshot().no_seat?;
+    let told = seat.events().into_iter().rev().find_map(|event| match event {
+        CallEvent::NoSeat(told) => Some(told.clone()),
+        _ => None,
+    });
+    assert_eq!(told, Some(said.clone()), "what the snapshot shows was told");
+    Some((said.reason, said.message, said.waits))
+}
+
+#[test]
+fn a_rejoin_that_may_work_later_is_told_in_words_and_tried_again() {
+    let later = [
+        ErrorCode::RoomLocked,
+        ErrorCode::RateLimited,
+        ErrorCode::ServerBusy,
+        ErrorCode::Draining,
+        ErrorCode::LobbyFull,
+        ErrorCode::StorageFull,
+        ErrorCode::StorageUnavailable,
+        ErrorCode::TooManyRooms,
+    ];
+    for code in later {
+        let (mut seat, link) = Seat::connected_to(HIGH);
+        seat.rejoins();
+        seat.refused(code);
+        let (reason, message, waits) = no_seat(&seat).unwrap();
+        assert_eq!((reason, waits), (NoSeatReason::Refused(code), true));
+        assert!(message.contains(' '), "{message}");
+        let joins = seat.joins().len();
+        seat.input(Input::MediaSeen { link });
+        seat.pass(Duration::from_millis(4_100));
+        assert_eq!(seat.joins().len(), joins + 1, "{code:?}");
+        seat.join(&[HIGH]);
+        assert_eq!(seat.call.snapshot().no_seat, None);
+    }
+    let (mut seat, _) = Seat::connected_to(HIGH);
+    seat.rejoins();
+    seat.says(&ServerMessage::RoomFull { max_participants: 2, retry_after_ms: None });
+    assert!(matches!(no_seat(&seat), Some((NoSeatReason::RoomFull, _, true))));
+}
+
+#[test]
+fn a_refusal_that_repeats_is_told_once() {
+    let (mut seat, _) = Seat::connected_to(HIGH);
+    seat.rejoins();
+    for _ in 0..4 {
+        seat.refused(ErrorCode::RoomLocked);
+        seat.pass(Duration::from_millis(4_100));
+    }
+    let told = seat.events().iter().filter(|event| matches!(event, CallEvent::NoSeat(_))).count();
+    assert_eq!(told, 1);
+}
+
+#[test]
+fn who_waits_in_the_lobby_is_told_so_and_is_let_in_or_not() {
+    let mut seat = Seat::new();
+    seat.says(&ServerMessage::Waiting {});
+    assert!(
+        matches!(no_seat(&seat), Some((NoSeatReason::Lobby, message, true)) if message.contains("let you in"))
+    );
+    seat.pass(Duration::from_secs(300));
+    assert_eq!(seat.call.snapshot().signaling, SignalingState::Waiting, "for as long as it takes");
+    seat.join(&[HIGH]);
+    assert_eq!(seat.call.snapshot().signaling, SignalingState::Online);
+
+    let mut seat = Seat::new();
+    seat.says(&ServerMessage::Waiting {});
+    seat.input(Input::Disconnected { close_code: None, error: None });
+    seat.pass(Duration::from_secs(1));
+    seat.connected();
+    assert_eq!(seat.joins().len(), 2, "whoever lost the connection knocks again");
+    seat.says(&ServerMessage::Waiting {});
+    seat.refused(ErrorCode::NotAdmitted);
+    let end = EndCode::Refused(ErrorCode::NotAdmitted);
+    assert!(matches!(seat.events().last(), Some(CallEvent::Ended { code, .. }) if *code == end));
+}
+
+#[test]
+fn a_relay_of_another_version_is_told_with_who_has_to_update_what() {
+    let words = |seat: &Seat| match seat.events().last() {
+        Some(CallEvent::Ended { code: EndCode::Refused(ErrorCode::VersionUnsupported), message }) => {
+            message.clone()
+        }
+        other => panic!("{other:?}"),
+    };
+    let mut seat = Seat::not_connected(None);
+    seat.input(Input::Connected);
+    seat.refused(ErrorCode::VersionUnsupported);
+    assert!(words(&seat).contains("operator"), "a relay of version 1 says no welcome: {}", words(&seat));
+    for (versions, word) in [(&[1][..], "operator"), (&[3, 4], "Update the app"), (&[], "operator")] {
+        let mut seat = Seat::not_connected(None);
+        seat.input(Input::Connected);
+        seat.welcome(versions);
+        assert!(words(&seat).contains(word), "{versions:?}: {}", words(&seat));
+    }
 }
 
 #[test]
@@ -299,7 +636,7 @@ fn new_credentials_reach_every_open_link_and_are_asked_for_after_a_long_absence(
     seat.input(Input::Disconnected { close_code: None, error: None });
     seat.now.at += Duration::from_secs(46);
     seat.pass(Duration::from_millis(10));
-    seat.input(Input::Connected);
+    seat.connected();
     seat.says(&ServerMessage::Resumed { resume_token: Token::from_bytes([8; 32]), replayed: 0 });
     assert!(seat.sent.iter().any(|request| matches!(request.message, ClientMessage::TurnCredentials {})));
 }
@@ -396,7 +733,9 @@ fn an_unanswered_offer_of_a_dead_link_is_followed_by_one_of_another_session() {
 
 #[test]
 fn close_codes_of_a_removal_and_of_a_newer_connection_end_the_call() {
-    for (close_code, expected) in [(4001, EndCode::Kicked), (4002, EndCode::Replaced)] {
+    for (close_code, expected) in
+        [(4001, EndCode::Kicked), (4002, EndCode::Replaced), (4006, EndCode::CallEnded)]
+    {
         let (mut seat, link) = Seat::connected_to(HIGH);
         seat.input(Input::Disconnected { close_code: Some(close_code), error: None });
         assert!(matches!(seat.events().last(), Some(CallEvent::Ended { code, .. }) if *code == expected));
@@ -408,25 +747,31 @@ fn close_codes_of_a_removal_and_of_a_newer_connection_end_the_call() {
 }
 
 #[test]
-fn a_relay_that_will_not_have_us_back_is_left_alone_while_links_live() {
-    let (mut seat, link) = Seat::connected_to(HIGH);
-    seat.input(Input::Disconnected { close_code: None, error: None });
-    seat.pass(Duration::from_millis(300));
-    seat.input(Input::Connected);
-    seat.says(&ServerMessage::error(ErrorCode::ResumeFailed, None));
-    seat.says(&ServerMessage::AuthRequired { hint: None });
-    assert_eq!(seat.call.snapshot().signaling, SignalingState::Closed);
-    let connects =
-        |seat: &Seat| seat.outputs.iter().filter(|output| matches!(output, Output::Connect)).count();
-    let before = connects(&seat);
-    seat.input(Input::MediaSeen { link });
-    seat.input(Input::NetworkChanged);
-    seat.input(Input::RetryNow);
-    assert_eq!(connects(&seat), before);
-    assert_eq!(seat.call.snapshot().participants.len(), 1);
-    seat.input(Input::LinkStateChanged { link, state: IceState::Failed });
-    seat.pass(Duration::from_secs(1));
-    assert!(matches!(seat.events().last(), Some(CallEvent::Ended { code: EndCode::Refused(_), .. })));
+fn a_relay_that_will_not_have_us_back_is_left_alone_while_links_live_until_somebody_asks_again() {
+    for code in [ErrorCode::NotAdmitted, ErrorCode::LinkIncomplete, ErrorCode::VersionUnsupported] {
+        let (mut seat, link) = Seat::connected_to(HIGH);
+        seat.rejoins();
+        seat.refused(code);
+        assert_eq!(seat.call.snapshot().signaling, SignalingState::Refused);
+        assert!(
+            matches!(no_seat(&seat), Some((NoSeatReason::Refused(of), message, false)) if of == code && message.contains(' '))
+        );
+        let before = seat.connects();
+        seat.input(Input::MediaSeen { link });
+        seat.input(Input::NetworkChanged);
+        seat.pass(Duration::from_secs(1));
+        assert_eq!(seat.connects(), before);
+        assert_eq!(seat.call.snapshot().participants.len(), 1);
+        seat.input(Input::RetryNow);
+        assert_eq!(seat.connects(), before + 1);
+        seat.connected();
+        seat.refused(code);
+        seat.input(Input::LinkStateChanged { link, state: IceState::Failed });
+        seat.pass(Duration::from_secs(1));
+        assert!(
+            matches!(seat.events().last(), Some(CallEvent::Ended { code: EndCode::Refused(of), .. }) if *of == code)
+        );
+    }
 }
 
 #[test]
@@ -442,7 +787,7 @@ fn who_says_nothing_for_half_a_minute_is_gone_though_the_relay_believes_them_the
     assert!(
         seat.events()
             .iter()
-            .any(|event| matches!(event, CallEvent::ParticipantJoined(user) if *user == HIGH))
+            .any(|event| matches!(event, CallEvent::ParticipantJoined { user, .. } if *user == HIGH))
     );
 }
 
@@ -455,7 +800,7 @@ fn a_relay_that_sends_everybody_away_at_once_is_asked_more_and_more_seldom() {
     for _ in 0..600 {
         if connects(&seat) > before {
             // Every connection opens at once, and ends with the next drain.
-            seat.input(Input::Connected);
+            seat.connected();
         }
         seat.says(&ServerMessage::Drain { reconnect_after_ms: 0 });
         seat.pass(Duration::from_millis(100));
@@ -463,7 +808,7 @@ fn a_relay_that_sends_everybody_away_at_once_is_asked_more_and_more_seldom() {
     let made = connects(&seat) - before;
     assert!((12..=36).contains(&made), "{made} connections in a minute");
     seat.pass(Duration::from_secs(4));
-    seat.input(Input::Connected);
+    seat.connected();
     seat.says(&ServerMessage::Resumed { resume_token: Token::from_bytes([8; 32]), replayed: 0 });
     assert_eq!(seat.call.snapshot().signaling, SignalingState::Online);
 }
@@ -538,7 +883,7 @@ fn asked_by(seat: &mut Seat, breaks: Breaks, resumes: bool, time: Duration) -> V
     while seat.now.at < end {
         let connects = seat.outputs.iter().filter(|output| matches!(output, Output::Connect)).count();
         if std::mem::replace(&mut opened, connects) < connects && opened > 1 {
-            seat.input(Input::Connected);
+            seat.connected();
         }
         let asks = |request: &&Request| {
             matches!(request.message, ClientMessage::JoinRoom(_) | ClientMessage::Resume { .. })
@@ -609,7 +954,7 @@ fn the_wait_is_short_again_once_a_seat_was_held_for_a_while() {
             seat.now.at - lost
         };
         again(&mut seat);
-        seat.input(Input::Connected);
+        seat.connected();
         seat.says(&ServerMessage::Resumed { resume_token: Token::from_bytes([8; 32]), replayed: 0 });
         seat.pass(held);
         // Whatever the shell does first: a timer that is due, or the loss.

@@ -8,14 +8,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use snug_call_proto::{
-    Call, CallConfig, CallEvent, EndCode, IceState, Input, JobId, LinkId, LinkState, Now, Output,
-    SignalingState,
+    Call, CallConfig, CallEvent, EndCode, IceState, Input, JobId, KeptIdentity, LinkId, LinkState, NoSeat,
+    NoSeatReason, Now, Output, ParticipantSnapshot, SignalingState,
 };
 use snug_wire::link::RoomSecret;
 use snug_wire::message::{Forwarded, Received, RoomJoined};
+use snug_wire::seal::SealError;
 use snug_wire::{
-    ClientMessage, ErrorCode, LeaveReason, Media, Participant, Password, Payload, Request, RoomInfo,
-    ServerFrame, ServerMessage, Token, UserId,
+    Admission, ClientMessage, ErrorCode, JoinNonce, LeaveReason, Media, Participant, Password, Payload,
+    Request, RoomInfo, ServerFrame, ServerMessage, SigningIdentity, Token, UserId,
 };
 
 /// A peer connection of the shell: what it was told to be.
@@ -32,6 +33,10 @@ struct Peer {
 struct Client {
     call: Call,
     user: Option<UserId>,
+    /// Its process was killed.
+    dead: bool,
+    /// What its shell keeps.
+    kept: Option<KeptIdentity>,
     connected: bool,
     seq: u64,
     peers: Vec<Peer>,
@@ -57,37 +62,29 @@ struct World {
     serial: u64,
     /// Seats that can be resumed.
     remember: bool,
+    secret: bool,
 }
 
 impl World {
     fn new(count: usize, secret: bool) -> Self {
         let now = Now { at: Instant::now(), unix_ms: 1_764_000_000_000 };
-        let clients = (0..count).map(|index| {
-            let config = CallConfig {
-                room: "sunny-mountain-42".parse().unwrap(),
-                secret: secret.then(|| RoomSecret::from_bytes([7; 16])),
-                owner_token: None,
-                name: format!("Guest {index}"),
-                password: None,
-                media: Media::default(),
-                agent: "test/1".into(),
-            };
-            Client {
-                call: Call::new(config, [index as u8 + 1; 32], now),
-                user: None,
-                connected: false,
-                seq: 0,
-                peers: Vec::new(),
-                events: Vec::new(),
-                asked: VecDeque::new(),
-                hold_jobs: false,
-                restarts: 0,
-                opened: 0,
-                refusals: BTreeMap::new(),
-                joins: 0,
-                frames: Vec::new(),
-                join: None,
-            }
+        let clients = (0..count).map(|index| Client {
+            call: call(index, secret, [index as u8 + 1; 32], None, now),
+            user: None,
+            dead: false,
+            kept: None,
+            connected: false,
+            seq: 0,
+            peers: Vec::new(),
+            events: Vec::new(),
+            asked: VecDeque::new(),
+            hold_jobs: false,
+            restarts: 0,
+            opened: 0,
+            refusals: BTreeMap::new(),
+            joins: 0,
+            frames: Vec::new(),
+            join: None,
         });
         Self {
             now,
@@ -97,7 +94,44 @@ impl World {
             password: None,
             serial: 0,
             remember: true,
+            secret,
         }
+    }
+
+    /// A process is killed: its connections are gone, and what its shell keeps stays.
+    fn kill(&mut self, who: usize) {
+        self.clients[who].dead = true;
+        self.clients[who].connected = false;
+        self.clients[who].peers.clear();
+        for client in &mut self.clients {
+            for peer in
+                client.peers.iter_mut().filter(|peer| peer.wired.is_some_and(|(other, _)| other == who))
+            {
+                peer.connected = false;
+                peer.remote = None;
+            }
+        }
+        let user_id = self.clients[who].user.unwrap();
+        for other in self.others(who) {
+            self.number(other, &ServerMessage::UserAway { user_id });
+        }
+        self.settle();
+    }
+
+    /// The program is started again, with what was kept.
+    fn start_again(&mut self, who: usize, kept: Option<KeptIdentity>) {
+        self.serial += 1;
+        let seed = [100 + self.serial as u8; 32];
+        let client = &mut self.clients[who];
+        client.dead = false;
+        client.call = call(who, self.secret, seed, kept, self.now);
+        client.events.clear();
+        self.settle();
+    }
+
+    fn sees(&self, who: usize, other: usize) -> Option<ParticipantSnapshot> {
+        let user = self.clients[other].user.unwrap();
+        self.clients[who].call.snapshot().participants.into_iter().find(|one| one.user == user)
     }
 
     fn input(&mut self, who: usize, input: Input) {
@@ -109,7 +143,7 @@ impl World {
     fn settle(&mut self) {
         loop {
             let mut idle = true;
-            for who in 0..self.clients.len() {
+            for who in self.living() {
                 while let Some(output) = self.clients[who].call.poll_output() {
                     idle = false;
                     self.carry_out(who, output);
@@ -134,6 +168,10 @@ impl World {
         }
     }
 
+    fn living(&self) -> Vec<usize> {
+        (0..self.clients.len()).filter(|who| !self.clients[*who].dead).collect()
+    }
+
     fn give(&mut self, who: usize, input: Input) {
         self.clients[who].call.handle_input(input, self.now);
     }
@@ -141,11 +179,12 @@ impl World {
     fn pass(&mut self, duration: Duration) {
         let end = self.now.at + duration;
         while self.now.at < end {
-            let due = self.clients.iter().filter_map(|client| client.call.poll_timeout()).min();
+            let living = self.clients.iter().filter(|client| !client.dead);
+            let due = living.filter_map(|client| client.call.poll_timeout()).min();
             let next = due.map_or(end, |due| due.max(self.now.at + Duration::from_millis(1)).min(end));
             self.now.unix_ms += (next - self.now.at).as_millis() as u64;
             self.now.at = next;
-            for who in 0..self.clients.len() {
+            for who in self.living() {
                 let links: Vec<_> = self.clients[who]
                     .peers
                     .iter()
@@ -204,6 +243,8 @@ impl World {
                 }
             }
             Output::SetIceServers { .. } | Output::Tile { .. } => {}
+            Output::Event(CallEvent::KeepIdentity(kept)) => client.kept = Some(kept),
+            Output::Event(CallEvent::ForgetIdentity) => client.kept = None,
             Output::Event(event) => client.events.push(event),
         }
     }
@@ -278,11 +319,18 @@ impl World {
             ClientMessage::Hello { .. } => {
                 self.tell(
                     who,
-                    &ServerMessage::Welcome { version: 1, relay: "test".into(), heartbeat_seconds: 15 },
+                    &ServerMessage::Welcome {
+                        versions: vec![2],
+                        capabilities: Vec::new(),
+                        relay: "test".into(),
+                        heartbeat_seconds: 15,
+                        nonce: NONCE,
+                    },
                 );
             }
             ClientMessage::Ping { .. } => self.tell(who, &ServerMessage::Pong {}),
             ClientMessage::JoinRoom(join) => {
+                assert!(join.public_key.proves(&join.key_proof, &NONCE, &join.room_id));
                 self.clients[who].joins += 1;
                 let joins = self.clients[who].joins;
                 if let Some(refusal) = self.clients[who].refusals.remove(&joins) {
@@ -298,20 +346,26 @@ impl World {
                         }
                     }
                 }
+                let user_id = join.public_key.user_id();
+                let former_id = self.clients[who].user.filter(|old| *old != user_id && join.ticket.is_some());
                 let participant = Participant {
-                    user_id: join.user_id,
+                    user_id,
+                    public_key: Some(join.public_key),
+                    former_id,
+                    capabilities: Vec::new(),
                     display_name: join.display_name,
                     media: join.media,
                     away: false,
                     owner: false,
                 };
-                self.clients[who].user = Some(join.user_id);
+                self.clients[who].user = Some(user_id);
                 self.clients[who].join = Some(participant.clone());
                 let others = self.others(who);
                 let joined = RoomJoined {
                     room_id: join.room_id,
-                    user_id: join.user_id,
+                    user_id,
                     resume_token: Token::from_bytes([9; 32]),
+                    ticket: format!("ticket of {user_id}"),
                     participants: others
                         .iter()
                         .map(|other| self.clients[*other].join.clone().unwrap())
@@ -326,6 +380,12 @@ impl World {
                 self.clients[who].seq = 0;
                 self.number(who, &ServerMessage::RoomJoined(Box::new(joined)));
                 for other in others {
+                    if let Some(user_id) = former_id {
+                        self.number(
+                            other,
+                            &ServerMessage::UserLeft { user_id, reason: LeaveReason::Replaced },
+                        );
+                    }
                     self.number(other, &ServerMessage::UserJoined { participant: participant.clone() });
                 }
             }
@@ -404,7 +464,27 @@ fn info() -> RoomInfo {
         password_enabled: false,
         locked: false,
         sealed: true,
+        lobby: false,
+        admission: Admission::Owner,
+        removed: 0,
     }
+}
+
+const NONCE: JoinNonce = JoinNonce::from_bytes([6; 32]);
+
+/// A call of one of them; `secret` says whether their link has one.
+fn call(index: usize, secret: bool, seed: [u8; 32], kept: Option<KeptIdentity>, now: Now) -> Call {
+    let config = CallConfig {
+        room: "sunny-mountain-42".parse().unwrap(),
+        secret: secret.then(|| RoomSecret::from_bytes([7; 16])),
+        owner_token: None,
+        name: format!("Guest {index}"),
+        password: None,
+        media: Media::default(),
+        agent: "test/1".into(),
+        kept,
+    };
+    Call::new(config, seed, now)
 }
 
 fn flip(payload: Payload) -> Payload {
@@ -412,7 +492,7 @@ fn flip(payload: Payload) -> Payload {
         Payload::Sealed(text) => {
             Payload::Sealed(if text.ends_with('A') { text.replace('A', "B") } else { text + "AAAA" })
         }
-        plain @ Payload::Plain(_) => plain,
+        plain @ Payload::Plain { .. } => plain,
     }
 }
 
@@ -599,7 +679,11 @@ fn a_full_room_whose_place_may_become_free_is_asked_again_until_it_is() {
         world.clients[0].refusals.insert(attempt, full);
     }
     world.settle();
-    let [CallEvent::RoomFull { message }] = &world.clients[0].events[..] else { panic!("it waits") };
+    let [CallEvent::NoSeat(NoSeat { reason: NoSeatReason::RoomFull, message, waits: true })] =
+        &world.clients[0].events[..]
+    else {
+        panic!("it waits")
+    };
     assert!(message.contains("24 s") && message.contains("by ourselves"), "{message}");
     world.pass(Duration::from_millis(4_900));
     assert_eq!(world.clients[0].events.len(), 1);
@@ -609,13 +693,133 @@ fn a_full_room_whose_place_may_become_free_is_asked_again_until_it_is() {
     assert_eq!(world.clients[0].call.snapshot().signaling, SignalingState::Online);
 }
 
+/// How often somebody was told of a coming, a return and a leaving.
+fn comings(world: &World, who: usize) -> (usize, usize, usize) {
+    let count =
+        |fits: fn(&CallEvent) -> bool| world.clients[who].events.iter().filter(|event| fits(event)).count();
+    (
+        count(|event| matches!(event, CallEvent::ParticipantJoined { .. })),
+        count(|event| matches!(event, CallEvent::ParticipantReturned(_))),
+        count(|event| matches!(event, CallEvent::ParticipantLeft { .. })),
+    )
+}
+
 #[test]
-fn a_taken_id_is_replaced_by_another_one() {
-    let mut world = World::new(1, true);
-    world.clients[0].refusals.insert(1, ServerMessage::error(ErrorCode::UserIdTaken, None));
+fn who_crashed_and_kept_the_key_is_the_same_participant_and_connected_again_at_once() {
+    for secret in [true, false] {
+        let mut world = joined(3, secret);
+        let user = world.clients[1].user;
+        world.pass(Duration::from_secs(3));
+        world.kill(1);
+        world.pass(Duration::from_secs(2));
+        let before = comings(&world, 0);
+        let kept = world.clients[1].kept.clone();
+        assert!(kept.is_some());
+        world.start_again(1, kept);
+        assert!(world.all_connected(), "secret: {secret}");
+        assert_eq!(world.clients[1].user, user);
+        assert_eq!(comings(&world, 0), (before.0, before.1 + 1, before.2), "one entry, and no second coming");
+        let seen = world.sees(0, 1).unwrap();
+        assert!(seen.verified && !seen.new_key && !seen.away);
+        world.input(1, Input::SendChat("I am back".into()));
+        assert_eq!(world.clients[0].call.snapshot().chat.last().unwrap().text, "I am back");
+    }
+}
+
+#[test]
+fn who_comes_back_with_the_ticket_and_another_key_is_marked() {
+    let mut world = joined(3, true);
+    let former = world.clients[1].user;
+    world.kill(1);
+    let ticket = world.clients[1].kept.clone().unwrap().ticket;
+    let key = SigningIdentity::from_bytes(&[9; 32]).unwrap();
+    world.start_again(1, Some(KeptIdentity { key, started_ms: 0, ticket }));
+    assert!(world.all_connected());
+    assert_ne!(world.clients[1].user, former);
+    for who in [0, 2] {
+        let seen = world.sees(who, 1).unwrap();
+        assert!(seen.new_key && seen.verified);
+        let events = &world.clients[who].events;
+        let left = |event: &CallEvent| matches!(event, CallEvent::ParticipantLeft { user, reason: LeaveReason::Replaced } if Some(*user) == former);
+        let came = |event: &CallEvent| matches!(event, CallEvent::ParticipantJoined { former: of, .. } if *of == former);
+        assert_eq!(
+            (
+                events.iter().filter(|event| left(event)).count(),
+                events.iter().filter(|event| came(event)).count()
+            ),
+            (1, 1)
+        );
+    }
+    assert!(!world.sees(0, 2).unwrap().new_key);
+}
+
+#[test]
+fn a_payload_of_an_earlier_run_is_dropped_without_a_word() {
+    let mut world = joined(2, true);
+    let offer = |frame: &ClientMessage| match frame {
+        ClientMessage::Offer(forward) => Some(forward.payload.clone()),
+        _ => None,
+    };
+    let old = world.clients[1].frames.iter().find_map(offer).unwrap();
+    world.kill(1);
+    let kept = world.clients[1].kept.clone();
+    world.start_again(1, kept);
+    assert!(world.all_connected());
+    let from_id = world.clients[1].user.unwrap();
+    world.number(0, &ServerMessage::OfferReceived(Forwarded { from_id, payload: old.clone() }));
     world.settle();
-    assert_eq!(world.clients[0].call.snapshot().signaling, SignalingState::Online);
-    assert_eq!(Some(world.clients[0].call.snapshot().self_id), world.clients[0].user);
+    assert!(world.all_connected());
+    // One of this run that comes twice is somebody's doing.
+    let twice = world.clients[1].frames.iter().rev().find_map(offer).unwrap();
+    world.number(0, &ServerMessage::OfferReceived(Forwarded { from_id, payload: twice }));
+    world.settle();
+    assert_eq!(world.sees(0, 1).unwrap().link, LinkState::Refused(SealError::Replayed));
+}
+
+#[test]
+fn a_member_that_speaks_as_another_is_refused() {
+    for (secret, problem) in [(false, SealError::NotSigned), (true, SealError::Tampered)] {
+        let mut world = joined(3, secret);
+        // What the third said to the first, told by the relay as if the second had.
+        let said = world.clients[2].frames.iter().find_map(|frame| match frame {
+            ClientMessage::Offer(forward) if Some(forward.target_id) == world.clients[0].user => {
+                Some(forward.payload.clone())
+            }
+            _ => None,
+        });
+        let from_id = world.clients[1].user.unwrap();
+        let forged = ServerMessage::OfferReceived(Forwarded { from_id, payload: said.unwrap() });
+        world.number(0, &forged);
+        world.settle();
+        assert_eq!(world.sees(0, 1).unwrap().link, LinkState::Refused(problem));
+        assert_eq!(world.sees(0, 2).unwrap().link, LinkState::Connected);
+    }
+}
+
+#[test]
+fn a_participant_whose_id_is_not_its_keys_or_who_has_none_in_a_sealed_room_is_refused() {
+    for (secret, key, refused) in
+        [(true, None, true), (true, Some([8; 32]), true), (false, Some([8; 32]), true), (false, None, false)]
+    {
+        let mut world = joined(1, secret);
+        let key = key.map(|bytes| SigningIdentity::from_bytes(&bytes).unwrap().public_key().clone());
+        let participant = Participant {
+            user_id: UserId::from_bytes([1; 16]),
+            public_key: key,
+            former_id: None,
+            capabilities: Vec::new(),
+            display_name: Payload::Plain { text: r#"{"name":"Mallory"}"#.into(), proof: None },
+            media: Media::default(),
+            away: false,
+            owner: false,
+        };
+        world.number(0, &ServerMessage::UserJoined { participant });
+        world.settle();
+        let seen = &world.clients[0].call.snapshot().participants[0];
+        let expected = if refused { LinkState::Refused(SealError::NotSigned) } else { LinkState::Connecting };
+        assert_eq!(seen.link, expected);
+        assert!(refused || !seen.verified, "who has no key is shown as not verified");
+    }
 }
 
 #[test]
@@ -666,18 +870,41 @@ fn a_relay_that_never_answers_ends_the_first_join_after_fifteen_seconds() {
     assert!(matches!(world.clients[0].events[..], [CallEvent::Ended { code: EndCode::Unreachable, .. }]));
 }
 
+/// What somebody without a key says, in a room whose link has no secret.
+fn unsigned(text: &str) -> Payload {
+    Payload::Plain { text: text.to_owned(), proof: None }
+}
+
+/// A room with somebody else who has no key and says what the test says.
+fn beside_somebody_without_a_key() -> (World, UserId) {
+    let mut world = joined(1, false);
+    // Higher than any key's, so that our side gives way when offers cross.
+    let user_id = "zzzzzzzzzzzzzzzzzzzzzw".parse().unwrap();
+    let participant = Participant {
+        user_id,
+        public_key: None,
+        former_id: None,
+        capabilities: Vec::new(),
+        display_name: unsigned(r#"{"name":"Mallory"}"#),
+        media: Media::default(),
+        away: false,
+        owner: false,
+    };
+    world.number(0, &ServerMessage::UserJoined { participant });
+    world.settle();
+    (world, user_id)
+}
+
 #[test]
 fn who_keeps_making_sessions_is_followed_in_three_and_then_in_one_every_two_seconds() {
-    let mut world = joined(2, false);
-    world.pass(Duration::from_secs(10));
+    let (mut world, from_id) = beside_somebody_without_a_key();
     let before = world.clients[0].opened;
-    let from_id = world.clients[1].user.unwrap();
     let mut drawn = 10..99;
     let mut flood = |world: &mut World| {
         for number in drawn.by_ref().take(10) {
             let session = format!("AAAAAAAA{number}A");
             let offer = serde_json::json!({"sdp": "v=0", "session": session, "restart": number % 2 == 1});
-            let payload = Payload::Plain(offer.to_string());
+            let payload = unsigned(&offer.to_string());
             world.number(0, &ServerMessage::OfferReceived(Forwarded { from_id, payload }));
             world.settle();
         }
@@ -690,15 +917,14 @@ fn who_keeps_making_sessions_is_followed_in_three_and_then_in_one_every_two_seco
 
 #[test]
 fn of_one_description_no_more_candidates_are_taken_than_the_protocol_has() {
-    let mut world = joined(2, false);
-    let from_id = world.clients[1].user.unwrap();
-    let payload = Payload::Plain(r#"{"sdp":"v=0","session":"AAAAAAAAAAA","restart":false}"#.to_owned());
+    let (mut world, from_id) = beside_somebody_without_a_key();
+    let payload = unsigned(r#"{"sdp":"v=0","session":"AAAAAAAAAAA","restart":false}"#);
     world.number(0, &ServerMessage::OfferReceived(Forwarded { from_id, payload }));
     world.settle();
     for number in 0..100 {
         let candidate =
             serde_json::json!({"candidate": format!("candidate:{number}"), "session": "AAAAAAAAAAA"});
-        let payload = Payload::Plain(candidate.to_string());
+        let payload = unsigned(&candidate.to_string());
         world.number(0, &ServerMessage::IceCandidateReceived(Forwarded { from_id, payload }));
     }
     let mut taken = 0;

@@ -24,7 +24,7 @@ use futures_util::future::join_all;
 use rustls::ClientConfig;
 use snug_core::signaling::{Connector, ConnectorConfig, ConnectorError, Target, TlsRoots, Transport};
 use snug_core::wire::message::IceServer;
-use snug_core::wire::{RoomId, UserId};
+use snug_core::wire::{RoomId, SigningIdentity};
 
 use crate::input;
 
@@ -113,7 +113,7 @@ fn examine(options: Options) -> Result<u8, Trouble> {
     let (relay, _) = input::secrets(options.relay, None, false)?;
     let target: Target = relay.parse()?;
     let roots = options.ca.map_or(TlsRoots::System, TlsRoots::Pem);
-    let mut random = [0; 64];
+    let mut random = [0; 96];
     getrandom::fill(&mut random).map_err(Trouble::Random)?;
     let user_agent = concat!("snug-doctor/", env!("CARGO_PKG_VERSION")).to_owned();
     let connector = Connector::new(ConnectorConfig { roots, quic: true, user_agent })?;
@@ -134,7 +134,7 @@ struct Visit {
     target: Target,
     tls: Arc<ClientConfig>,
     connector: Connector,
-    random: [u8; 64],
+    random: [u8; 96],
     limits: Limits,
 }
 
@@ -165,13 +165,13 @@ impl Visit {
         report.add_all(&pages);
         report.add_all(&[websocket, quic]);
         let Some(mut connection) = connection else { return };
-        let (room, user) = self.seat();
-        let (finding, servers) = signal::enter(&mut connection, room, user, self.limits).await;
+        let (room, identity) = self.seat();
+        let (finding, servers) = signal::enter(&mut connection, room, identity, self.limits).await;
         report.add(&finding);
         if !finding.is_failure() {
             report.add_all(&self.servers(&servers).await);
         }
-        connection.close(1000).await;
+        connection.0.close(1000).await;
     }
 
     async fn quic(&self) -> Finding {
@@ -181,16 +181,22 @@ impl Visit {
         let (finding, connection) =
             signal::greet(&self.connector, &self.target, Transport::Quic, self.limits).await;
         if let Some(connection) = connection {
-            connection.close(1000).await;
+            connection.0.close(1000).await;
         }
         finding
     }
 
     /// A room that is the same each time the doctor comes from this machine, so that a relay that keeps its rooms keeps one of the doctor.
-    fn seat(&self) -> (RoomId, UserId) {
-        let user = UserId::from_bytes(std::array::from_fn(|at| self.random[at]));
+    fn seat(&self) -> (RoomId, SigningIdentity) {
+        let mut random: [u8; 32] = self.random[64..].try_into().expect("96 bytes end with 32");
+        let identity = SigningIdentity::generate(|| {
+            let drawn = random;
+            // The one in 2³² that is no key is followed by one that is.
+            random[0] ^= 1;
+            drawn
+        });
         let name = format!("snug-doctor-{:016x}", machine());
-        (name.parse().expect("lower-case letters, digits and single hyphens"), user)
+        (name.parse().expect("lower-case letters, digits and single hyphens"), identity)
     }
 
     async fn servers(&self, servers: &[IceServer]) -> Vec<Finding> {

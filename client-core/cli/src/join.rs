@@ -25,6 +25,7 @@ use crate::choice::{self, Choice, NoDevice, camera_or};
 use crate::input;
 use crate::lines::{self, Line};
 use crate::printable;
+use crate::state;
 use crate::tiles::{Size, Tiles};
 
 /// Commands read from standard input that wait.
@@ -94,6 +95,9 @@ pub(crate) struct Options {
     /// Reach TURN servers by this protocol alone, for trying one out
     #[arg(long, value_name = "PROTOCOL", hide = true)]
     ice_transport: Option<IceTransport>,
+    /// Keep who you are in a room in this folder from the join until the leave, so that after a crash you come back as the same participant
+    #[arg(long, value_name = "DIR", env = "SNUG_STATE_DIR", hide_env_values = true)]
+    state_dir: Option<PathBuf>,
     /// Also offer the loopback address: for calls within one machine
     #[arg(long)]
     loopback: bool,
@@ -211,6 +215,7 @@ fn begin(mut options: Options) -> Result<u8, Refusal> {
             relay_transport: options.ice_transport.map(Into::into),
             ..FactoryConfig::default()
         },
+        identities: options.state_dir.or_else(state::folder),
         watch_network: true,
         agent: concat!("snug/", env!("CARGO_PKG_VERSION")).to_owned(),
     };
@@ -352,7 +357,7 @@ async fn follow(
     let period = Duration::from_secs(stats.unwrap_or(1));
     let mut told = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
     told.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut leaving = false;
+    let (mut leaving, mut joined) = (false, false);
     loop {
         let leave = tokio::select! {
             event = events.recv() => {
@@ -364,8 +369,12 @@ async fn follow(
                 }
                 match event {
                     Event::Ended { code, .. } => return exit_code(&code),
-                    // Nobody is there to type one unless commands are read.
-                    Event::PasswordNeeded { .. } if !json => {
+                    Event::Joined { .. } => {
+                        joined = true;
+                        false
+                    }
+                    // Nobody is there to type one unless commands are read. A call that runs goes on with those who are connected.
+                    Event::PasswordNeeded { .. } if !json && !joined => {
                         let message = "give the room's password in SNUG_PASSWORD, or with `--password -` on standard input".to_owned();
                         print(json, &Event::Ended { code: "password_needed".to_owned(), message });
                         return 3;
@@ -434,7 +443,14 @@ fn words(event: &Event) -> String {
             let start = if *wrong { "The password is wrong." } else { "The room has a password." };
             hint.as_ref().map_or_else(|| start.to_owned(), |hint| format!("{start} Hint: {hint}"))
         }
-        Event::ParticipantJoined { name, .. } => format!("{} came.", printable::line(name)),
+        Event::NoSeat { message, .. } => message.clone(),
+        Event::ParticipantJoined { name, new_key: false, .. } => format!("{} came.", printable::line(name)),
+        Event::ParticipantJoined { name, new_key: true, .. } => format!(
+            "{} came back with a new key. Make sure by voice that it is the same person.",
+            printable::line(name)
+        ),
+        Event::ParticipantReturned { name, .. } => format!("{} is back.", printable::line(name)),
+        Event::ParticipantLeft { user, replaced: true, .. } => format!("{user} is replaced."),
         Event::ParticipantLeft { user, .. } => format!("{user} left."),
         Event::Link { user, state } => format!("{user}: {state:?}"),
         Event::FirstPicture { user, source } => format!("{user}: first picture of the {source}"),

@@ -8,6 +8,7 @@ mod input;
 mod join;
 mod lines;
 mod printable;
+mod state;
 mod tiles;
 
 use std::process::ExitCode;

@@ -79,7 +79,7 @@ mod tests {
     use super::{Size, Tiles};
 
     fn joined(user: &str) -> Event {
-        Event::ParticipantJoined { user: user.to_owned(), name: String::new() }
+        Event::ParticipantJoined { user: user.to_owned(), name: String::new(), new_key: false }
     }
 
     fn widths(command: Option<Command>) -> Vec<u16> {
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(widths(tiles.on_event(&joined("a"))), [1280]);
         assert_eq!(widths(tiles.on_event(&joined("b"))), [640, 640]);
         assert_eq!(tiles.on_event(&joined("b")), None, "nothing changed");
-        let left = Event::ParticipantLeft { user: "a".to_owned(), kicked: false };
+        let left = Event::ParticipantLeft { user: "a".to_owned(), kicked: false, replaced: false };
         assert_eq!(widths(tiles.on_event(&left)), [1280]);
     }
 

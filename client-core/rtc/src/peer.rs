@@ -36,7 +36,7 @@ use crate::stats::{CandidateKind, Estimate, Flow, LinkStats, PathStats};
 use crate::tunnel::Tunnels;
 
 /// Label and stream id of the data channel, agreed on out of band.
-const CHANNEL: (&str, u16) = ("snug/1", 1);
+const CHANNEL: (&str, u16) = ("snug/2", 1);
 /// Bytes that wait in the data channel before it takes no more.
 const CHANNEL_BUFFER: usize = 1024 * 1024;
 

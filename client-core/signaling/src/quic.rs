@@ -19,7 +19,7 @@ use crate::connection::Incoming;
 use crate::error::ConnectorError;
 
 /// The protocol's name in the TLS handshake.
-pub(crate) const ALPN: &[u8] = b"snug/1";
+pub(crate) const ALPN: &[u8] = b"snug/2";
 /// Bytes of a message's length.
 const HEAD: usize = 4;
 /// A packet this often keeps what is on the way (NAT, firewall) open, and lets a relay that was restarted answer that it knows nothing of us.

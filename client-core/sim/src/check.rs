@@ -5,7 +5,8 @@
 //! 3. Of somebody who died, the tile is gone within 6 s and the name within 30 s.
 //! 4. A relay that is away costs no media on direct links.
 //! 5. Nobody offers, speaks to the relay, or wakes up without end.
-//! 6. In the end all are online, agree on who is there and what they send, and the relay has a seat for each.
+//! 6. Nobody comes who is there, and whoever came back under another key is marked (looked at where it is told, and in the end).
+//! 7. In the end all are online, agree on who is there and what they send, and the relay has a seat for each.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -119,11 +120,9 @@ impl World {
         }
     }
 
-    /// Whether the room got a password that this participant, being inside, never heard of, or a lock while it was away: its links go on
-    /// while they live, and no longer.
+    /// Whether this participant waits for somebody to let it in, which nobody does here.
     fn is_shut_out(&self, who: usize) -> bool {
-        let client = &self.clients[who];
-        client.locked_out || client.call.snapshot().signaling == SignalingState::Closed
+        self.clients[who].call.snapshot().signaling == SignalingState::Waiting
     }
 
     /// Whether two participants can reach each other at all.
@@ -170,7 +169,7 @@ impl World {
                 }
                 continue;
             };
-            let other = self.clients.iter().position(|other| other.user == link.user);
+            let other = self.client_with(link.user);
             let calm =
                 |who: usize| self.clients[who].is_well() && self.calm_since(who) < gone.saturating_sub(LOST);
             let Some(other) = other.filter(|other| calm(*other) && calm(who)) else { continue };
@@ -244,9 +243,7 @@ impl World {
                 return self.fail(format!("participant {who} believes that these are here: {names:?}"));
             }
             for one in &snapshot.participants {
-                let Some(other) = self.clients.iter().position(|client| client.user == one.user) else {
-                    continue;
-                };
+                let Some(other) = self.client_with(one.user) else { continue };
                 let media = self.clients[other].call.snapshot().media;
                 if one.media != media {
                     return self.fail(format!("participant {who} does not know what {other} sends"));
@@ -256,6 +253,12 @@ impl World {
                         "participant {who} has {other} down as {:?}, away: {}",
                         one.name, one.away
                     ));
+                }
+                let (started, marked) = (self.clients[who].started, self.clients[other].new_key);
+                let saw_it = marked.is_some_and(|at| started < at);
+                if (saw_it && !one.new_key) || (marked.is_none() && one.new_key) || !one.verified {
+                    return self
+                        .fail(format!("participant {who} does not show whether {other} has a new key"));
                 }
                 let connected = one.link == LinkState::Connected;
                 if connected != self.has_path(who, other) {

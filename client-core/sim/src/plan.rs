@@ -50,6 +50,15 @@ pub enum Fault {
     Leave(usize),
     /// Its process is killed: its system closes the WebSocket.
     Kill(usize),
+    /// Its process is killed and started again.
+    Crash {
+        /// Who.
+        who: usize,
+        /// How long it is away.
+        away: Duration,
+        /// Whether its signing key survived; the ticket does.
+        key_kept: bool,
+    },
     /// Its machine is gone without a word.
     PowerOff(usize),
     /// Its line is down for a while.
@@ -171,7 +180,7 @@ fn fault(dice: &mut Dice, count: usize) -> Fault {
     let who = dice.below(count as u64) as usize;
     let short = dice.between(Duration::from_secs(1), Duration::from_secs(10));
     let long = dice.pick(&[short, Duration::from_secs(20), Duration::from_secs(30), Duration::from_secs(40)]);
-    match dice.below(20) {
+    match dice.below(22) {
         0 => Fault::Leave(who),
         1 => Fault::Kill(who),
         2 => Fault::PowerOff(who),
@@ -188,13 +197,15 @@ fn fault(dice: &mut Dice, count: usize) -> Fault {
         16 => Fault::SetPassword,
         17 => Fault::ToggleCamera(who),
         18 => Fault::Chat(who),
+        19 | 20 => Fault::Crash { who, away: short, key_kept: dice.chance(0.7) },
         _ => Fault::Retry(who),
     }
 }
 
 fn lasts(fault: &Fault) -> Duration {
     match fault {
-        Fault::Outage(_, time)
+        Fault::Crash { away: time, .. }
+        | Fault::Outage(_, time)
         | Fault::Sleep(_, time)
         | Fault::RelayKilled(time)
         | Fault::RelayVanishes(time)

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use snug_room_proto as room;
-use snug_room_proto::{ConnectionId, IceServerSource, RoomServer, RoomServerConfig};
+use snug_room_proto::{ConnectionId, IceServerSource, RoomServer, RoomServerConfig, TicketKey};
 use snug_turn_proto as turn;
 use snug_turn_proto::{
     Account, FiveTuple, PeerPolicy, RelayAddresses, RelaySocketId, Secret, Target, TurnConfig, TurnServer,
@@ -19,6 +19,8 @@ pub(crate) const ADDRESS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 41
 /// Virtual time starts here, in seconds since 1970.
 pub(crate) const START: u64 = 1_795_392_000;
 const SECRET: &[u8] = b"north";
+/// What is in the relay's data folder outlives it.
+const TICKET_KEY: [u8; 32] = [8; 32];
 
 /// What the relay wants done.
 pub(crate) enum Effect {
@@ -251,7 +253,11 @@ impl Relay {
 }
 
 fn servers(start: Instant, now: Duration, turn: bool, seed: [u8; 32]) -> (RoomServer, TurnServer) {
-    let mut rooms = RoomServer::new(RoomServerConfig::default(), seed, Box::new(Servers { turn }));
+    let mut rooms = RoomServer::new(
+        RoomServerConfig::new(TicketKey::from_bytes(TICKET_KEY)),
+        seed,
+        Box::new(Servers { turn }),
+    );
     rooms.handle_timeout(room::Now { at: start + now, unix: START + now.as_secs() });
     let own = vec![IpAddr::V4(*ADDRESS.ip())];
     let config = TurnConfig {

@@ -1,12 +1,13 @@
 //! What `snug-core` does around a call, in little: carries outputs out in order, link by link, and hands back what comes of them.
 //! People are played here, too: they know the password, look at everybody, and give up when the call does.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use snug_call_proto::{
-    Call, CallConfig, CallEvent, ConnectFailure, EndCode, IceState, Input, JobId, LinkId, Now, Output, Tile,
+    Call, CallConfig, CallEvent, ConnectFailure, EndCode, IceState, Input, JobId, KeptIdentity, LinkId, Now,
+    Output, Tile,
 };
 use snug_room_proto::{ConnectionId, Input as RoomInput};
 use snug_turn_proto::Transport;
@@ -54,8 +55,14 @@ pub(crate) struct Client {
     /// Dead, or done.
     pub(crate) gone: bool,
     pub(crate) end: Option<EndCode>,
-    /// It would come back, and the room was locked meanwhile.
-    pub(crate) locked_out: bool,
+    /// What its shell keeps.
+    pub(crate) kept: Option<KeptIdentity>,
+    /// When it was started.
+    pub(crate) started: Duration,
+    /// When it came back under another key, which those who were there are to see.
+    pub(crate) new_key: Option<Duration>,
+    /// Whom it was told to be there.
+    pub(crate) present: BTreeSet<UserId>,
     pub(crate) links: BTreeMap<LinkId, Link>,
     pub(crate) chats: Vec<String>,
     pub(crate) offers: BTreeMap<UserId, VecDeque<Duration>>,
@@ -86,7 +93,10 @@ impl Client {
             awake: true,
             gone: false,
             end: None,
-            locked_out: false,
+            kept: None,
+            started: Duration::ZERO,
+            new_key: None,
+            present: BTreeSet::new(),
             links: BTreeMap::new(),
             chats: Vec::new(),
             offers: BTreeMap::new(),
@@ -119,7 +129,7 @@ impl Client {
 }
 
 /// A call to the room that all plans are about.
-pub(crate) fn call(name: String, sealed: bool, seed: [u8; 32], now: Now) -> Call {
+pub(crate) fn call(name: String, sealed: bool, kept: Option<KeptIdentity>, seed: [u8; 32], now: Now) -> Call {
     let config = CallConfig {
         room: "sunny-mountain-42".parse().expect("a valid room id"),
         secret: sealed.then(|| RoomSecret::from_bytes([7; 16])),
@@ -128,6 +138,7 @@ pub(crate) fn call(name: String, sealed: bool, seed: [u8; 32], now: Now) -> Call
         password: None,
         media: Media { audio: true, video: true, ..Media::default() },
         agent: "sim/1".into(),
+        kept,
     };
     Call::new(config, seed, now)
 }
@@ -243,9 +254,20 @@ impl World {
     fn on_event(&mut self, who: usize, event: CallEvent) {
         self.note(format_args!("{who} is told {}", self.brief(&event)));
         match event {
-            CallEvent::Joined { .. } | CallEvent::ParticipantJoined(_) => {
-                self.clients[who].locked_out = false;
+            CallEvent::KeepIdentity(kept) => self.clients[who].kept = Some(kept),
+            CallEvent::ForgetIdentity => self.clients[who].kept = None,
+            CallEvent::Joined { .. } | CallEvent::ParticipantReturned(_) => {
                 self.after(Duration::ZERO, Event::Look(who));
+            }
+            CallEvent::ParticipantJoined { user, .. } => {
+                if !self.clients[who].present.insert(user) {
+                    let name = self.name_of(user);
+                    self.fail(format!("participant {who} is told that {name} came, who was there"));
+                }
+                self.after(Duration::ZERO, Event::Look(who));
+            }
+            CallEvent::ParticipantLeft { user, .. } => {
+                self.clients[who].present.remove(&user);
             }
             CallEvent::PasswordNeeded { .. } => {
                 self.disturbed(who);
@@ -268,6 +290,7 @@ impl World {
     pub(crate) fn look(&mut self, who: usize) {
         let shown = Tile { width: 640, height: 360, screen_width: 0, screen_height: 0 };
         let others = self.clients[who].call.snapshot().participants;
+        self.clients[who].present = others.iter().map(|other| other.user).collect();
         let tiles = others.into_iter().map(|other| (other.user, shown)).collect();
         self.tell(who, Input::SetTiles(tiles));
     }
@@ -310,7 +333,6 @@ impl World {
             Ok(received) => {
                 if let ServerMessage::Error { code, .. } = &received.message {
                     self.note(format_args!("{who} is refused {code:?}"));
-                    self.clients[who].locked_out |= *code == snug_wire::ErrorCode::RoomLocked;
                     if *code == snug_wire::ErrorCode::RateLimited {
                         self.fail(format!("participant {who} says too much for the relay"));
                     }

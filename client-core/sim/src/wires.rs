@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use snug_room_proto::{ConnectionId, Input as RoomInput};
+use snug_room_proto::{ConnectionId, Departure, Input as RoomInput};
 use snug_turn_proto::{FiveTuple, Transport};
 
 use crate::dice::Dice;
@@ -304,8 +304,12 @@ impl World {
             (Item::Text(text), _) => self.relay.frame(ConnectionId(id), &text, self.now),
             (Item::Bytes(bytes), _) => self.relay.take_from_client(&tuple, &bytes, self.now),
             (Item::Close(code), Purpose::Signaling(_)) => {
-                let leaving = matches!(code, 1000 | 1001);
-                let input = RoomInput::Disconnected { connection: ConnectionId(id), leaving };
+                let departure = match code {
+                    1000 => Departure::Leaving,
+                    1001 => Departure::GoingAway,
+                    _ => Departure::Lost,
+                };
+                let input = RoomInput::Disconnected { connection: ConnectionId(id), departure };
                 self.relay.input(input, self.now);
                 self.streams.remove(&id);
             }
@@ -355,7 +359,8 @@ impl World {
         };
         match stream.purpose {
             Purpose::Signaling(_) => {
-                let input = RoomInput::Disconnected { connection: ConnectionId(id), leaving: false };
+                let input =
+                    RoomInput::Disconnected { connection: ConnectionId(id), departure: Departure::Lost };
                 self.relay.input(input, self.now);
             }
             Purpose::Turn(_) => self.relay.stream_gone(tuple_of(stream), self.now),

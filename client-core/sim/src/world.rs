@@ -5,10 +5,10 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use snug_call_proto::{CallEvent, Input, JobId, LinkId, Now, OwnerRequest};
+use snug_call_proto::{CallEvent, Input, JobId, KeptIdentity, LinkId, Now, OwnerRequest};
 use snug_room_proto::Input as RoomInput;
 use snug_turn_proto::Transport;
-use snug_wire::{Media, Password, UserId};
+use snug_wire::{Media, Password, SigningIdentity, UserId};
 
 use crate::check::Watch;
 use crate::dice::Dice;
@@ -30,6 +30,12 @@ const EVENTS: u64 = 20_000_000;
 /// What happens at a time.
 pub(crate) enum Event {
     Join(usize),
+    /// A person's program is started again on the line of the participant that it was.
+    StartAgain {
+        person: usize,
+        before: usize,
+        key_kept: bool,
+    },
     Fault(usize),
     /// A fault is over.
     Over(Fault),
@@ -217,6 +223,7 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Join(person) => self.join(person),
+            Event::StartAgain { person, before, key_kept } => self.start_again(person, before, key_kept),
             Event::Fault(index) => {
                 let fault = self.plan.faults[index].1.clone();
                 self.strike(fault);
@@ -329,14 +336,19 @@ impl World {
     }
 
     pub(crate) fn name_of(&self, user: UserId) -> String {
-        let who = self.clients.iter().position(|client| client.user == user);
-        who.map_or_else(|| user.to_string(), |who| who.to_string())
+        self.client_with(user).map_or_else(|| user.to_string(), |who| who.to_string())
+    }
+
+    /// The participant with this id; of several runs the last one.
+    pub(crate) fn client_with(&self, user: UserId) -> Option<usize> {
+        self.clients.iter().rposition(|client| client.user == user)
     }
 
     /// An event as the transcript tells it.
     pub(crate) fn brief(&self, event: &CallEvent) -> String {
         match event {
-            CallEvent::ParticipantJoined(user) => format!("{} joined", self.name_of(*user)),
+            CallEvent::ParticipantJoined { user, .. } => format!("{} joined", self.name_of(*user)),
+            CallEvent::ParticipantReturned(user) => format!("{} is back, started anew", self.name_of(*user)),
             CallEvent::ParticipantLeft { user, .. } => format!("{} left", self.name_of(*user)),
             CallEvent::ParticipantAway(user) => format!("{} is away", self.name_of(*user)),
             CallEvent::ParticipantBack(user) => format!("{} is back", self.name_of(*user)),
@@ -349,19 +361,39 @@ impl World {
     }
 
     fn join(&mut self, person: usize) {
-        let Person { household, quic, .. } = self.plan.people[person].clone();
+        let household = self.plan.people[person].household;
         let shared = household
             .and_then(|other| self.people.iter().find(|(_, person)| **person == other))
             .map(|(who, _)| self.clients[*who].line);
         let line = shared.unwrap_or_else(|| self.new_line(&self.plan.people[person].clone()));
+        self.enter(person, line, None);
+    }
+
+    fn start_again(&mut self, person: usize, before: usize, key_kept: bool) {
+        let kept = self.clients[before].kept.clone();
+        let line = self.clients[before].line;
+        let drawn = self.dice.bytes();
+        let key = SigningIdentity::from_bytes(&drawn).expect("one in 2³² is none");
+        let kept = kept.map(|kept| if key_kept { kept } else { KeptIdentity { key, started_ms: 0, ..kept } });
+        let replaces = !key_kept && kept.as_ref().is_some_and(|kept| kept.ticket.is_some());
+        let new_key = if key_kept { self.clients[before].new_key } else { replaces.then_some(self.now) };
+        self.enter(person, line, kept);
+        let who = self.clients.len() - 1;
+        self.clients[who].new_key = new_key;
+    }
+
+    /// A person's program is started.
+    fn enter(&mut self, person: usize, line: usize, kept: Option<KeptIdentity>) {
+        let quic = self.plan.people[person].quic;
         let who = self.clients.len();
         let seed = self.dice.bytes();
         let now = self.call_now();
-        let call = shell::call(format!("Guest {who}"), self.plan.sealed, seed, now);
+        let call = shell::call(format!("Guest {who}"), self.plan.sealed, kept, seed, now);
         let ip = Ipv4Addr::new(10, line as u8, 0, who as u8 + 1);
         // Far apart, so that no two participants name a generation alike.
         let serials = (who as u64 + 1) << 32;
         self.clients.push(Client::new(call, (line, ip), quic, serials));
+        self.clients[who].started = self.now;
         self.people.insert(who, person);
         self.watch.came(self.now);
         let user = self.clients[who].user;
@@ -377,8 +409,8 @@ impl World {
 
     /// The participant that a person is, while it takes part.
     fn client_of(&self, person: usize) -> Option<usize> {
-        let (who, _) = self.people.iter().find(|(_, other)| **other == person)?;
-        (!self.clients[*who].gone).then_some(*who)
+        let mut runs = self.people.iter().filter(|(_, other)| **other == person);
+        runs.find(|(who, _)| !self.clients[**who].gone).map(|(who, _)| *who)
     }
 
     fn owner(&self) -> Option<usize> {
@@ -437,6 +469,7 @@ impl World {
         let person = match &fault {
             Fault::Leave(who)
             | Fault::Kill(who)
+            | Fault::Crash { who, .. }
             | Fault::PowerOff(who)
             | Fault::Outage(who, _)
             | Fault::Sleep(who, _)
@@ -457,15 +490,13 @@ impl World {
         match fault {
             Fault::Leave(_) if self.clients[who].awake => self.tell(who, Input::Leave),
             Fault::Kill(_) => {
-                let told: Vec<u64> =
-                    self.streams_of(who).into_iter().filter(|id| self.says_goodbye(*id)).collect();
-                if self.clients[who].is_well() {
-                    let way = self.round_trip(who);
-                    for id in told {
-                        self.after(way, Event::StreamEnds(id));
-                    }
-                }
+                self.kill(who);
                 self.die(who);
+            }
+            Fault::Crash { who: person, away, key_kept } => {
+                self.kill(who);
+                self.clients[who].gone = true;
+                self.after(away, Event::StartAgain { person, before: who, key_kept });
             }
             Fault::PowerOff(_) => {
                 for id in self.streams_of(who) {
@@ -523,6 +554,17 @@ impl World {
             Fault::Chat(_) => self.tell(who, Input::SendChat("hello".to_owned())),
             Fault::Retry(_) => self.tell(who, Input::RetryNow),
             _ => {}
+        }
+    }
+
+    /// A process is killed: its system says so where it can.
+    fn kill(&mut self, who: usize) {
+        let told: Vec<u64> = self.streams_of(who).into_iter().filter(|id| self.says_goodbye(*id)).collect();
+        if self.clients[who].is_well() {
+            let way = self.round_trip(who);
+            for id in told {
+                self.after(way, Event::StreamEnds(id));
+            }
         }
     }
 

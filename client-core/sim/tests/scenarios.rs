@@ -128,12 +128,55 @@ fn who_comes_back_after_being_given_up_is_welcomed() {
 }
 
 #[test]
-fn who_does_not_know_the_new_password_keeps_the_call_and_stops_asking_the_relay() {
-    let plan = Plan::quiet(12, 3)
-        .with(10, Fault::SetPassword)
-        .with(15, Fault::RelayKilled(seconds(2)))
-        .with(25, Fault::Outage(1, seconds(6)));
+fn neither_a_password_nor_a_lock_keeps_out_who_was_inside_restarts_of_the_relay_included() {
+    for door in [Fault::SetPassword, Fault::Lock(true)] {
+        let plan = Plan::quiet(12, 3)
+            .with(10, door)
+            .with(15, Fault::RelayKilled(seconds(2)))
+            .with(25, Fault::Outage(1, seconds(6)))
+            .with(40, Fault::Outage(2, seconds(40)))
+            .with(90, Fault::Crash { who: 1, away: seconds(3), key_kept: true })
+            .with(100, Fault::RelayKilled(seconds(2)))
+            .with(101, Fault::Crash { who: 2, away: seconds(3), key_kept: false });
+        play(&plan);
+    }
+}
+
+/// Within five seconds after somebody's program is started again, everybody is connected to everybody.
+fn soon_after(mut plan: Plan, second: u64) {
+    plan.length = seconds(second + 5);
     play(&plan);
+}
+
+#[test]
+fn who_crashes_and_comes_back_is_connected_again_within_five_seconds() {
+    for key_kept in [true, false] {
+        for (who, away) in [(0, 1), (1, 2), (2, 20), (1, 35)] {
+            let crash = Fault::Crash { who, away: seconds(away), key_kept };
+            soon_after(Plan::quiet(16, 4).with(20, crash.clone()), 20 + away);
+            let mut plan = Plan::quiet(17, 3).with(20, crash);
+            plan.people[who].quic = true;
+            soon_after(plan, 20 + away);
+        }
+    }
+}
+
+#[test]
+fn who_crashes_while_the_relay_is_away_comes_back_with_it() {
+    for key_kept in [true, false] {
+        let crash = Fault::Crash { who: 1, away: seconds(3), key_kept };
+        play(&Plan::quiet(18, 4).with(20, Fault::RelayKilled(seconds(5))).with(21, crash));
+    }
+}
+
+#[test]
+fn who_crashes_again_and_again_is_one_participant() {
+    let crash = |second| (second, Fault::Crash { who: 1, away: seconds(1), key_kept: true });
+    let plan = [20, 23, 26, 29]
+        .map(crash)
+        .into_iter()
+        .fold(Plan::quiet(19, 3), |plan, (at, crash)| plan.with(at, crash));
+    soon_after(plan, 31);
 }
 
 #[test]

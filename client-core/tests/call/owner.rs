@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use snug_core::signaling::{Connection, Connector, ConnectorConfig, Incoming, TlsRoots, parse_link};
-use snug_core::wire::UserId;
+use snug_core::wire::{JoinNonce, RoomId, SigningIdentity};
 
 use crate::stage::{PATIENCE, Relay};
 
@@ -12,26 +12,30 @@ pub(crate) async fn set_password(relay: &Relay, room: &str, password: &str, hint
     let config = ConnectorConfig { roots: TlsRoots::System, quic: false, user_agent: "test/1".to_owned() };
     let connector = Connector::new(config).expect("a connector");
     let mut connection = connector.connect(&link.target).await.expect("a connection");
-    let user = UserId::from_bytes([7; 16]).to_string();
-    let name = json!({"plain": "{\"name\":\"Owner\"}"});
-    let hello = json!({"type": "hello", "versions": [1]});
-    let join = json!({"type": "join_room", "roomId": room, "userId": user, "displayName": name});
+    let welcome = hear(&mut connection, "welcome").await;
+    let nonce: JoinNonce = welcome["nonce"].as_str().and_then(|text| text.parse().ok()).expect("a nonce");
+    let room: RoomId = room.parse().expect("a room");
+    let identity = SigningIdentity::from_bytes(&[7; 32]).expect("a key");
+    let hello = json!({"type": "hello", "versions": [2]});
+    let join = json!({"type": "join_room", "roomId": room, "publicKey": identity.public_key(),
+        "keyProof": identity.prove(&nonce, &room), "displayName": {"plain": "{\"name\":\"Owner\"}"}});
     let set = json!({"type": "set_room_password", "password": password, "hint": hint, "requestId": 1});
-    for (message, answer) in [(hello, "welcome"), (join, "room_joined"), (set, "done")] {
+    connection.send(&hello.to_string()).await.expect("it is up");
+    for (message, answer) in [(join, "room_joined"), (set, "done")] {
         connection.send(&message.to_string()).await.expect("it is up");
         hear(&mut connection, answer).await;
     }
     connection.close(1000).await;
 }
 
-async fn hear(connection: &mut Connection, kind: &str) {
+async fn hear(connection: &mut Connection, kind: &str) -> Value {
     loop {
         match tokio::time::timeout(PATIENCE, connection.recv()).await.expect("in time") {
             Incoming::Message(text) => {
                 let message: Value = serde_json::from_str(&text).expect("JSON");
                 assert_ne!(message["type"], "error", "{text}");
                 if message["type"] == kind {
-                    return;
+                    return message;
                 }
             }
             Incoming::Closed { code } => panic!("closed with {code:?} instead of {kind}"),

@@ -114,6 +114,7 @@ impl Person {
             roots: TlsRoots::System,
             quic: false,
             network: FactoryConfig { include_loopback: true, ..FactoryConfig::default() },
+            identities: None,
             watch_network: false,
             agent: "test/1".to_owned(),
         })

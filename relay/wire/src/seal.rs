@@ -115,9 +115,13 @@ pub enum SealError {
     /// It does not authenticate: changed, moved to another kind, room or person, or sealed with another secret.
     #[error("the payload was changed on the way, or comes from another link")]
     Tampered,
-    /// Its counter was seen before or is too old, or its run has been followed by another.
+    /// Its counter was seen before or is too old.
     #[error("the payload was sent before")]
     Replayed,
+    /// Its run has been followed by another one of the same sender. A relay may still have kept it, so it says nothing against
+    /// anybody and is dropped.
+    #[error("the payload was sent before its sender was started anew")]
+    EarlierRun,
     /// Not signed by who is said to have sent it, or that participant has no key in a room where everybody needs one.
     #[error("the payload is not signed by the participant it is said to come from")]
     NotSigned,
@@ -271,7 +275,7 @@ impl Sealer {
         self.clock += 1;
         let Some(sender) = self.senders.get_mut(&sender) else { return Err(SealError::NotSigned) };
         let restarted = match sender.run {
-            Some(newest) if run < newest => return Err(SealError::Replayed),
+            Some(newest) if run < newest => return Err(SealError::EarlierRun),
             Some(newest) => run > newest,
             None => false,
         };

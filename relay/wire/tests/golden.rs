@@ -324,7 +324,7 @@ fn why(problem: SealError) -> &'static str {
         SealError::NoSecret => "no_secret",
         SealError::Reflected => "reflected",
         SealError::Tampered => "tampered",
-        SealError::Replayed => "replayed",
+        SealError::Replayed | SealError::EarlierRun => "replayed",
         SealError::NotSigned => "not_signed",
     }
 }

@@ -151,7 +151,7 @@ fn somebody_who_starts_anew_is_heard_and_their_earlier_run_is_not() {
         assert_eq!(b.open(Kind::Offer, ana(), false, &old), said("old"));
         let restarted = Opened { text: "new".into(), restarted: true };
         assert_eq!(b.open(Kind::Offer, ana(), false, &new), Ok(restarted), "counter 1 of another run");
-        assert_eq!(b.open(Kind::Offer, ana(), false, &late), Err(SealError::Replayed));
+        assert_eq!(b.open(Kind::Offer, ana(), false, &late), Err(SealError::EarlierRun));
         assert_eq!(b.open(Kind::Offer, ana(), false, &new), Err(SealError::Replayed));
     }
 }

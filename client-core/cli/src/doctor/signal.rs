@@ -5,12 +5,16 @@ use std::time::Instant;
 use snug_core::signaling::{Connection, Connector, Incoming, Target, Transport};
 use snug_core::wire::limits;
 use snug_core::wire::message::{
-    ClientMessage, IceServer, JoinRoom, Media, Payload, Received, Request, RoomJoined, ServerMessage,
+    ClientMessage, IceServer, JoinRoom, Media, Received, Request, RoomJoined, ServerMessage,
 };
-use snug_core::wire::{RoomId, UserId};
+use snug_core::wire::seal::{Kind, Run, Sealer};
+use snug_core::wire::{JoinNonce, RoomId, SigningIdentity, VERSIONS, negotiate_version};
 
 use super::Limits;
 use super::report::{Check, Finding};
+
+/// A connection, and what the relay drew for it.
+pub(super) type Greeted = (Connection, JoinNonce);
 
 /// Says hello, and hears who answers.
 pub(super) async fn greet(
@@ -18,7 +22,7 @@ pub(super) async fn greet(
     target: &Target,
     by: Transport,
     limits: Limits,
-) -> (Finding, Option<Connection>) {
+) -> (Finding, Option<Greeted>) {
     let start = Instant::now();
     let check = match by {
         Transport::Quic => Check::Quic,
@@ -26,17 +30,26 @@ pub(super) async fn greet(
     };
     let greeted = limits.within(async {
         let mut connection = connector.connect_by(target, by).await.map_err(|error| error.to_string())?;
-        let hello = ClientMessage::Hello { versions: vec![1], agent: Some("snug-doctor".to_owned()) };
+        let hello = ClientMessage::Hello {
+            versions: VERSIONS.to_vec(),
+            capabilities: Vec::new(),
+            agent: Some("snug-doctor".to_owned()),
+        };
         connection.send(&Request::new(hello).encode()).await.map_err(|error| error.to_string())?;
         match answer(&mut connection).await? {
-            ServerMessage::Welcome { version, relay, .. } => Ok((connection, version, relay)),
+            ServerMessage::Welcome { versions, relay, nonce, .. } => match negotiate_version(&versions) {
+                Some(version) => Ok(((connection, nonce), version, relay)),
+                None => Err(format!(
+                    "{relay} speaks versions {versions:?} of the protocol, and this program {VERSIONS:?}"
+                )),
+            },
             other => Err(refusal(&other)),
         }
     });
     let failure = match greeted.await {
-        Some(Ok((connection, version, relay))) => {
+        Some(Ok((greeted, version, relay))) => {
             let message = format!("{relay} speaks version {version}");
-            return (Finding::ok(check, message).since(start), Some(connection));
+            return (Finding::ok(check, message).since(start), Some(greeted));
         }
         Some(Err(cause)) => cause,
         None => "no answer in time".to_owned(),
@@ -61,25 +74,29 @@ pub(super) async fn greet(
 
 /// Takes a seat in `room`, which tells what servers there are.
 pub(super) async fn enter(
-    connection: &mut Connection,
+    (connection, nonce): &mut Greeted,
     room: RoomId,
-    user: UserId,
+    identity: SigningIdentity,
     limits: Limits,
 ) -> (Finding, Vec<IceServer>) {
     let start = Instant::now();
+    let (public_key, key_proof) = (identity.public_key().clone(), identity.prove(nonce, &room));
+    // The key is of this visit alone, and so is its run.
+    let mut sealer = Sealer::new(None, room.clone(), identity, Run::new(0, [0; 8]));
     let join = JoinRoom {
         room_id: room,
-        user_id: user,
-        display_name: Payload::Plain(r#"{"name":"doctor"}"#.to_owned()),
+        public_key,
+        key_proof,
+        display_name: sealer.seal(Kind::Name, None, r#"{"name":"doctor"}"#),
         password: None,
         link_proof: None,
         owner_token: None,
-        resume_token: None,
+        ticket: None,
         creation_key: None,
         media: Media::default(),
     };
     let entered = limits.within(async {
-        let text = Request::new(ClientMessage::JoinRoom(join)).encode();
+        let text = Request::new(ClientMessage::JoinRoom(Box::new(join))).encode();
         connection.send(&text).await.map_err(|error| error.to_string())?;
         match answer(connection).await? {
             ServerMessage::RoomJoined(joined) => Ok(joined),
