@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use snug_room_proto::{
     ConnectionId, Input, Now, Output, QueryId, RoomMeta, RoomServer, RoomServerStats, StoreFailure,
 };
-use snug_wire::{CloseCode, ErrorCode, LinkProof, Request, RoomId, ServerFrame, ServerMessage};
+use snug_wire::{CloseCode, ErrorCode, LinkProof, RoomId, ServerFrame, ServerMessage};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
@@ -133,16 +133,7 @@ impl Hub {
 impl HubConnection {
     /// Hands over what the client sent; waits while the hub is behind.
     pub(crate) async fn received(&self, frame: &str) {
-        let input = match Request::decode(frame) {
-            Ok(request) => Input::Message { connection: self.id, request },
-            Err((request_id, error)) => Input::Malformed {
-                connection: self.id,
-                request_id,
-                code: error.code(),
-                detail: error.to_string(),
-            },
-        };
-        self.hub.send(ToHub::Input(input)).await;
+        self.hub.send(ToHub::Input(Input::Frame { connection: self.id, text: frame.to_owned() })).await;
     }
 
     /// Counts that the relay ends this connection for what it sent.
@@ -231,7 +222,7 @@ impl HubTask {
                 if let Input::Disconnected { connection, .. } = input {
                     self.connections.remove(&connection);
                 }
-                if matches!(input, Input::Message { .. } | Input::Malformed { .. }) {
+                if matches!(input, Input::Frame { .. }) {
                     self.metrics.messages_received.inc();
                 }
                 self.server.handle_input(input, now());

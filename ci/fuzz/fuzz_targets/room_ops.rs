@@ -16,7 +16,7 @@ use snug_room_proto::{
     StoreFailure,
 };
 use snug_wire::message::Received;
-use snug_wire::{ErrorCode, LinkProof, Request, RoomId, ServerMessage, UserId, limits};
+use snug_wire::{LinkProof, RoomId, ServerMessage, UserId, limits};
 
 /// Most connections at once; more find no new behaviour.
 const CONNECTIONS: usize = 14;
@@ -215,20 +215,9 @@ impl World {
         self.say_text(who, &message.to_string());
     }
 
-    /// As the shell does it: what does not decode goes in as malformed.
     fn say_text(&mut self, who: u8, text: &str) {
         let Some(connection) = self.who(who) else { return };
-        match Request::decode(text) {
-            Ok(request) => self.input(Input::Message { connection, request }),
-            Err((request_id, error)) => {
-                self.input(Input::Malformed {
-                    connection,
-                    request_id,
-                    code: error.code(),
-                    detail: error.to_string(),
-                });
-            }
-        }
+        self.input(Input::Frame { connection, text: text.to_owned() });
     }
 
     fn act(&mut self, op: Op) {
@@ -308,16 +297,7 @@ impl World {
             Op::Turn { who } => self.say(who, json!({"type": "turn_credentials"})),
             Op::Ping { who, last_seq } => self.say(who, json!({"type": "ping", "lastSeq": last_seq})),
             Op::Raw { who, text } => self.say_text(who, &text),
-            Op::Malformed { who } => {
-                if let Some(connection) = self.who(who) {
-                    self.input(Input::Malformed {
-                        connection,
-                        request_id: None,
-                        code: ErrorCode::BadMessage,
-                        detail: "not JSON".to_owned(),
-                    });
-                }
-            }
+            Op::Malformed { who } => self.say_text(who, "not JSON"),
             Op::Query { room, proof } => {
                 self.next += 1;
                 self.queries.insert(self.next);

@@ -12,7 +12,7 @@ use snug_turn_proto::{
     Account, FiveTuple, PeerPolicy, RelayAddresses, RelaySocketId, Secret, Target, TurnConfig, TurnServer,
     Verdict,
 };
-use snug_wire::{IceServer, Request, RoomId, UserId};
+use snug_wire::{IceServer, RoomId, UserId};
 
 /// The relay's one address.
 pub(crate) const ADDRESS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 41, 0, 4), 3478);
@@ -119,16 +119,7 @@ impl Relay {
 
     /// One frame of a client.
     pub(crate) fn frame(&mut self, connection: ConnectionId, text: &str, now: Duration) {
-        let input = match Request::decode(text) {
-            Ok(request) => room::Input::Message { connection, request },
-            Err((request_id, error)) => room::Input::Malformed {
-                connection,
-                request_id,
-                code: snug_wire::ErrorCode::BadMessage,
-                detail: error.to_string(),
-            },
-        };
-        self.input(input, now);
+        self.input(room::Input::Frame { connection, text: text.to_owned() }, now);
     }
 
     pub(crate) fn timeout(&self) -> Option<Duration> {

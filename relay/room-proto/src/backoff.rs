@@ -1,4 +1,4 @@
-//! Exponential back-off after wrong passwords, by room and by address block, in bounded memory.
+//! Exponential back-off after wrong passwords, in bounded memory.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -39,6 +39,16 @@ impl<K: Ord + Clone> Backoff<K> {
             Some(entry) if entry.until > now => Err(entry.until - now),
             _ => Ok(()),
         }
+    }
+
+    /// Whether `key` failed lately.
+    pub(crate) fn has_failed(&self, key: &K, now: Instant) -> bool {
+        self.entries.get(key).is_some_and(|entry| now.saturating_duration_since(entry.last) <= FORGET)
+    }
+
+    /// Forgets the failures of `key`.
+    pub(crate) fn forgive(&mut self, key: &K) {
+        self.entries.remove(key);
     }
 
     pub(crate) fn failed(&mut self, key: K, now: Instant) {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use snug_wire::{CloseCode, ErrorCode, LinkProof, Password, Payload, Request, RoomId, ServerFrame, UserId};
+use snug_wire::{CloseCode, ErrorCode, LinkProof, Password, Payload, RoomId, ServerFrame, UserId};
 
 /// One transport connection, named by the shell; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,23 +71,12 @@ pub enum Input {
         /// [`crate::IceServerSource::ice_servers`] as it is.
         host: Option<Box<str>>,
     },
-    /// It sent a message.
-    Message {
+    /// It sent a frame: a message, or what is none. It is decoded here, for a frame past the sender's rate is not worth that.
+    Frame {
         /// Who.
         connection: ConnectionId,
         /// What.
-        request: Request,
-    },
-    /// It sent something that is no message.
-    Malformed {
-        /// Who.
-        connection: ConnectionId,
-        /// The request it named, if that could be read.
-        request_id: Option<u32>,
-        /// Why it was refused.
-        code: ErrorCode,
-        /// The same in words.
-        detail: String,
+        text: String,
     },
     /// It is gone.
     Disconnected {

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha20Rng;
@@ -12,11 +13,12 @@ use snug_wire::{
     ServerFrame, ServerMessage, Token, UserId, limits, negotiate_version,
 };
 
-use crate::address::AddressBlock;
-use crate::backoff::{Backoff, BackoffConfig};
+use crate::address::{AddressBlock, Source};
 use crate::config::{IceServerSource, RoomServerConfig};
 use crate::date::date;
+use crate::guesses::Guesses;
 use crate::io::{Busy, ConnectionId, Input, JobId, Now, Output, QueryId, Seed, StoreFailure};
+use crate::quotas::Quotas;
 use crate::record::{RoomRecord, StoredPassword};
 use crate::room::{Change, PendingChange, Room};
 use crate::seat::Seat;
@@ -46,8 +48,8 @@ pub struct RoomServer {
     next_attempt: u64,
     joins: Buckets<AddressBlock>,
     creations: Buckets<AddressBlock>,
-    room_failures: Backoff<RoomId>,
-    block_failures: Backoff<AddressBlock>,
+    guesses: Guesses,
+    quotas: Quotas,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     outputs: VecDeque<Output>,
     draining: bool,
@@ -67,6 +69,7 @@ pub struct RoomServerStats {
 }
 
 struct Connection {
+    source: Source,
     block: AddressBlock,
     host: Option<Box<str>>,
     state: State,
@@ -141,7 +144,7 @@ enum Job {
         connection: ConnectionId,
         hash: Option<String>,
         room: RoomId,
-        block: AddressBlock,
+        source: Source,
     },
 }
 
@@ -169,8 +172,8 @@ impl RoomServer {
             jobs: HashMap::new(),
             next_job: 0,
             next_attempt: 0,
-            room_failures: Backoff::new(BackoffConfig { free: 10, cap: Duration::from_secs(30) }),
-            block_failures: Backoff::new(BackoffConfig { free: 3, cap: Duration::from_secs(300) }),
+            guesses: Guesses::new(),
+            quotas: Quotas::new(),
             timers: BinaryHeap::new(),
             outputs: VecDeque::new(),
             draining: false,
@@ -217,16 +220,9 @@ impl RoomServer {
         self.compare_clocks(now);
         match input {
             Input::Connected { connection, address, host } => {
-                self.connected(connection, address.into(), host, now);
+                self.connected(connection, address, host, now);
             }
-            Input::Message { connection, request } => self.message(connection, request, now),
-            Input::Malformed { connection, request_id, code, detail } => {
-                if self.allow_message(connection, now) {
-                    let message =
-                        ServerMessage::Error { code, message: detail, request_id, retry_after_ms: None };
-                    self.send(connection, &message);
-                }
-            }
+            Input::Frame { connection, text } => self.frame(connection, &text, now),
             Input::Disconnected { connection, leaving } => self.disconnected(connection, leaving, now),
             Input::RoomLoaded { job, result } => self.room_loaded(job, result, now),
             Input::RoomSaved { job, result } => self.room_saved(job, result, now),
@@ -257,9 +253,10 @@ impl RoomServer {
 
     // --- connections ---------------------------------------------------------------------------------------------
 
-    fn connected(&mut self, id: ConnectionId, block: AddressBlock, host: Option<Box<str>>, now: Now) {
+    fn connected(&mut self, id: ConnectionId, address: IpAddr, host: Option<Box<str>>, now: Now) {
         let connection = Connection {
-            block,
+            source: address.into(),
+            block: address.into(),
             host,
             state: State::Fresh,
             messages: TokenBucket::full(self.config.messages, now.at),
@@ -300,6 +297,20 @@ impl RoomServer {
         }
     }
 
+    /// Counts a frame, and only then reads it.
+    fn frame(&mut self, id: ConnectionId, text: &str, now: Now) {
+        if !self.allow_message(id, now) {
+            return;
+        }
+        match Request::decode(text) {
+            Ok(request) => self.message(id, request, now),
+            Err((request_id, error)) => {
+                let (code, message) = (error.code(), error.to_string());
+                self.send(id, &ServerMessage::Error { code, message, request_id, retry_after_ms: None });
+            }
+        }
+    }
+
     /// Counts a message; `false` when there were too many, which the sender is told now and then.
     fn allow_message(&mut self, id: ConnectionId, now: Now) -> bool {
         let limit = self.config.messages;
@@ -316,9 +327,6 @@ impl RoomServer {
     }
 
     fn message(&mut self, id: ConnectionId, Request { request_id, message }: Request, now: Now) {
-        if !self.allow_message(id, now) {
-            return;
-        }
         let Some(connection) = self.connections.get(&id) else { return };
         match (&connection.state, message) {
             (State::Fresh, ClientMessage::Hello { versions, .. }) => self.hello(id, &versions, now),
@@ -601,23 +609,21 @@ impl RoomServer {
         now: Now,
     ) {
         let Some(connection) = self.connections.get(&id) else { return };
-        let waits = [
-            self.block_failures.check(&connection.block, now.at).err(),
-            self.room_failures.check(room, now.at).err(),
-        ];
-        if let Some(wait) = waits.into_iter().flatten().max() {
+        let source = connection.source;
+        if let Err(wait) = self.guesses.check(room, source, now.at) {
             return self.refuse_join(id, (ErrorCode::RateLimited, Some(wait)));
         }
-        let block = connection.block;
+        let block = source.block();
         let under_way = |same: &dyn Fn(&RoomId, &AddressBlock) -> bool| {
-            let is_one = |job: &&Job| matches!(job, Job::Check { room, block, .. } if same(room, block));
+            let is_one =
+                |job: &&Job| matches!(job, Job::Check { room, source, .. } if same(room, &source.block()));
             self.jobs.values().filter(is_one).count()
         };
         // A failure counts when it is known: without this, guesses sent at once would all be free.
         if under_way(&|_, of| *of == block).max(under_way(&|of, _| of == room)) >= CHECKS {
             return self.refuse_join(id, (ErrorCode::ServerBusy, Some(COMPLAINT)));
         }
-        let job = self.new_job(Job::Check { connection: id, hash: hash.clone(), room: room.clone(), block });
+        let job = self.new_job(Job::Check { connection: id, hash: hash.clone(), room: room.clone(), source });
         if let Some(joining) = self.joining_mut(id) {
             joining.job = Some(job);
         }
@@ -625,11 +631,12 @@ impl RoomServer {
     }
 
     fn password_checked(&mut self, job: JobId, result: Result<bool, Busy>, now: Now) {
-        let Some(Job::Check { connection: id, hash, room, block }) = self.jobs.remove(&job) else { return };
-        if result == Ok(false) {
-            // Also when nobody waits for the answer any more.
-            self.block_failures.failed(block, now.at);
-            self.room_failures.failed(room.clone(), now.at);
+        let Some(Job::Check { connection: id, hash, room, source }) = self.jobs.remove(&job) else { return };
+        // Also when nobody waits for the answer any more.
+        match result {
+            Ok(true) => self.guesses.succeeded(&room, source, now.at),
+            Ok(false) => self.guesses.failed(&room, source, now.at),
+            Err(_) => {}
         }
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let State::Joining(joining) = &mut connection.state else { return };
@@ -973,6 +980,11 @@ impl RoomServer {
         if !room.seat(seat.user).is_some_and(|own| own.owner) {
             return self.refuse(seat.connection, seat.request_id, (ErrorCode::NotOwner, None));
         }
+        if is_written(&message)
+            && let Err(wait) = self.may_change(seat, now)
+        {
+            return self.refuse(seat.connection, seat.request_id, (ErrorCode::RateLimited, Some(wait)));
+        }
         match message {
             ClientMessage::SetRoomPassword { password, hint } => {
                 let hint = hint.filter(|hint| !hint.is_empty());
@@ -1008,6 +1020,12 @@ impl RoomServer {
             // The other messages were answered before, and an unknown one does not decode.
             _ => self.refuse(seat.connection, seat.request_id, (ErrorCode::BadMessage, None)),
         }
+    }
+
+    /// Whether the owner may have something written to disk, else how long it must wait.
+    fn may_change(&mut self, seat: &SeatRef, now: Now) -> Result<(), Duration> {
+        let Some(connection) = self.connections.get(&seat.connection) else { return Ok(()) };
+        self.quotas.change(&seat.room, connection.block, now.at)
     }
 
     fn kick(&mut self, seat: &SeatRef, target: UserId, now: Now) {
@@ -1224,6 +1242,17 @@ impl RoomServer {
     fn set_timer(&mut self, at: Instant, timer: Timer) {
         self.timers.push(Reverse((at, timer)));
     }
+}
+
+/// Whether this message of an owner ends on disk.
+fn is_written(message: &ClientMessage) -> bool {
+    matches!(
+        message,
+        ClientMessage::SetRoomPassword { .. }
+            | ClientMessage::ClearRoomPassword {}
+            | ClientMessage::UpdateSettings { .. }
+            | ClientMessage::RotateOwnerToken {}
+    )
 }
 
 /// Rounded up: a client that waits exactly this long must not be early.

@@ -19,12 +19,18 @@ impl TokenBucket {
 
     /// Takes one token, or says how long until there is one.
     pub(crate) fn take(&mut self, limit: RateLimit, now: Instant) -> Result<(), Duration> {
+        self.has(1.0, limit, now)?;
+        self.tokens -= 1.0;
+        Ok(())
+    }
+
+    /// Whether there are `tokens`, or how long until there are.
+    fn has(&mut self, tokens: f64, limit: RateLimit, now: Instant) -> Result<(), Duration> {
         self.fill(limit, now);
-        if self.tokens >= 1.0 {
-            self.tokens -= 1.0;
+        if self.tokens >= tokens {
             return Ok(());
         }
-        Err(Duration::try_from_secs_f64((1.0 - self.tokens) / limit.per_second).unwrap_or(Duration::MAX))
+        Err(Duration::try_from_secs_f64((tokens - self.tokens) / limit.per_second).unwrap_or(Duration::MAX))
     }
 
     fn fill(&mut self, limit: RateLimit, now: Instant) {
@@ -56,21 +62,37 @@ impl<K: Ord> Buckets<K> {
     /// The time until there is one.
     pub fn take(&mut self, key: K, now: Instant) -> Result<(), Duration> {
         let limit = self.limit;
-        if let Some(bucket) = self.buckets.get_mut(&key) {
-            return bucket.take(limit, now);
+        self.bucket(key, now).take(limit, now)
+    }
+
+    /// Whether `key` has a token beyond `reserve` of them. Takes none, and remembers no key that took none so far.
+    ///
+    /// # Errors
+    /// The time until it has.
+    pub(crate) fn check(&mut self, key: &K, reserve: f64, now: Instant) -> Result<(), Duration> {
+        let limit = self.limit;
+        if let Some(bucket) = self.buckets.get_mut(key) {
+            return bucket.has(reserve + 1.0, limit, now);
         }
-        if self.buckets.len() >= self.capacity {
+        match &mut self.overflow {
+            Some(overflow) if self.buckets.len() >= self.capacity => overflow.has(reserve + 1.0, limit, now),
+            _ => Ok(()),
+        }
+    }
+
+    fn bucket(&mut self, key: K, now: Instant) -> &mut TokenBucket {
+        let limit = self.limit;
+        if self.buckets.len() >= self.capacity && !self.buckets.contains_key(&key) {
             self.buckets.retain(|_, bucket| {
                 bucket.fill(limit, now);
                 bucket.tokens < limit.burst
             });
         }
-        let bucket = if self.buckets.len() < self.capacity {
+        if self.buckets.len() < self.capacity || self.buckets.contains_key(&key) {
             self.buckets.entry(key).or_insert_with(|| TokenBucket::full(limit, now))
         } else {
             self.overflow.get_or_insert_with(|| TokenBucket::full(limit, now))
-        };
-        bucket.take(limit, now)
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test's clock starts somewhere")]
 
 mod doors;
+mod limits;
 mod operations;
 mod rooms;
 mod seats;

@@ -29,6 +29,8 @@ pub struct World {
     pub closed: BTreeMap<u64, CloseCode>,
     pub metas: BTreeMap<u64, Option<RoomMeta>>,
     pub password_work: usize,
+    /// Rooms written so far.
+    pub saves: usize,
     /// Who has a seat, by what the state machine said.
     pub seated: BTreeSet<(RoomId, UserId)>,
     /// Who has had one: a replay tells of those who came and left.
@@ -91,6 +93,7 @@ impl World {
             closed: BTreeMap::new(),
             metas: BTreeMap::new(),
             password_work: 0,
+            saves: 0,
             seated: BTreeSet::new(),
             ever_seated: BTreeSet::new(),
             host: None,
@@ -155,14 +158,27 @@ impl World {
     }
 
     pub fn send(&mut self, client: Client, message: Value) {
-        let request =
-            Request::decode(&message.to_string()).unwrap_or_else(|(_, error)| panic!("{message}: {error}"));
-        self.input(Input::Message { connection: client.connection, request });
+        let text = message.to_string();
+        if let Err((_, error)) = Request::decode(&text) {
+            panic!("{message}: {error}");
+        }
+        self.send_text(client, text);
+    }
+
+    /// Sends a frame that may be no message.
+    pub fn send_text(&mut self, client: Client, text: String) {
+        self.input(Input::Frame { connection: client.connection, text });
     }
 
     pub fn request(&mut self, client: Client, message: Value) -> Value {
         self.send(client, message);
         self.receive(client)
+    }
+
+    /// The same once some time has passed.
+    pub fn request_after(&mut self, client: Client, wait: Duration, message: Value) -> Value {
+        self.pass(wait);
+        self.request(client, message)
     }
 
     pub fn drop_connection(&mut self, client: Client) {
@@ -275,6 +291,7 @@ impl World {
                 Input::RoomLoaded { job, result: Ok(self.disk.get(room.as_str()).cloned()) }
             }
             Output::SaveRoom { job, room, record, .. } => {
+                self.saves += 1;
                 let result = self.disk_failure.map_or(Ok(()), Err);
                 if result.is_ok() {
                     self.disk.insert(room.to_string(), record);
