@@ -26,6 +26,8 @@ use crate::turn::TurnHandle;
 const INBOX: usize = 1024;
 /// Bytes queued before the connections' tasks get a turn: a quarter of one queue.
 const BREATH: usize = snug_wire::limits::QUEUE_BYTES / 4;
+/// What a frame counts at least towards [`BREATH`], in bytes: queues have a limit of frames, too.
+const LEAST: usize = snug_wire::limits::QUEUE_BYTES / snug_wire::limits::QUEUE_MESSAGES;
 /// Inputs that are taken at once.
 const BATCH: usize = 128;
 
@@ -281,16 +283,16 @@ impl HubTask {
                     (None, Ok(())) => {}
                 });
             }
-            Output::HashPassword { job, password } => {
+            Output::HashPassword { job, password, block } => {
                 let results = self.results.clone();
-                self.passwords.hash(password.expose(), move |result| {
+                self.passwords.hash(block, password.expose(), move |result| {
                     let _ = results.send(Input::PasswordHashed { job, result: result.map_err(busy) });
                 });
             }
-            Output::CheckPassword { job, password, hash } => {
+            Output::CheckPassword { job, password, hash, block } => {
                 self.metrics.password_checks.inc();
                 let results = self.results.clone();
-                self.passwords.verify(password.expose(), hash, move |result| {
+                self.passwords.verify(block, password.expose(), hash, move |result| {
                     let _ = results.send(Input::PasswordChecked { job, result: result.map_err(busy) });
                 });
             }
@@ -315,7 +317,7 @@ impl HubTask {
     fn send(&mut self, connection: ConnectionId, frame: ServerFrame) {
         let Some(outbox) = self.connections.get(&connection) else { return };
         self.metrics.messages_sent.inc();
-        self.queued += frame.len();
+        self.queued += frame.len().max(LEAST);
         if outbox.push(frame).is_ok() {
             return;
         }

@@ -29,7 +29,7 @@ impl Outbox {
     /// Adds a frame.
     ///
     /// # Errors
-    /// [`Overflow`] past 256 frames or 256 KiB; the frame is dropped, and the connection must be closed.
+    /// [`Overflow`] past 1,024 frames or 256 KiB; the frame is dropped, and the connection must be closed.
     pub(crate) fn push(&self, frame: ServerFrame) -> Result<(), Overflow> {
         let mut waiting = self.lock();
         let bytes = waiting.bytes + frame.len();

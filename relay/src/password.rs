@@ -9,20 +9,23 @@
 //! Security considerations:
 //! - "No such room" must cost what "wrong password" costs. [`PasswordPool::verify`] with no hash does the same work against
 //!   [`DECOY`] and answers no.
-//! - A flood of guesses must not starve a call. One core is left alone, the threads run at a low priority, at most
-//!   [`QUEUE_LENGTH`] jobs wait, and the next is refused at once with a time after which to come back.
+//! - A flood of guesses must not starve a call. One core is left alone, the threads run at a low priority, a bounded number of jobs
+//!   waits, and the next is refused at once with a time after which to come back.
+//! - A flood from one network must not make others wait: address blocks take turns (`password/turns.rs`).
 //! - The 19 MiB of a thread are given back to the system as soon as nothing waits.
 
-use std::collections::VecDeque;
+mod turns;
+
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version};
+use snug_room_proto::AddressBlock;
 use zeroize::Zeroizing;
 
-/// Jobs that may wait for a thread.
-pub(crate) const QUEUE_LENGTH: usize = 64;
+use turns::Turns;
+
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
@@ -93,7 +96,7 @@ impl Job {
 }
 
 struct Queue {
-    jobs: VecDeque<Job>,
+    jobs: Turns<AddressBlock, Job>,
     /// Threads at work.
     running: usize,
     /// A moving average.
@@ -141,7 +144,7 @@ impl PasswordPool {
 
     fn start_with(threads: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
-            queue: Mutex::new(Queue { jobs: VecDeque::new(), running: 0, cost: FIRST_GUESS, closed: false }),
+            queue: Mutex::new(Queue { jobs: Turns::new(), running: 0, cost: FIRST_GUESS, closed: false }),
             wake: Condvar::new(),
             threads,
         });
@@ -155,22 +158,29 @@ impl PasswordPool {
         Ok(Self { handle })
     }
 
-    /// Makes the PHC string to store. `reply` runs on a password thread (or at once, when refused) and must not block.
-    pub(crate) fn hash(&self, password: &str, reply: impl FnOnce(Result<String, Busy>) + Send + 'static) {
+    /// Makes the PHC string to store, for somebody in `block`. `reply` runs on a password thread (or at once, when refused) and must
+    /// not block.
+    pub(crate) fn hash(
+        &self,
+        block: AddressBlock,
+        password: &str,
+        reply: impl FnOnce(Result<String, Busy>) + Send + 'static,
+    ) {
         let password = Password::new(password);
-        self.submit(Job::Hash { password, reply: Box::new(reply) });
+        self.submit(block, Job::Hash { password, reply: Box::new(reply) });
     }
 
     /// Says whether `password` is the one behind `hash`; without a hash it says no, after the same work.
     /// `reply` runs as for [`PasswordPool::hash`].
     pub(crate) fn verify(
         &self,
+        block: AddressBlock,
         password: &str,
         hash: Option<String>,
         reply: impl FnOnce(Result<bool, Busy>) + Send + 'static,
     ) {
         let password = Password::new(password);
-        self.submit(Job::Verify { password, hash, reply: Box::new(reply) });
+        self.submit(block, Job::Verify { password, hash, reply: Box::new(reply) });
     }
 
     /// Jobs that wait or run.
@@ -180,18 +190,18 @@ impl PasswordPool {
         queue.jobs.len() + queue.running
     }
 
-    fn submit(&self, job: Job) {
+    fn submit(&self, block: AddressBlock, job: Job) {
         let shared = &self.handle.0;
         let mut queue = shared.queue();
-        if queue.jobs.len() >= QUEUE_LENGTH {
-            let ahead = (queue.jobs.len() / 2 + queue.running) as u32;
-            let wait = queue.cost * ahead / shared.threads as u32;
-            let retry_after = wait.clamp(Duration::from_millis(250), Duration::from_secs(30));
-            drop(queue);
-            return job.refuse(Busy { retry_after });
-        }
-        queue.jobs.push_back(job);
+        let refused = queue.jobs.push(block, job);
+        // Half of what is ahead of it will do: by then there is room.
+        let ahead = (queue.jobs.ahead_of(block) / 2 + queue.running) as u32;
+        let wait = queue.cost * ahead / shared.threads as u32;
         drop(queue);
+        if let Some(refused) = refused {
+            let retry_after = wait.clamp(Duration::from_millis(250), Duration::from_secs(30));
+            refused.refuse(Busy { retry_after });
+        }
         shared.wake.notify_one();
     }
 }
@@ -202,7 +212,7 @@ fn work(shared: &Shared) {
     let mut memory = Memory::default();
     let mut queue = shared.queue();
     loop {
-        let Some(job) = queue.jobs.pop_front() else {
+        let Some(job) = queue.jobs.pop() else {
             if queue.closed {
                 return;
             }
@@ -361,20 +371,25 @@ mod tests {
 
     use argon2::Params;
 
-    use super::{Busy, DECOY, Memory, PasswordPool, QUEUE_LENGTH, Stored};
+    use snug_room_proto::AddressBlock;
+
+    use super::turns::PER_BLOCK;
+    use super::{Busy, DECOY, Memory, PasswordPool, Stored};
 
     const PATIENCE: Duration = Duration::from_secs(60);
+    const HERE: AddressBlock = AddressBlock::V4([192, 0, 2]);
+    const ELSEWHERE: AddressBlock = AddressBlock::V4([198, 51, 100]);
 
     fn hash(passwords: &PasswordPool, text: &str) -> Result<String, Busy> {
         let (reply, answer) = mpsc::channel();
-        passwords.hash(text, move |result| reply.send(result).expect("the test waits"));
+        passwords.hash(HERE, text, move |result| reply.send(result).expect("the test waits"));
         answer.recv_timeout(PATIENCE).expect("every job is answered")
     }
 
     fn verify(passwords: &PasswordPool, text: &str, hash: Option<&str>) -> Result<bool, Busy> {
         let (reply, answer) = mpsc::channel();
         let hash = hash.map(str::to_owned);
-        passwords.verify(text, hash, move |result| reply.send(result).expect("the test waits"));
+        passwords.verify(HERE, text, hash, move |result| reply.send(result).expect("the test waits"));
         answer.recv_timeout(PATIENCE).expect("every job is answered")
     }
 
@@ -430,31 +445,58 @@ mod tests {
         assert_eq!(verify(&passwords, "anything", None), Ok(false));
     }
 
-    #[test]
-    fn a_full_queue_refuses_at_once_with_a_time_to_come_back() {
+    /// A pool whose one thread is held up until the sender that comes back is dropped.
+    fn held_up() -> (PasswordPool, mpsc::Sender<()>) {
         let passwords = PasswordPool::start_with(1).expect("threads");
-        // The first job's reply keeps the one thread until the queue was tried.
         let (held, hold) = mpsc::channel::<()>();
         let (entered, inside) = mpsc::channel();
-        passwords.verify("x", None, move |_| {
+        passwords.verify(HERE, "x", None, move |_| {
             entered.send(()).expect("the test waits");
             let _ = hold.recv();
         });
         inside.recv().expect("the thread is held up");
+        (passwords, held)
+    }
+
+    #[test]
+    fn a_full_line_refuses_at_once_with_a_time_to_come_back() {
+        let (passwords, held) = held_up();
         let (reply, answers) = mpsc::channel();
-        for _ in 0..QUEUE_LENGTH {
+        for _ in 0..PER_BLOCK {
             let reply = reply.clone();
-            passwords.verify("x", Some("bad".into()), move |result| {
+            passwords.verify(HERE, "x", Some("bad".into()), move |result| {
                 reply.send(result).expect("the test waits");
             });
         }
-        assert_eq!(passwords.depth(), QUEUE_LENGTH + 1);
-        let Err(Busy { retry_after }) = verify(&passwords, "x", None) else { panic!("the queue is bounded") };
+        assert_eq!(passwords.depth(), PER_BLOCK + 1);
+        let Err(Busy { retry_after }) = verify(&passwords, "x", None) else { panic!("the line is bounded") };
         assert!((Duration::from_millis(250)..=Duration::from_secs(30)).contains(&retry_after));
         drop(held);
-        for _ in 0..QUEUE_LENGTH {
+        for _ in 0..PER_BLOCK {
             assert_eq!(answers.recv_timeout(PATIENCE), Ok(Ok(false)));
         }
+    }
+
+    #[test]
+    fn a_flood_of_one_network_makes_no_other_network_wait() {
+        let (passwords, held) = held_up();
+        let (reply, answers) = mpsc::channel();
+        for _ in 0..110 {
+            let reply = reply.clone();
+            // Refused past the network's line.
+            passwords.hash(HERE, "x", move |result| {
+                let _ = reply.send(("flood", result.is_ok()));
+            });
+        }
+        let flood: Vec<_> = answers.try_iter().collect();
+        assert_eq!(flood, vec![("flood", false); 110 - PER_BLOCK]);
+        let other = reply.clone();
+        passwords.verify(ELSEWHERE, "x", None, move |result| {
+            let _ = other.send(("other", result.is_ok()));
+        });
+        drop(held);
+        let served: Vec<_> = (0..2).map(|_| answers.recv_timeout(PATIENCE).expect("an answer")).collect();
+        assert_eq!(served, [("flood", true), ("other", true)], "it was second, behind none of the backlog");
     }
 
     #[test]
@@ -463,7 +505,7 @@ mod tests {
         let (reply, answers) = mpsc::channel();
         for _ in 0..3 {
             let reply = reply.clone();
-            passwords.verify("x", None, move |result| reply.send(result).expect("the test waits"));
+            passwords.verify(HERE, "x", None, move |result| reply.send(result).expect("the test waits"));
         }
         drop((passwords, reply));
         assert_eq!(answers.iter().collect::<Vec<_>>(), vec![Ok(false); 3]);
@@ -504,7 +546,7 @@ mod tests {
         let (reply, answers) = mpsc::channel();
         for _ in 0..500 {
             let reply = reply.clone();
-            passwords.verify("guess", None, move |result| reply.send(result).expect("the test waits"));
+            passwords.verify(HERE, "guess", None, move |result| reply.send(result).expect("the test waits"));
         }
         eprintln!("500 at once: {}", rss());
         drop(reply);

@@ -423,10 +423,10 @@ impl World {
                 Output::SaveRoom { job, room, record, .. } => {
                     self.questions.push(Question::Save { job, room, record })
                 }
-                Output::HashPassword { job, password } => {
+                Output::HashPassword { job, password, .. } => {
                     self.questions.push(Question::Hash { job, password: password.expose().to_owned() });
                 }
-                Output::CheckPassword { job, password, hash } => {
+                Output::CheckPassword { job, password, hash, .. } => {
                     let right = hash.is_some_and(|hash| hash == format!("hash of {}", password.expose()));
                     self.questions.push(Question::Check { job, right });
                 }

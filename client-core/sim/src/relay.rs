@@ -201,11 +201,11 @@ impl Relay {
                         self.effects.push(Effect::Later(room::Input::RoomSaved { job, result: Ok(()) }));
                     }
                 }
-                room::Output::HashPassword { job, password } => {
+                room::Output::HashPassword { job, password, .. } => {
                     let result = Ok(format!("hash of {}", password.expose()));
                     self.effects.push(Effect::Later(room::Input::PasswordHashed { job, result }));
                 }
-                room::Output::CheckPassword { job, password, hash } => {
+                room::Output::CheckPassword { job, password, hash, .. } => {
                     let result =
                         Ok(hash.is_some_and(|hash| hash == format!("hash of {}", password.expose())));
                     self.effects.push(Effect::Later(room::Input::PasswordChecked { job, result }));

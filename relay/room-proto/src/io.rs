@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::address::AddressBlock;
 use serde::Serialize;
 use snug_wire::{CloseCode, ErrorCode, LinkProof, Password, Payload, RoomId, ServerFrame, UserId};
 
@@ -171,6 +172,8 @@ pub enum Output {
         job: JobId,
         /// What to hash.
         password: Password,
+        /// Where it comes from: blocks take turns.
+        block: AddressBlock,
     },
     /// Check a password; answered by [`Input::PasswordChecked`].
     CheckPassword {
@@ -180,6 +183,8 @@ pub enum Output {
         password: Password,
         /// What it should be; `None` asks for the same work and the answer "no".
         hash: Option<String>,
+        /// Where it comes from: blocks take turns.
+        block: AddressBlock,
     },
     /// A participant has a seat: it may use what the relay gives to participants. Comes before the first frame that names it
     /// to anybody, and once until [`Output::Unseated`]; a lost connection and a resume change nothing.

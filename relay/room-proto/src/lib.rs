@@ -16,6 +16,8 @@ mod record;
 mod room;
 mod seat;
 mod server;
+mod shares;
+mod timers;
 mod token_bucket;
 mod wall_clock;
 

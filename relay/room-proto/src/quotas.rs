@@ -13,12 +13,25 @@ use crate::token_bucket::Buckets;
 const ROOM_CHANGES: RateLimit = RateLimit { burst: 20.0, per_second: 0.5 };
 /// The same from one address block.
 const BLOCK_CHANGES: RateLimit = RateLimit { burst: 60.0, per_second: 2.0 };
+/// Passwords of one room that are hashed for its owner.
+const ROOM_HASHES: RateLimit = RateLimit { burst: 5.0, per_second: 0.1 };
+/// The same from one address block.
+const BLOCK_HASHES: RateLimit = RateLimit { burst: 15.0, per_second: 0.25 };
+/// Seats that are resumed from one address block: an office comes back at once after an outage.
+const BLOCK_RESUMES: RateLimit = RateLimit { burst: 600.0, per_second: 20.0 };
+/// Tries of one address block to resume what is no seat, or with a wrong token. They have a count of their own: whoever makes them does
+/// not slow down a neighbour who has a token.
+const BLOCK_FAILED_RESUMES: RateLimit = RateLimit { burst: 300.0, per_second: 5.0 };
 /// Most rooms and blocks of each count.
 const KEYS: usize = 10_000;
 
 pub(crate) struct Quotas {
     room_changes: Buckets<RoomId>,
     block_changes: Buckets<AddressBlock>,
+    room_hashes: Buckets<RoomId>,
+    block_hashes: Buckets<AddressBlock>,
+    block_resumes: Buckets<AddressBlock>,
+    block_failed_resumes: Buckets<AddressBlock>,
 }
 
 impl Quotas {
@@ -26,6 +39,10 @@ impl Quotas {
         Self {
             room_changes: Buckets::new(ROOM_CHANGES, KEYS),
             block_changes: Buckets::new(BLOCK_CHANGES, KEYS),
+            room_hashes: Buckets::new(ROOM_HASHES, KEYS),
+            block_hashes: Buckets::new(BLOCK_HASHES, KEYS),
+            block_resumes: Buckets::new(BLOCK_RESUMES, KEYS),
+            block_failed_resumes: Buckets::new(BLOCK_FAILED_RESUMES, KEYS),
         }
     }
 
@@ -38,5 +55,21 @@ impl Quotas {
     ) -> Result<(), Duration> {
         self.room_changes.take(room.clone(), now)?;
         self.block_changes.take(block, now)
+    }
+
+    /// Counts a password that an owner has hashed; as [`Quotas::change`], which counts it as well.
+    pub(crate) fn hash(&mut self, room: &RoomId, block: AddressBlock, now: Instant) -> Result<(), Duration> {
+        self.room_hashes.take(room.clone(), now)?;
+        self.block_hashes.take(block, now)
+    }
+
+    /// Counts a resume with the seat's token, or says how long it has to wait.
+    pub(crate) fn resume(&mut self, block: AddressBlock, now: Instant) -> Result<(), Duration> {
+        self.block_resumes.take(block, now)
+    }
+
+    /// Counts a resume that cannot be, or says how long the next one has to wait.
+    pub(crate) fn failed_resume(&mut self, block: AddressBlock, now: Instant) -> Result<(), Duration> {
+        self.block_failed_resumes.take(block, now)
     }
 }

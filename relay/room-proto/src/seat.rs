@@ -1,11 +1,19 @@
 //! One participant's place in a room, which outlives its connection for a while.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use snug_wire::{Media, Participant, Payload, ServerFrame, Token, UserId, limits};
 
+use crate::config::RateLimit;
 use crate::io::{ConnectionId, Output};
+use crate::shares::Shares;
+use crate::token_bucket::TokenBucket;
+
+/// What a participant says to all others at once: its sources, its hand, and an owner's lock.
+const ANNOUNCEMENTS: RateLimit = RateLimit { burst: 30.0, per_second: 5.0 };
+/// How often a seat may be resumed: a network that comes and goes costs one each time.
+const RESUMES: RateLimit = RateLimit { burst: 10.0, per_second: 0.5 };
 
 pub(crate) struct Seat {
     pub(crate) user: UserId,
@@ -22,14 +30,31 @@ pub(crate) struct Seat {
     pub(crate) resume_token: Token,
     pub(crate) previous_token: Option<Token>,
     seq: u64,
-    replay: VecDeque<ServerFrame>,
+    replay: VecDeque<Kept>,
     replay_bytes: usize,
+    shares: Shares,
+    announcements: TokenBucket,
+    resumes: TokenBucket,
     /// Candidates sent since the last description, by target; there are at most nine.
     candidates: Vec<(UserId, u16)>,
 }
 
+/// A frame that was not confirmed so far.
+struct Kept {
+    frame: ServerFrame,
+    /// Who is charged for it; `None` for what the relay says.
+    sender: Option<UserId>,
+}
+
 impl Seat {
-    pub(crate) fn new(user: UserId, display_name: Payload, media: Media, owner: bool, token: Token) -> Self {
+    pub(crate) fn new(
+        user: UserId,
+        display_name: Payload,
+        media: Media,
+        owner: bool,
+        token: Token,
+        now: Instant,
+    ) -> Self {
         Self {
             user,
             display_name,
@@ -43,6 +68,9 @@ impl Seat {
             seq: 0,
             replay: VecDeque::new(),
             replay_bytes: 0,
+            shares: Shares::new(now),
+            announcements: TokenBucket::full(ANNOUNCEMENTS, now),
+            resumes: TokenBucket::full(RESUMES, now),
             candidates: Vec::new(),
         }
     }
@@ -64,12 +92,39 @@ impl Seat {
         current | previous
     }
 
+    /// Counts something that it says to all others, or says how long it has to wait.
+    pub(crate) fn announce(&mut self, now: Instant) -> Result<(), Duration> {
+        self.announcements.take(ANNOUNCEMENTS, now)
+    }
+
+    /// Counts a resume, or says how long it has to wait.
+    pub(crate) fn count_resume(&mut self, now: Instant) -> Result<(), Duration> {
+        self.resumes.take(RESUMES, now)
+    }
+
+    /// Delivers what another participant sends, within that one's share of the queue, or says how long it has to wait.
+    pub(crate) fn deliver_from(
+        &mut self,
+        sender: UserId,
+        frame: &ServerFrame,
+        outputs: &mut VecDeque<Output>,
+        now: Instant,
+    ) -> Result<(), Duration> {
+        self.shares.charge(sender, frame.len(), now)?;
+        self.keep_and_send(frame, Some(sender), outputs);
+        Ok(())
+    }
+
     /// Numbers a frame, keeps it for a resume, and sends it when somebody is there.
     pub(crate) fn deliver(&mut self, frame: &ServerFrame, outputs: &mut VecDeque<Output>) {
+        self.keep_and_send(frame, None, outputs);
+    }
+
+    fn keep_and_send(&mut self, frame: &ServerFrame, sender: Option<UserId>, outputs: &mut VecDeque<Output>) {
         self.seq += 1;
         let frame = frame.with_seq(self.seq);
         self.replay_bytes += frame.len();
-        self.replay.push_back(frame.clone());
+        self.replay.push_back(Kept { frame: frame.clone(), sender });
         while self.replay.len() > limits::REPLAY_MESSAGES || self.replay_bytes > limits::REPLAY_BYTES {
             self.forget_oldest();
         }
@@ -79,9 +134,12 @@ impl Seat {
     }
 
     /// The client has everything up to `seq`.
-    pub(crate) fn acknowledge(&mut self, seq: u64) {
-        while self.replay.front().is_some_and(|frame| frame.seq <= Some(seq)) {
-            self.forget_oldest();
+    pub(crate) fn acknowledge(&mut self, seq: u64, now: Instant) {
+        self.shares.confirmed(now);
+        while self.replay.front().is_some_and(|kept| kept.frame.seq <= Some(seq)) {
+            if let Some(Kept { frame, sender: Some(sender) }) = self.forget_oldest() {
+                self.shares.confirm(sender, frame.len());
+            }
         }
         if self.replay.is_empty() {
             // Thousands of idle seats should not keep the buffer of their busiest moment.
@@ -89,23 +147,25 @@ impl Seat {
         }
     }
 
-    fn forget_oldest(&mut self) {
-        if let Some(frame) = self.replay.pop_front() {
-            self.replay_bytes -= frame.len();
-        }
+    fn forget_oldest(&mut self) -> Option<Kept> {
+        let kept = self.replay.pop_front()?;
+        self.replay_bytes -= kept.frame.len();
+        Some(kept)
     }
 
     /// What came after `last_seq`, or `None` when some of it is no longer kept, or `last_seq` was never sent.
     pub(crate) fn missed_since(&self, last_seq: u64) -> Option<Vec<ServerFrame>> {
         let missed = self.seq.checked_sub(last_seq)?;
-        let kept = self.replay.iter().filter(|frame| frame.seq > Some(last_seq));
-        let frames: Vec<ServerFrame> = kept.cloned().collect();
+        let kept = self.replay.iter().filter(|kept| kept.frame.seq > Some(last_seq));
+        let frames: Vec<ServerFrame> = kept.map(|kept| kept.frame.clone()).collect();
         (frames.len() as u64 == missed).then_some(frames)
     }
 
     /// Forgets all that was numbered: `room_joined` is about to say everything anew.
     pub(crate) fn restart_sequence(&mut self) {
         self.seq = 0;
+        // What waited in a queue went with the connection before.
+        self.shares.clear();
         self.replay.clear();
         self.replay_bytes = 0;
     }

@@ -1,7 +1,6 @@
 //! The state machine of all rooms of one relay.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -22,6 +21,7 @@ use crate::quotas::Quotas;
 use crate::record::{RoomRecord, StoredPassword};
 use crate::room::{Change, PendingChange, Room};
 use crate::seat::Seat;
+use crate::timers::Timers;
 use crate::token_bucket::{Buckets, TokenBucket};
 use crate::wall_clock::WallClock;
 
@@ -50,7 +50,7 @@ pub struct RoomServer {
     creations: Buckets<AddressBlock>,
     guesses: Guesses,
     quotas: Quotas,
-    timers: BinaryHeap<Reverse<(Instant, Timer)>>,
+    timers: Timers<Timer>,
     outputs: VecDeque<Output>,
     draining: bool,
     seats: usize,
@@ -66,6 +66,8 @@ pub struct RoomServerStats {
     pub rooms: usize,
     /// Seats, away ones included.
     pub participants: usize,
+    /// Timers that are set: a few for each connection and seat.
+    pub timers: usize,
 }
 
 struct Connection {
@@ -174,7 +176,7 @@ impl RoomServer {
             next_attempt: 0,
             guesses: Guesses::new(),
             quotas: Quotas::new(),
-            timers: BinaryHeap::new(),
+            timers: Timers::new(),
             outputs: VecDeque::new(),
             draining: false,
             seats: 0,
@@ -194,7 +196,7 @@ impl RoomServer {
 
     /// When [`RoomServer::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        self.timers.next()
     }
 
     /// Figures of this moment.
@@ -203,6 +205,7 @@ impl RoomServer {
             connections: self.connections.len(),
             rooms: self.rooms.len(),
             participants: self.seats,
+            timers: self.timers.len(),
         }
     }
 
@@ -240,8 +243,7 @@ impl RoomServer {
     /// Takes note that time has passed.
     pub fn handle_timeout(&mut self, now: Now) {
         self.compare_clocks(now);
-        while self.timers.peek().is_some_and(|Reverse((at, _))| *at <= now.at) {
-            let Some(Reverse((_, timer))) = self.timers.pop() else { break };
+        while let Some(timer) = self.timers.take_due(now.at) {
             match timer {
                 Timer::Connection(connection) => self.connection_timer(connection, now),
                 Timer::Seat(room, user) => self.seat_timer(room, user, now),
@@ -288,7 +290,7 @@ impl RoomServer {
     }
 
     fn disconnected(&mut self, id: ConnectionId, leaving: bool, now: Now) {
-        let Some(connection) = self.connections.remove(&id) else { return };
+        let Some(connection) = self.forget_connection(id) else { return };
         let State::Seated { room, user } = connection.state else { return };
         if leaving && !self.draining {
             self.remove_seat(&room, user, LeaveReason::Left, now);
@@ -627,7 +629,7 @@ impl RoomServer {
         if let Some(joining) = self.joining_mut(id) {
             joining.job = Some(job);
         }
-        self.outputs.push_back(Output::CheckPassword { job, password, hash });
+        self.outputs.push_back(Output::CheckPassword { job, password, hash, block });
     }
 
     fn password_checked(&mut self, job: JobId, result: Result<bool, Busy>, now: Now) {
@@ -672,7 +674,7 @@ impl RoomServer {
 
         let owner = owner_token.as_ref().is_some_and(|token| room.is_owner_token(token));
         let media = Media { screen: media.screen && room.record.allow_screen_share, ..media };
-        let mut seat = Seat::new(user, display_name, media, owner, token);
+        let mut seat = Seat::new(user, display_name, media, owner, token, now.at);
         // Who comes back to a relay that had forgotten it may lose this answer, and has only this to show.
         seat.previous_token = resume_token;
         let joined = ServerMessage::UserJoined {
@@ -743,14 +745,22 @@ impl RoomServer {
     ) {
         let new_token = self.new_token();
         let Some(connection) = self.connections.get_mut(&id) else { return };
+        let block = connection.block;
         // Not counted as a join: nobody guesses 256 bits, and after an outage a whole office comes back at once.
         let seat = match self.rooms.get_mut(&room_id) {
             Some(RoomEntry::Open(room)) => room.seat_mut(user),
             _ => None,
         };
         let Some(seat) = seat.filter(|seat| seat.accepts(token)) else {
-            return self.refuse(id, request_id, (ErrorCode::ResumeFailed, None));
+            let refusal = match self.quotas.failed_resume(block, now.at) {
+                Ok(()) => (ErrorCode::ResumeFailed, None),
+                Err(wait) => (ErrorCode::RateLimited, Some(wait)),
+            };
+            return self.refuse(id, request_id, refusal);
         };
+        if let Err(wait) = seat.count_resume(now.at).and_then(|()| self.quotas.resume(block, now.at)) {
+            return self.refuse(id, request_id, (ErrorCode::RateLimited, Some(wait)));
+        }
         connection.state = State::Seated { room: room_id.clone(), user };
         let replaced = seat.connection.replace(id);
         let was_away = seat.held_until.take().is_some();
@@ -759,9 +769,12 @@ impl RoomServer {
         seat.resume_token = new_token.clone();
         // Who has nothing of this seat has not even its `room_joined`.
         let missed = seat.missed_since(last_seq).filter(|_| last_seq > 0);
+        if missed.is_some() {
+            seat.acknowledge(last_seq, now.at);
+        }
         if let Some(old) = replaced {
             self.send(old, &ServerMessage::error(ErrorCode::Replaced, None));
-            self.connections.remove(&old);
+            self.forget_connection(old);
             self.outputs.push_back(Output::Close { connection: old, code: CloseCode::Replaced });
         }
         match missed {
@@ -798,7 +811,12 @@ impl RoomServer {
             return self.remove_seat(&room_id, user, LeaveReason::Timeout, now);
         }
         if seat.connection.is_some() && seat.credentials_due.is_some_and(|due| due <= now.at) {
-            self.renew_credentials(&room_id, user, now);
+            return self.renew_credentials(&room_id, user, now);
+        }
+        // It may have been woken too early for what comes next.
+        let due = seat.credentials_due.filter(|_| seat.connection.is_some());
+        if let Some(next) = [seat.held_until, due].into_iter().flatten().min() {
+            self.set_timer(next, Timer::Seat(room_id, user));
         }
     }
 
@@ -861,6 +879,12 @@ impl RoomServer {
     // --- inside --------------------------------------------------------------------------------------------------
 
     fn seated_message(&mut self, seat: &SeatRef, message: ClientMessage, now: Now) {
+        if is_announced(&message)
+            && let Some(own) = self.open_room(&seat.room).and_then(|room| room.seat_mut(seat.user))
+            && let Err(wait) = own.announce(now.at)
+        {
+            return self.refuse(seat.connection, seat.request_id, (ErrorCode::RateLimited, Some(wait)));
+        }
         match message {
             ClientMessage::LeaveRoom {} => {
                 if let Some(connection) = self.connections.get_mut(&seat.connection) {
@@ -869,12 +893,14 @@ impl RoomServer {
                 }
                 self.remove_seat(&seat.room, seat.user, LeaveReason::Left, now);
             }
-            ClientMessage::Offer(forward) => self.forward(seat, forward, ServerMessage::OfferReceived, true),
+            ClientMessage::Offer(forward) => {
+                self.forward(seat, forward, ServerMessage::OfferReceived, true, now);
+            }
             ClientMessage::Answer(forward) => {
-                self.forward(seat, forward, ServerMessage::AnswerReceived, true);
+                self.forward(seat, forward, ServerMessage::AnswerReceived, true, now);
             }
             ClientMessage::IceCandidate(forward) => {
-                self.forward(seat, forward, ServerMessage::IceCandidateReceived, false);
+                self.forward(seat, forward, ServerMessage::IceCandidateReceived, false, now);
             }
             ClientMessage::ToggleAudio { enabled } => self.toggle(seat, |media| media.audio = enabled),
             ClientMessage::ToggleVideo { enabled } => self.toggle(seat, |media| media.video = enabled),
@@ -891,7 +917,7 @@ impl RoomServer {
                 if let Some(last_seq) = last_seq
                     && let Some(own) = self.open_room(&seat.room).and_then(|room| room.seat_mut(seat.user))
                 {
-                    own.acknowledge(last_seq);
+                    own.acknowledge(last_seq, now.at);
                 }
                 self.send(seat.connection, &ServerMessage::Pong {});
             }
@@ -905,6 +931,7 @@ impl RoomServer {
         Forward { target_id, payload }: Forward,
         wrap: fn(Forwarded) -> ServerMessage,
         is_description: bool,
+        now: Now,
     ) {
         let Some(room) = self.open_room(&seat.room) else { return };
         if target_id == seat.user || room.seat(target_id).is_none() {
@@ -918,8 +945,9 @@ impl RoomServer {
         }
         let frame = ServerFrame::new(&wrap(Forwarded { from_id: seat.user, payload }));
         let Some(RoomEntry::Open(room)) = self.rooms.get_mut(&seat.room) else { return };
-        if let Some(target) = room.seat_mut(target_id) {
-            target.deliver(&frame, &mut self.outputs);
+        let Some(target) = room.seat_mut(target_id) else { return };
+        if let Err(wait) = target.deliver_from(seat.user, &frame, &mut self.outputs, now.at) {
+            self.refuse(seat.connection, seat.request_id, (ErrorCode::RateLimited, Some(wait)));
         }
     }
 
@@ -938,6 +966,7 @@ impl RoomServer {
             return;
         }
         self.seats -= 1;
+        self.timers.cancel(&Timer::Seat(room_id.clone(), user));
         self.outputs.push_back(Output::Unseated { room: room_id.clone(), user });
         room.broadcast(None, &ServerMessage::UserLeft { user_id: user, reason }, &mut self.outputs);
         if room.seats.is_empty() {
@@ -994,12 +1023,17 @@ impl RoomServer {
                     let refusal = (ErrorCode::ServerBusy, Some(COMPLAINT));
                     return self.refuse(seat.connection, seat.request_id, refusal);
                 }
+                let Some(block) = self.connections.get(&seat.connection).map(|c| c.block) else { return };
+                if let Err(wait) = self.quotas.hash(&seat.room, block, now.at) {
+                    let refusal = (ErrorCode::RateLimited, Some(wait));
+                    return self.refuse(seat.connection, seat.request_id, refusal);
+                }
                 let job = self.new_job(Job::Hash {
                     connection: seat.connection,
                     request_id: seat.request_id,
                     hint,
                 });
-                self.outputs.push_back(Output::HashPassword { job, password });
+                self.outputs.push_back(Output::HashPassword { job, password, block });
             }
             ClientMessage::ClearRoomPassword {} => self.change(seat, Change::Password(None)),
             ClientMessage::UpdateSettings { max_participants, allow_screen_share } => {
@@ -1038,7 +1072,7 @@ impl RoomServer {
         room.remember_kicked(target);
         self.remove_seat(&seat.room, target, LeaveReason::Kicked, now);
         if let Some(connection) = connection {
-            self.connections.remove(&connection);
+            self.forget_connection(connection);
             self.outputs.push_back(Output::Close { connection, code: CloseCode::Kicked });
         }
         self.send(seat.connection, &ServerMessage::Done { request_id: seat.request_id });
@@ -1198,6 +1232,11 @@ impl RoomServer {
         }
     }
 
+    fn forget_connection(&mut self, id: ConnectionId) -> Option<Connection> {
+        self.timers.cancel(&Timer::Connection(id));
+        self.connections.remove(&id)
+    }
+
     fn set_state(&mut self, id: ConnectionId, state: State) {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.state = state;
@@ -1240,8 +1279,20 @@ impl RoomServer {
     }
 
     fn set_timer(&mut self, at: Instant, timer: Timer) {
-        self.timers.push(Reverse((at, timer)));
+        self.timers.set(at, timer);
     }
+}
+
+/// Whether all others in the room are told of this message.
+fn is_announced(message: &ClientMessage) -> bool {
+    matches!(
+        message,
+        ClientMessage::ToggleAudio { .. }
+            | ClientMessage::ToggleVideo { .. }
+            | ClientMessage::ToggleScreen { .. }
+            | ClientMessage::ToggleHand { .. }
+            | ClientMessage::LockRoom { .. }
+    )
 }
 
 /// Whether this message of an owner ends on disk.

@@ -33,11 +33,11 @@ pub const PARTICIPANTS_MIN: u8 = 2;
 /// Most participants of any room.
 pub const PARTICIPANTS_MAX: u8 = 10;
 /// Most messages that may wait for a slow reader.
-pub const QUEUE_MESSAGES: usize = 256;
+pub const QUEUE_MESSAGES: usize = 1024;
 /// Most bytes that may wait for a slow reader.
 pub const QUEUE_BYTES: usize = 256 * 1024;
 /// Most messages kept for a seat that is away: a replay and what comes with it must fit the queue.
-pub const REPLAY_MESSAGES: usize = 240;
+pub const REPLAY_MESSAGES: usize = 960;
 /// Most bytes kept for a seat that is away.
 pub const REPLAY_BYTES: usize = 240 * 1024;
 /// Time from the start of a connection to its `hello`.

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::world::{Client, World, user};
-use serde_json::json;
+use serde_json::{Value, json};
+use snug_wire::limits;
 
 const ROOM: &str = "sunny-mountain-42";
 
@@ -34,7 +35,7 @@ fn is_in(world: &mut World, address: &str) -> bool {
 fn pass(world: &mut World, owner: Client, seconds: u64) {
     for _ in 0..seconds {
         world.pass(Duration::from_secs(1));
-        if world.now.unix % 20 == 0 {
+        if world.now.unix.is_multiple_of(20) {
             world.send(owner, json!({"type": "ping"}));
             world.receive_types(owner);
         }
@@ -231,4 +232,277 @@ fn who_mistyped_a_few_times_and_then_has_it_right_starts_anew() {
         assert!(is_in(&mut world, "192.0.2.1"));
     }
     assert_eq!(attempt(&mut world, "192.0.2.1", ROOM, "cat").0, "AUTH_FAILED");
+}
+
+// --- passwords that owners set ---
+
+#[test]
+fn owners_who_keep_setting_passwords_cost_a_bounded_number_of_hashes() {
+    let mut world = World::new();
+    let owners: Vec<Client> = (0..110)
+        .map(|number| {
+            let owner = world.connect_from(user(number), &format!("192.0.{}.{number}", number % 4));
+            world.try_join(owner, &format!("room-{number}"), json!({}));
+            owner
+        })
+        .collect();
+    let before = world.password_work;
+    for second in 0..60 {
+        for owner in &owners {
+            world.send(*owner, json!({"type": "set_room_password", "password": format!("p{second}")}));
+            world.receive_types(*owner);
+        }
+        world.pass(Duration::from_secs(1));
+        if second % 15 == 0 {
+            owners.iter().for_each(|owner| world.send(*owner, json!({"type": "ping"})));
+        }
+    }
+    let hashes = world.password_work - before;
+    assert!(hashes <= 4 * (15 + 15), "{hashes} hashes in a minute for four networks");
+}
+
+#[test]
+fn one_owner_who_keeps_setting_passwords_leaves_its_neighbours_theirs() {
+    let mut world = World::new();
+    let (ana, _) = world.join(1, ROOM);
+    let before = world.password_work;
+    for second in 0..60 {
+        for number in 0..10 {
+            world.send(ana, json!({"type": "set_room_password", "password": format!("p{second}-{number}")}));
+        }
+        world.pass(Duration::from_secs(1));
+    }
+    let hashes = world.password_work - before;
+    assert!(hashes <= 5 + 6, "{hashes} hashes in a minute for one room");
+    let (bo, _) = world.join(2, "other-room");
+    world.send(bo, json!({"type": "set_room_password", "password": "x"}));
+    assert_eq!(world.receive_types(bo), ["room_updated", "done"]);
+}
+
+// --- what members send to each other ---
+
+/// A room of ten: who is attacked, what it joined with, and the nine others.
+fn full_room(world: &mut World) -> (Client, Value, Vec<Client>) {
+    let (ana, joined) = world.join(1, ROOM);
+    let others = (2..11).map(|number| world.join(number, ROOM).0).collect();
+    world.receive_types(ana);
+    (ana, joined, others)
+}
+
+fn resume(client: Client, token: &Value, last_seq: u64) -> Value {
+    json!({"type": "resume", "roomId": ROOM, "userId": client.user, "resumeToken": token, "lastSeq": last_seq})
+}
+
+/// Bytes and messages that wait for `client`, and the last one's number.
+fn unread(world: &World, client: Client) -> (usize, usize, u64) {
+    let waiting = world.inboxes.get(&client.connection.0);
+    let messages: Vec<&Value> = waiting.into_iter().flatten().collect();
+    let bytes = messages.iter().map(|message| message.to_string().len()).sum();
+    let last = messages.iter().filter_map(|message| message["seq"].as_u64()).max();
+    (bytes, messages.len(), last.unwrap_or(0))
+}
+
+/// Attacks `ana` for most of a minute: nobody's queue may overflow, though she reads only when she confirms, every 15 s.
+fn attack(senders: usize, per_second: u32, message: impl Fn(Client, u64) -> Value) {
+    let mut world = World::new();
+    let (ana, joined, others) = full_room(&mut world);
+    let mut number = 0;
+    let mut confirmed = 1;
+    for second in 0..50 {
+        for _ in 0..per_second {
+            for sender in &others[..senders] {
+                number += 1;
+                world.send(*sender, message(ana, number));
+            }
+        }
+        let (bytes, messages, last) = unread(&world, ana);
+        assert!(bytes <= limits::REPLAY_BYTES, "second {second}: {bytes} bytes wait");
+        assert!(messages <= limits::REPLAY_MESSAGES, "second {second}: {messages} messages wait");
+        if second % 15 == 14 {
+            world.inboxes.clear();
+            confirmed = last;
+            world.send(ana, json!({"type": "ping", "lastSeq": last}));
+            others.iter().for_each(|other| world.send(*other, json!({"type": "ping"})));
+        }
+        world.pass(Duration::from_secs(1));
+    }
+    // And what she did not confirm is replayed.
+    world.drop_connection(ana);
+    let again = world.connect(1);
+    let answer = world.request(again, resume(ana, &joined["resumeToken"], confirmed));
+    assert_eq!(answer["type"], "resumed");
+    assert!(answer["replayed"].as_u64() > Some(0), "{answer}");
+    assert!(world.closed.is_empty(), "{:?}", world.closed);
+}
+
+#[test]
+fn offers_of_one_member_do_not_overflow_another() {
+    attack(
+        1,
+        40,
+        |target, _| json!({"type": "offer", "targetId": target.user, "payload": {"sealed": "A".repeat(44 * 1024)}}),
+    );
+}
+
+#[test]
+fn offers_of_nine_members_do_not_overflow_the_tenth() {
+    attack(9, 5, |target, number| {
+        let size = if number.is_multiple_of(3) { 44 * 1024 } else { 5_000 };
+        json!({"type": "offer", "targetId": target.user, "payload": {"sealed": "A".repeat(size)}})
+    });
+}
+
+#[test]
+fn small_messages_of_nine_members_do_not_overflow_the_tenth() {
+    attack(9, 60, |target, number| match number % 20 {
+        0..9 => json!({"type": "answer", "targetId": target.user, "payload": {"sealed": "A"}}),
+        _ => json!({"type": "ice_candidate", "targetId": target.user, "payload": {"sealed": "A"}}),
+    });
+}
+
+#[test]
+fn what_everybody_is_told_of_does_not_overflow_anybody() {
+    attack(9, 60, |_, number| json!({"type": "toggle_audio", "enabled": number.is_multiple_of(2)}));
+}
+
+#[test]
+fn a_sender_past_its_share_is_told_when_to_try_again_and_gets_through_after_a_confirmation() {
+    let mut world = World::new();
+    let (ana, _) = world.join(1, ROOM);
+    let (bo, _) = world.join(2, ROOM);
+    let (cy, _) = world.join(3, ROOM);
+    world.receive_types(ana);
+    world.receive_types(bo);
+    let offer = |size: usize| json!({"type": "offer", "requestId": 7, "targetId": ana.user, "payload": {"sealed": "A".repeat(size)}});
+    let mut accepted = 0;
+    let refused = loop {
+        world.send(bo, offer(44 * 1024));
+        match world.try_receive(bo) {
+            None => accepted += 1,
+            Some(refused) => break refused,
+        }
+    };
+    assert_eq!(accepted, 2, "half of what the queue holds");
+    assert_eq!((&refused["code"], &refused["requestId"]), (&json!("RATE_LIMITED"), &json!(7)));
+    assert!((1_000..=15_000).contains(&refused["retryAfterMs"].as_u64().expect("a wait")));
+    world.send(cy, offer(40 * 1024));
+    assert!(!world.receive_types(cy).contains(&"error".into()), "another sender has its own share");
+    let (_, _, last) = unread(&world, ana);
+    world.send(ana, json!({"type": "ping", "lastSeq": last}));
+    world.send(bo, offer(44 * 1024));
+    assert_eq!(world.try_receive(bo), None);
+}
+
+#[test]
+fn negotiations_of_ten_people_at_once_pass_though_nobody_confirms_for_a_while() {
+    let mut world = World::new();
+    let (ana, _, others) = full_room(&mut world);
+    for other in &others {
+        world.receive_types(*other);
+        // What browsers send: a description of 8 KB, sealed, and a score of candidates.
+        world.send(
+            *other,
+            json!({"type": "answer", "targetId": ana.user, "payload": {"sealed": "A".repeat(11_000)}}),
+        );
+        for _ in 0..20 {
+            world.send(*other, json!({"type": "ice_candidate", "targetId": ana.user, "payload": {"sealed": "A".repeat(350)}}));
+        }
+    }
+    for other in &others {
+        assert_eq!(world.receive_types(*other), Vec::<String>::new(), "nothing was refused");
+    }
+}
+
+#[test]
+fn a_receiver_that_never_confirms_can_still_be_reached() {
+    let mut world = World::new();
+    let (ana, _) = world.join(1, ROOM);
+    let (bo, _) = world.join(2, ROOM);
+    world.receive_types(bo);
+    let mut delivered = 0;
+    for _ in 0..60 {
+        for client in [ana, bo] {
+            world.send(client, json!({"type": "ping"}));
+        }
+        world.receive_types(bo);
+        world.send(
+            bo,
+            json!({"type": "offer", "targetId": ana.user, "payload": {"sealed": "A".repeat(11_000)}}),
+        );
+        delivered += u32::from(world.try_receive(bo).is_none());
+        world.pass(Duration::from_secs(15));
+    }
+    assert!(delivered >= 55, "{delivered} of 60 offers in a quarter of an hour");
+}
+
+// --- resumes ---
+
+#[test]
+fn resumes_are_limited_and_leave_nothing_behind() {
+    let mut world = World::new();
+    let (ana, joined) = world.join(1, ROOM);
+    let (bo, _) = world.join(2, ROOM);
+    let timers = world.server.stats().timers;
+    let mut token = joined["resumeToken"].clone();
+    let mut resumed = 0;
+    for number in 0..6_000_u32 {
+        let again = world.connect(1);
+        let answer = world.request(again, resume(ana, &token, 0));
+        if answer["type"] == "room_joined" {
+            token = answer["resumeToken"].clone();
+            resumed += 1;
+        } else {
+            assert_eq!(answer["code"], "RATE_LIMITED");
+            world.say_goodbye(again);
+        }
+        world.inboxes.clear();
+        if number % 100 == 99 {
+            world.pass(Duration::from_secs(1));
+            world.send(bo, json!({"type": "ping"}));
+        }
+    }
+    assert!(resumed <= 10 + 30 + 1, "{resumed} resumes in a minute");
+    let stats = world.server.stats();
+    assert_eq!((stats.connections, stats.timers), (2, timers), "what the resumes left behind");
+}
+
+#[test]
+fn an_office_that_comes_back_at_once_after_an_outage_is_let_in() {
+    let mut world = World::new();
+    let mut seats = Vec::new();
+    for room in 0..25 {
+        for number in 0..10 {
+            let client = world.connect_from(user(number), &format!("192.0.2.{room}"));
+            let joined = world.try_join(client, &format!("room-{room}"), json!({}));
+            seats.push((client, format!("room-{room}"), joined["resumeToken"].clone()));
+        }
+    }
+    for (client, _, _) in &seats {
+        world.drop_connection(*client);
+    }
+    for (client, room, token) in &seats {
+        let again = world.connect_from(client.user, "192.0.2.1");
+        let mut message = resume(*client, token, 1);
+        message["roomId"] = json!(room);
+        assert_eq!(world.request(again, message)["type"], "resumed");
+    }
+}
+
+#[test]
+fn who_guesses_at_seats_is_slowed_and_a_neighbour_with_a_token_is_not() {
+    let mut world = World::new();
+    let (ana, joined) = world.join(1, ROOM);
+    let guesser = world.connect(9);
+    let wrong = json!("A".repeat(43));
+    let mut codes = Vec::new();
+    for _ in 0..10 {
+        for _ in 0..60 {
+            codes.push(world.request(guesser, resume(ana, &wrong, 1))["code"].clone());
+        }
+        world.pass(Duration::from_secs(1));
+    }
+    assert_eq!(codes[0], "RESUME_FAILED");
+    assert_eq!(codes[599], "RATE_LIMITED");
+    let again = world.connect(1);
+    assert_eq!(world.request(again, resume(ana, &joined["resumeToken"], 1))["type"], "resumed");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::world::{START, World, user};
+use crate::world::{Client, START, World, user};
 use serde_json::json;
 use snug_room_proto::{Busy, Input, RateLimit, RoomServerConfig, StoreFailure};
 use snug_wire::{CloseCode, LinkProof, limits};
@@ -324,16 +324,21 @@ fn when_too_much_was_missed_the_room_is_told_afresh() {
     let mut world = World::new();
     let (ana, _) = world.join(1, ROOM);
     let (bo, joined) = world.join(2, ROOM);
+    let others: Vec<Client> = (3..11).map(|number| world.join(number, ROOM).0).collect();
     world.drop_connection(bo);
-    for count in 0..300 {
-        world.send(ana, json!({"type": "toggle_hand", "enabled": count % 2 == 0}));
-        world.pass(Duration::from_millis(50));
+    // Everybody raises and lowers a hand as often as may be.
+    for count in 0..29 * 5 {
+        for client in others.iter().chain([&ana]) {
+            world.send(*client, json!({"type": "toggle_hand", "enabled": count % 2 == 0}));
+        }
+        world.pass(Duration::from_millis(200));
     }
     let again = world.connect(2);
     let resume = json!({"type": "resume", "roomId": ROOM, "userId": bo.user, "resumeToken": joined["resumeToken"], "lastSeq": 1});
     let afresh = world.request(again, resume);
     assert_eq!((&afresh["type"], &afresh["seq"]), (&json!("room_joined"), &json!(1)));
     assert_ne!(afresh["resumeToken"], joined["resumeToken"]);
+    world.pass(Duration::from_secs(1));
     world.send(ana, json!({"type": "toggle_hand", "enabled": true}));
     assert_eq!(world.receive(again)["seq"], 2);
 }

@@ -299,11 +299,11 @@ impl World {
                 let Some(job) = job else { return };
                 Input::RoomSaved { job, result }
             }
-            Output::HashPassword { job, password } => {
+            Output::HashPassword { job, password, .. } => {
                 self.password_work += 1;
                 Input::PasswordHashed { job, result: self.busy_or(format!("hash of {}", password.expose())) }
             }
-            Output::CheckPassword { job, password, hash } => {
+            Output::CheckPassword { job, password, hash, .. } => {
                 self.password_work += 1;
                 let right = hash == Some(format!("hash of {}", password.expose()));
                 Input::PasswordChecked { job, result: self.busy_or(right) }
