@@ -171,6 +171,7 @@ impl HubTask {
         mut from_connections: mpsc::Receiver<ToHub>,
         mut from_jobs: mpsc::UnboundedReceiver<Input>,
     ) {
+        self.server.handle_timeout(now());
         let mut batch = Vec::with_capacity(BATCH);
         let mut answers = Vec::with_capacity(BATCH);
         loop {

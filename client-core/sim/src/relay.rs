@@ -251,7 +251,8 @@ impl Relay {
 }
 
 fn servers(start: Instant, now: Duration, turn: bool, seed: [u8; 32]) -> (RoomServer, TurnServer) {
-    let rooms = RoomServer::new(RoomServerConfig::default(), seed, Box::new(Servers { turn }));
+    let mut rooms = RoomServer::new(RoomServerConfig::default(), seed, Box::new(Servers { turn }));
+    rooms.handle_timeout(room::Now { at: start + now, unix: START + now.as_secs() });
     let own = vec![IpAddr::V4(*ADDRESS.ip())];
     let config = TurnConfig {
         secrets: vec![Secret::new(SECRET.to_vec())],

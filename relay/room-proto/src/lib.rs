@@ -23,6 +23,7 @@ mod wall_clock;
 
 pub use address::AddressBlock;
 pub use config::{IceServerSource, NoIceServers, RateLimit, RoomServerConfig};
+pub use date::{Day, DayError};
 pub use io::{
     Busy, ConnectionId, Input, JobId, Now, Output, QueryId, RoomMeta, RoomMetaParticipant, Seed, StoreFailure,
 };

@@ -4,14 +4,16 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use snug_wire::limits;
 
+use crate::date::Day;
+
 /// A room on disk: never a password or a token, only their hashes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RoomRecord {
-    /// When it was made, in seconds since 1970.
-    pub created_at: u64,
-    /// When somebody was last inside, in seconds since 1970.
-    pub last_used: u64,
+    /// When it was made.
+    pub created_at: Day,
+    /// When somebody was last inside.
+    pub last_used: Day,
     /// 2 to 10.
     pub max_participants: u8,
     /// Whether screens may be shared.
@@ -24,10 +26,20 @@ pub struct RoomRecord {
     /// SHA-256 of the link proof that the room was made with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link_proof: Option<Digest>,
+    /// Whether two people were ever inside at once. Of rooms that an earlier relay wrote it is not known; they count as such.
+    #[serde(default = "yes")]
+    pub met: bool,
+    /// Somebody was inside when this was written: a relay that is started soon after goes on with that session.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_session: bool,
     /// How often it went from empty to used.
     pub total_sessions: u64,
     /// How long somebody was inside, in all.
     pub total_duration_seconds: u64,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A password as it is stored.
@@ -70,17 +82,19 @@ impl<'de> Deserialize<'de> for Digest {
 pub struct RecordError(#[from] serde_json::Error);
 
 impl RoomRecord {
-    /// A room that is made now.
+    /// A room that is made now, by somebody whose session begins with it.
     pub(crate) fn new(unix: u64, owner_token: [u8; 32], link_proof: Option<[u8; 32]>) -> Self {
         Self {
-            created_at: unix,
-            last_used: unix,
+            created_at: Day::of(unix),
+            last_used: Day::of(unix),
             max_participants: limits::PARTICIPANTS_MAX,
             allow_screen_share: true,
             password: None,
             owner_token: Digest(owner_token),
             link_proof: link_proof.map(Digest),
-            total_sessions: 0,
+            met: false,
+            in_session: true,
+            total_sessions: 1,
             total_duration_seconds: 0,
         }
     }

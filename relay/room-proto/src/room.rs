@@ -1,10 +1,11 @@
 //! One room that somebody is in: its record, its seats and the changes on their way to disk.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use snug_wire::{LinkProof, RoomInfo, ServerFrame, ServerMessage, Token, UserId};
 
+use crate::date::Day;
 use crate::io::{ConnectionId, Output, RoomMeta, RoomMetaParticipant};
 use crate::record::{Digest, RoomRecord, StoredPassword};
 use crate::seat::Seat;
@@ -20,8 +21,10 @@ pub(crate) struct Room {
     pub(crate) seats: Vec<Seat>,
     /// Nobody may join. It ends with the session, so that a locked room can never be lost.
     pub(crate) locked: bool,
-    /// When the first of those inside joined.
+    /// Up to when the running session is in the record.
     pub(crate) session_started: Option<Instant>,
+    /// What is on disk is older than the record.
+    pub(crate) stale: bool,
     kicked: VecDeque<UserId>,
     /// The first one is being written.
     changes: VecDeque<PendingChange>,
@@ -61,6 +64,7 @@ impl Room {
             seats: Vec::new(),
             locked: false,
             session_started: None,
+            stale: false,
             kicked: VecDeque::new(),
             changes: VecDeque::new(),
         }
@@ -172,12 +176,23 @@ impl Room {
         self.kicked.contains(&user)
     }
 
-    /// Adds the running session to the record, and starts counting anew if somebody stays inside.
+    /// The first one is about to enter; `continues` the session that the record tells of.
+    pub(crate) fn begin_session(&mut self, continues: bool, now: crate::Now) {
+        self.session_started = Some(now.at);
+        self.record.total_sessions += u64::from(!continues);
+        self.record.last_used = Day::of(now.unix);
+        self.record.in_session = true;
+    }
+
+    /// Brings the record up to date with the running session, and ends that when nobody is inside.
     pub(crate) fn account(&mut self, now: crate::Now) {
         if let Some(started) = self.session_started.take() {
-            self.record.total_duration_seconds += now.at.saturating_duration_since(started).as_secs();
-            self.record.last_used = now.unix;
-            self.session_started = (!self.seats.is_empty()).then_some(now.at);
+            let lasted = now.at.saturating_duration_since(started).as_secs();
+            self.record.total_duration_seconds += lasted;
+            self.record.last_used = Day::of(now.unix);
+            self.record.in_session = !self.seats.is_empty();
+            // Parts of seconds are not lost.
+            self.session_started = self.record.in_session.then(|| started + Duration::from_secs(lasted));
         }
     }
 

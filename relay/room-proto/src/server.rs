@@ -14,7 +14,7 @@ use snug_wire::{
 
 use crate::address::{AddressBlock, Source};
 use crate::config::{IceServerSource, RoomServerConfig};
-use crate::date::date;
+use crate::date::Day;
 use crate::guesses::Guesses;
 use crate::io::{Busy, ConnectionId, Input, JobId, Now, Output, QueryId, Seed, StoreFailure};
 use crate::quotas::Quotas;
@@ -33,6 +33,13 @@ const WAITING: usize = 256;
 const CHECKS: usize = 10;
 /// A seated client that sent nothing for a heartbeat and the time of its answer is probably gone.
 const SILENT: Duration = Duration::from_secs(20);
+/// A session is written this long after it began, so that one which is over at once is written once.
+const SESSION_BEGINS: Duration = Duration::from_secs(5);
+/// How often a running session is written: what a crash loses of it at most.
+const SESSION_GOES_ON: Duration = Duration::from_secs(300);
+/// How long after its start a relay goes on with sessions that the one before wrote: those inside come back spread over
+/// [`limits::DRAIN_SPREAD`], and their seats would be held for [`limits::SEAT_HOLD`].
+const SESSION_COMES_BACK: Duration = Duration::from_secs(60);
 /// At most one answer to too many messages in this time: the answers must not be a load of their own.
 const COMPLAINT: Duration = Duration::from_secs(1);
 
@@ -55,6 +62,8 @@ pub struct RoomServer {
     draining: bool,
     seats: usize,
     wall_clock: WallClock,
+    /// When it was first told of anything.
+    started: Option<Instant>,
 }
 
 /// Figures for metrics and `/health`.
@@ -154,6 +163,8 @@ enum Job {
 enum Timer {
     Connection(ConnectionId),
     Seat(RoomId, UserId),
+    /// The running session is to be written.
+    Session(RoomId),
     WallClock,
 }
 
@@ -181,6 +192,7 @@ impl RoomServer {
             draining: false,
             seats: 0,
             wall_clock: WallClock::new(),
+            started: None,
         }
     }
 
@@ -220,6 +232,7 @@ impl RoomServer {
 
     /// Takes one input.
     pub fn handle_input(&mut self, input: Input, now: Now) {
+        self.started.get_or_insert(now.at);
         self.compare_clocks(now);
         match input {
             Input::Connected { connection, address, host } => {
@@ -240,13 +253,15 @@ impl RoomServer {
         }
     }
 
-    /// Takes note that time has passed.
+    /// Takes note that time has passed; and of the time at which the relay starts, when that is told first.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.started.get_or_insert(now.at);
         self.compare_clocks(now);
         while let Some(timer) = self.timers.take_due(now.at) {
             match timer {
                 Timer::Connection(connection) => self.connection_timer(connection, now),
                 Timer::Seat(room, user) => self.seat_timer(room, user, now),
+                Timer::Session(room) => self.session_timer(room, now),
                 // They were compared above.
                 Timer::WallClock => self.plan_comparison(now),
             }
@@ -682,9 +697,12 @@ impl RoomServer {
         };
         room.broadcast(None, &joined, &mut self.outputs);
         if room.seats.is_empty() {
-            room.session_started = Some(now.at);
-            room.record.total_sessions += 1;
-            room.record.last_used = now.unix;
+            // A room that was just made counts this session already.
+            let continues = new_owner_token.is_some() || comes_back(&room.record, self.started, now);
+            room.begin_session(continues, now);
+            self.timers.set(now.at + SESSION_BEGINS, Timer::Session(room_id.clone()));
+        } else if !std::mem::replace(&mut room.record.met, true) {
+            self.timers.set(now.at + SESSION_BEGINS, Timer::Session(room_id.clone()));
         }
         room.seats.push(seat);
         self.seats += 1;
@@ -970,18 +988,32 @@ impl RoomServer {
         self.outputs.push_back(Output::Unseated { room: room_id.clone(), user });
         room.broadcast(None, &ServerMessage::UserLeft { user_id: user, reason }, &mut self.outputs);
         if room.seats.is_empty() {
-            room.account(now);
             room.locked = false;
-            if !room.is_changing() {
-                self.save_quietly(room_id);
-            }
+            self.timers.cancel(&Timer::Session(room_id.clone()));
+            self.write_session(room_id, now);
             self.forget_if_empty(room_id);
+        }
+    }
+
+    fn session_timer(&mut self, room_id: RoomId, now: Now) {
+        self.write_session(&room_id, now);
+        self.set_timer(now.at + SESSION_GOES_ON, Timer::Session(room_id));
+    }
+
+    /// Writes what is known of the session, once no change is on its way to disk: the record without it must not overtake it.
+    fn write_session(&mut self, room_id: &RoomId, now: Now) {
+        let Some(room) = self.open_room(room_id) else { return };
+        room.account(now);
+        room.stale = true;
+        if !room.is_changing() {
+            self.save_quietly(room_id);
         }
     }
 
     /// Writes the statistics; nobody waits for it.
     fn save_quietly(&mut self, room_id: &RoomId) {
-        if let Some(RoomEntry::Open(room)) = self.rooms.get(room_id) {
+        if let Some(RoomEntry::Open(room)) = self.rooms.get_mut(room_id) {
+            room.stale = false;
             let record = room.record.encode();
             self.outputs.push_back(Output::SaveRoom {
                 job: None,
@@ -1082,8 +1114,8 @@ impl RoomServer {
         let Some(RoomEntry::Open(room)) = self.rooms.get(&seat.room) else { return };
         let running = room.session_started.map_or(0, |at| now.at.saturating_duration_since(at).as_secs());
         let stats = ServerMessage::RoomStats {
-            created_at: date(room.record.created_at),
-            last_used: date(room.record.last_used),
+            created_at: room.record.created_at.to_string(),
+            last_used: room.record.last_used.to_string(),
             total_sessions: room.record.total_sessions,
             total_duration_seconds: room.record.total_duration_seconds + running,
             request_id: seat.request_id,
@@ -1164,9 +1196,11 @@ impl RoomServer {
         let Some(RoomEntry::Open(room)) = self.rooms.get(room_id) else { return };
         if room.is_changing() {
             self.write_next_change(room_id);
-        } else if room.seats.is_empty() {
-            // The statistics waited for the change.
-            self.save_quietly(room_id);
+        } else {
+            if room.stale {
+                // The statistics waited for the change.
+                self.save_quietly(room_id);
+            }
             self.forget_if_empty(room_id);
         }
     }
@@ -1188,11 +1222,7 @@ impl RoomServer {
         let mut rooms: Vec<RoomId> = self.rooms.keys().cloned().collect();
         rooms.sort();
         for room_id in rooms {
-            // A change on its way to disk must not be overtaken by the record without it.
-            if let Some(room) = self.open_room(&room_id).filter(|room| !room.is_changing()) {
-                room.account(now);
-                self.save_quietly(&room_id);
-            }
+            self.write_session(&room_id, now);
         }
     }
 
@@ -1281,6 +1311,12 @@ impl RoomServer {
     fn set_timer(&mut self, at: Instant, timer: Timer) {
         self.timers.set(at, timer);
     }
+}
+
+/// Whether who enters goes on with the session that `record` tells of: the relay was started anew while people were inside.
+fn comes_back(record: &RoomRecord, started: Option<Instant>, now: Now) -> bool {
+    let is_fresh = started.is_some_and(|at| now.at.saturating_duration_since(at) <= SESSION_COMES_BACK);
+    record.in_session && is_fresh && Day::of(now.unix).days_since(record.last_used) <= 1
 }
 
 /// Whether all others in the room are told of this message.

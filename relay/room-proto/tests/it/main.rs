@@ -7,4 +7,5 @@ mod limits;
 mod operations;
 mod rooms;
 mod seats;
+mod statistics;
 mod world;

@@ -68,22 +68,33 @@ pub fn user(number: u8) -> UserId {
     UserId::from_bytes([number; 16])
 }
 
+/// Most tests are not about these limits.
+fn generous() -> RoomServerConfig {
+    RoomServerConfig {
+        joins: snug_room_proto::RateLimit { burst: 1e6, per_second: 1e6 },
+        creations: snug_room_proto::RateLimit { burst: 1e6, per_second: 1e6 },
+        ..RoomServerConfig::default()
+    }
+}
+
 impl World {
     pub fn new() -> Self {
-        Self::with(RoomServerConfig {
-            // Most tests are not about these limits.
-            joins: snug_room_proto::RateLimit { burst: 1e6, per_second: 1e6 },
-            creations: snug_room_proto::RateLimit { burst: 1e6, per_second: 1e6 },
-            ..RoomServerConfig::default()
-        })
+        Self::with(generous())
     }
 
     pub fn with(config: RoomServerConfig) -> Self {
         let now = Now { at: Instant::now(), unix: START };
+        Self::at(config, now, now)
+    }
+
+    fn at(config: RoomServerConfig, now: Now, started: Now) -> Self {
+        let mut server = RoomServer::new(config, [7; 32], Box::new(Turn));
+        // As a shell does at its start.
+        server.handle_timeout(now);
         Self {
-            server: RoomServer::new(config, [7; 32], Box::new(Turn)),
+            server,
             now,
-            started: now,
+            started,
             disk: BTreeMap::new(),
             disk_failure: None,
             password_failure: None,
@@ -108,7 +119,7 @@ impl World {
 
     /// Another process over the same disk.
     pub fn restarted(self) -> Self {
-        Self { disk: self.disk, now: self.now, started: self.started, ..Self::new() }
+        Self { disk: self.disk, ..Self::at(generous(), self.now, self.started) }
     }
 
     pub fn connect_from(&mut self, user: UserId, address: &str) -> Client {
