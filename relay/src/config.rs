@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
-use snug_room_proto::RateLimit;
+use snug_room_proto::{RateLimit, RoomCreation};
 
+use crate::admin::{Command, RoomsCommand};
 use crate::admission::{AdmissionConfig, TrustedProxies};
 use crate::ice::{Host, IceConfig};
 use crate::quic::QuicListen;
@@ -51,6 +52,10 @@ pub(crate) struct Config {
     pub(crate) turn: Option<TurnPlan>,
     /// STUN and TURN servers for participants.
     pub(crate) ice: IceConfig,
+    /// Days after which a room that nobody needs is removed; 0 for never.
+    pub(crate) room_expiry: u32,
+    /// Who may make rooms.
+    pub(crate) creation: RoomCreation,
     /// Rooms on disk.
     pub(crate) max_rooms: u64,
     /// Caps on connections.
@@ -179,22 +184,43 @@ pub(crate) enum ConfigError {
 /// Where variables come from: the process, or a test.
 type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
+/// What the process is to do.
+pub(crate) enum Task {
+    /// Be a relay.
+    Serve(Box<Config>),
+    /// Answer a question about the rooms in a directory.
+    Rooms(PathBuf, RoomsCommand),
+}
+
 /// Reads the command line, the environment and the file. For `--help`, `--version` and unknown flags it prints and ends the
 /// process, as clap does.
 ///
 /// # Errors
 /// See [`ConfigError`].
-pub(crate) fn load() -> Result<Config, ConfigError> {
-    resolve(Options::parse(), &|name| std::env::var_os(name), open_file_limit())
+pub(crate) fn load() -> Result<Task, ConfigError> {
+    let environment = |name: &str| std::env::var_os(name);
+    let mut flags = Options::parse();
+    match flags.command.take() {
+        None => Ok(Task::Serve(Box::new(resolve(flags, &environment, open_file_limit())?))),
+        // Whoever looks after the rooms need not be able to read the certificate.
+        Some(Command::Rooms(command)) => {
+            let data_dir = with_file(flags)?.data_dir;
+            Ok(Task::Rooms(validate::data_dir(data_dir, &environment)?, command))
+        }
+    }
 }
 
 /// `flags` already has what clap took from the environment.
 fn resolve(flags: Options, environment: Environment<'_>, files: Option<u64>) -> Result<Config, ConfigError> {
-    let options = match flags.config.clone() {
-        Some(path) => flags.or(read_file(&path)?),
-        None => flags,
-    };
-    validate::validate(options, environment, files)
+    validate::validate(with_file(flags)?, environment, files)
+}
+
+/// The flags over what the file says.
+fn with_file(flags: Options) -> Result<Options, ConfigError> {
+    match flags.config.clone() {
+        Some(path) => Ok(flags.or(read_file(&path)?)),
+        None => Ok(flags),
+    }
 }
 
 impl Config {

@@ -13,12 +13,13 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use snug_room_proto::{AddressBlock, Buckets};
+use snug_room_proto::{AddressBlock, Buckets, RoomCreation};
 use snug_wire::{LinkProof, RoomId};
 
 use crate::address::{self, Place};
 use crate::embedded::Embedded;
 use crate::error_page::{self, Reader, Refused, WRONG_HOST};
+use crate::expiry::Capacity;
 use crate::hosts::Hosts;
 use crate::hub::Hub;
 use crate::ice::Host;
@@ -37,6 +38,9 @@ pub(crate) struct Site {
     pub(crate) store: Store,
     pub(crate) turn: Embedded,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) capacity: Arc<Capacity>,
+    /// Who may make rooms.
+    pub(crate) creation: RoomCreation,
     /// The names by which browsers may ask.
     pub(crate) hosts: Arc<Hosts>,
     /// Origins beside our own that may open a WebSocket.
@@ -188,7 +192,8 @@ async fn health(State(site): State<Arc<Site>>) -> Response<Body> {
     let store = site.store.status();
     // How many there are is the operator's business, and the metrics tell; here it counts that the rooms answer.
     let rooms_answer = site.hub.stats().await.is_some();
-    let healthy = store.state.is_healthy() && site.turn.is_healthy() && rooms_answer;
+    let capacity = site.capacity.code(store.rooms);
+    let healthy = store.state.is_healthy() && site.turn.is_healthy() && rooms_answer && capacity == "ok";
     let status = match (draining, healthy) {
         (true, _) => "draining",
         (false, true) => "ok",
@@ -198,11 +203,21 @@ async fn health(State(site): State<Arc<Site>>) -> Response<Body> {
         "status": status,
         "version": env!("CARGO_PKG_VERSION"),
         "uptimeSeconds": site.started.elapsed().as_secs(),
+        "creation": {"status": capacity, "mode": mode(&site.creation)},
         "store": store_health(&store.state),
         "turn": site.turn.health(),
     });
     let code = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     no_store((code, Json(answer)).into_response())
+}
+
+/// The word for who may make rooms.
+fn mode(creation: &RoomCreation) -> &'static str {
+    match creation {
+        RoomCreation::Open => "open",
+        RoomCreation::Key(_) => "key",
+        RoomCreation::Closed => "closed",
+    }
 }
 
 fn store_health(state: &StoreState) -> Value {

@@ -15,11 +15,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
+use crate::expiry::Capacity;
 use crate::ice::Host;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::password::{self, PasswordPool};
-use crate::store::{self, Store};
+use crate::store::{self, Entry, Store};
 use crate::turn::TurnHandle;
 
 /// Inputs from connections that may wait for the hub; past that, connections are read more slowly.
@@ -37,6 +38,8 @@ enum ToHub {
     Input(Input),
     Query { room: RoomId, link_proof: LinkProof, reply: oneshot::Sender<Option<RoomMeta>> },
     Stats { reply: oneshot::Sender<RoomServerStats> },
+    InUse { rooms: Vec<RoomId>, reply: oneshot::Sender<Vec<bool>> },
+    Remove { entries: Vec<Entry>, reply: oneshot::Sender<Result<usize, store::Failure>> },
     Turn(Option<TurnHandle>),
 }
 
@@ -60,7 +63,7 @@ impl Hub {
         server: RoomServer,
         store: Store,
         passwords: PasswordPool,
-        max_rooms: u64,
+        capacity: Arc<Capacity>,
         metrics: Arc<Metrics>,
     ) -> (Self, JoinHandle<()>) {
         let (inbox, from_connections) = mpsc::channel(INBOX);
@@ -71,7 +74,7 @@ impl Hub {
             server,
             store,
             passwords,
-            max_rooms,
+            capacity,
             metrics,
             turn: None,
             results,
@@ -109,6 +112,23 @@ impl Hub {
         let (reply, answer) = oneshot::channel();
         self.send(ToHub::Stats { reply }).await;
         answer.await.ok()
+    }
+
+    /// Which of `rooms` somebody is in.
+    pub(crate) async fn in_use(&self, rooms: Vec<RoomId>) -> Vec<bool> {
+        let (reply, answer) = oneshot::channel();
+        self.send(ToHub::InUse { rooms, reply }).await;
+        answer.await.unwrap_or_default()
+    }
+
+    /// Removes from the disk those of `entries` that nobody is in and that did not change meanwhile; tells how many.
+    ///
+    /// # Errors
+    /// When the store cannot, or the hub is gone.
+    pub(crate) async fn remove(&self, entries: Vec<Entry>) -> Result<usize, store::Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.send(ToHub::Remove { entries, reply }).await;
+        answer.await.unwrap_or(Err(store::Failure::Unavailable))
     }
 
     /// The relay's own TURN server runs: from here on it is told who has a seat, and participants are told of it. `None`: it has ended.
@@ -153,7 +173,7 @@ struct HubTask {
     server: RoomServer,
     store: Store,
     passwords: PasswordPool,
-    max_rooms: u64,
+    capacity: Arc<Capacity>,
     metrics: Arc<Metrics>,
     /// Told who may use it.
     turn: Option<TurnHandle>,
@@ -240,6 +260,16 @@ impl HubTask {
                 // The asker may have given up.
                 let _ = reply.send(self.server.stats());
             }
+            ToHub::InUse { rooms, reply } => {
+                let _ = reply.send(rooms.iter().map(|room| self.server.holds(room)).collect());
+            }
+            ToHub::Remove { mut entries, reply } => {
+                // From here on the store keeps the order: a join that comes next finds no such room.
+                entries.retain(|entry| entry.key.parse().is_ok_and(|room| !self.server.holds(&room)));
+                self.store.remove(entries, move |result| {
+                    let _ = reply.send(result);
+                });
+            }
             ToHub::Turn(None) => self.turn = None,
             ToHub::Turn(Some(turn)) => {
                 for (room, user) in self.server.seats() {
@@ -269,7 +299,10 @@ impl HubTask {
             }
             Output::SaveRoom { job, room, record, creates } => {
                 let results = self.results.clone();
-                if creates && self.store.status().rooms >= self.max_rooms {
+                if creates && self.capacity.is_near(self.store.status().rooms) {
+                    self.capacity.nudge();
+                }
+                if creates && self.store.status().rooms >= self.capacity.max {
                     if let Some(job) = job {
                         let _ =
                             results.send(Input::RoomSaved { job, result: Err(StoreFailure::TooManyRooms) });

@@ -3,11 +3,13 @@
 //! are in `snug-room-proto`.
 
 mod address;
+mod admin;
 mod admission;
 mod bind;
 mod config;
 mod embedded;
 mod error_page;
+mod expiry;
 mod hosts;
 mod http;
 mod hub;
@@ -45,9 +47,11 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tracing::info;
 
+use crate::admin::Access;
 use crate::admission::Admission;
-use crate::config::Config;
+use crate::config::{Config, Task};
 use crate::embedded::{Embedded, Launch};
+use crate::expiry::Capacity;
 use crate::hosts::Hosts;
 use crate::http::Site;
 use crate::hub::Hub;
@@ -68,20 +72,25 @@ const GOODBYE: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    let config = match config::load() {
-        Ok(config) => config,
+    let task = match config::load() {
+        Ok(task) => task,
         Err(error) => return fail(&error.into()),
     };
-    if config.print_link {
-        return match room_link::print(&config.base_url(&config.listen), config.qr) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error.into()),
-        };
+    if let Task::Serve(config) = &task {
+        if config.print_link {
+            return match room_link::print(&config.base_url(&config.listen), config.qr) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&error.into()),
+            };
+        }
+        config.log.start();
     }
-    config.log.start();
     // One thread: a relay of small rooms needs no second core, and waking another thread costs more than a message does.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(config, started)));
+    let result = runtime.map_err(Into::into).and_then(|runtime| match task {
+        Task::Serve(config) => runtime.block_on(run(*config, started)),
+        Task::Rooms(data_dir, command) => runtime.block_on(admin::run(&data_dir, command)),
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
@@ -151,7 +160,10 @@ async fn run(mut config: Config, started: Instant) -> anyhow::Result<()> {
         seed,
         Box::new(IceServers::new(config.ice.clone(), embedded.own_server())),
     );
-    let (hub, hub_task) = Hub::spawn(rooms, store.clone(), passwords, config.max_rooms, metrics.clone());
+    let capacity = Arc::new(Capacity::new(config.max_rooms));
+    let (hub, hub_task) = Hub::spawn(rooms, store.clone(), passwords, capacity.clone(), metrics.clone());
+    tokio::spawn(expiry::run(hub.clone(), store.clone(), capacity.clone(), config.room_expiry));
+    admin::socket::serve(&config.data_dir, Access::of_relay(hub.clone(), store.clone()));
     if let Some(keeper) = keeper {
         tokio::spawn(keeper.run(hub.clone()));
     }
@@ -163,6 +175,8 @@ async fn run(mut config: Config, started: Instant) -> anyhow::Result<()> {
         store: store.clone(),
         turn: embedded.clone(),
         metrics: metrics.clone(),
+        capacity: capacity.clone(),
+        creation: config.creation.clone(),
         hosts: hosts.clone(),
         allowed_origins: config.allowed_origins.clone(),
         authority: config.public_url.as_ref().map(|url| url.authority().to_owned()),
@@ -188,8 +202,14 @@ async fn run(mut config: Config, started: Instant) -> anyhow::Result<()> {
     }
     // They are for whoever supervises the relay, until it has ended.
     let (_until_the_end, never) = watch::channel(false);
-    let metrics_door =
-        metrics::door(metrics::router(&metrics, hub.clone(), store.clone(), embedded.clone(), hosts));
+    let metrics_door = metrics::door(metrics::router(
+        &metrics,
+        hub.clone(),
+        store.clone(),
+        &capacity,
+        embedded.clone(),
+        hosts,
+    ));
     for listener in metrics_listener {
         info!("metrics on http://{}/metrics", listener.local_addr()?);
         tokio::spawn(listener::accept(listener, metrics_door.clone(), never.clone()));
@@ -280,6 +300,7 @@ fn room_config(config: &Config) -> RoomServerConfig {
         messages: config.messages,
         joins: config.joins,
         creations: config.creations,
+        creation: config.creation.clone(),
         ..RoomServerConfig::default()
     }
 }

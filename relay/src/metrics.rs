@@ -22,6 +22,7 @@ use snug_wire::CloseCode;
 use crate::admission::{Admission, AdmissionConfig, TrustedProxies};
 use crate::embedded::Embedded;
 use crate::error_page::WRONG_HOST;
+use crate::expiry::Capacity;
 use crate::hosts::Hosts;
 use crate::hub::Hub;
 use crate::listener::Door;
@@ -115,18 +116,32 @@ struct Gauges {
     rooms: Gauge,
     participants: Gauge,
     stored_rooms: Gauge,
+    stored_rooms_limit: Gauge,
     store_healthy: Gauge,
 }
 
 /// The `/metrics` listener's routes.
-pub(crate) fn router(metrics: &Metrics, hub: Hub, store: Store, turn: Embedded, hosts: Arc<Hosts>) -> Router {
+pub(crate) fn router(
+    metrics: &Metrics,
+    hub: Hub,
+    store: Store,
+    capacity: &Capacity,
+    turn: Embedded,
+    hosts: Arc<Hosts>,
+) -> Router {
     let gauges = Gauges::default();
+    gauges.stored_rooms_limit.set(i64::try_from(capacity.max).unwrap_or(i64::MAX));
     let mut registry = Registry::with_prefix("snug");
     metrics.register(&mut registry);
     registry.register("connections", "WebSockets that are up", gauges.connections.clone());
     registry.register("rooms", "Rooms that somebody is in", gauges.rooms.clone());
     registry.register("participants", "Seats, away ones included", gauges.participants.clone());
     registry.register("stored_rooms", "Rooms on disk", gauges.stored_rooms.clone());
+    registry.register(
+        "stored_rooms_limit",
+        "Rooms that there may be on disk",
+        gauges.stored_rooms_limit.clone(),
+    );
     registry.register(
         "store_healthy",
         "1 while rooms can be saved and nothing was damaged",

@@ -25,7 +25,7 @@ use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use keeper::{Job, Keeper, LoadReply, Reply, Reserve, SaveReply};
+use keeper::{Job, Keeper, LoadReply, RemoveReply, Reply, Reserve, SaveReply, ScanReply};
 
 /// Jobs that may wait. At a few hundred bytes a record this is well under a mebibyte.
 pub(crate) const QUEUE_LENGTH: usize = 1024;
@@ -148,6 +148,15 @@ pub(crate) struct StoreStatus {
     pub(crate) commits: u64,
 }
 
+/// A record under its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// The room's id.
+    pub(crate) key: String,
+    /// What was saved.
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// The handle. Clones share one thread and one pair of files.
 #[derive(Clone)]
 pub(crate) struct Store {
@@ -212,6 +221,28 @@ impl Store {
             return reply.send(Err(Failure::Unavailable));
         }
         self.submit(Job::Save { key, bytes, reply });
+    }
+
+    /// Reads at most `limit` records whose keys come after `after`, in their order. As for [`Store::load`] the reply must not block.
+    pub(crate) fn scan(
+        &self,
+        after: impl Into<String>,
+        limit: usize,
+        reply: impl FnOnce(Result<Vec<Entry>, Failure>) + Send + 'static,
+    ) {
+        let reply: ScanReply = Reply::new(reply);
+        self.submit(Job::Scan { after: after.into(), limit, reply });
+    }
+
+    /// Removes those of `entries` that are still as they are given, all in one commit, and tells how many. As for [`Store::load`]
+    /// the reply must not block. A kill between the two files' commits brings them back.
+    pub(crate) fn remove(
+        &self,
+        entries: Vec<Entry>,
+        reply: impl FnOnce(Result<usize, Failure>) + Send + 'static,
+    ) {
+        let reply: RemoveReply = Reply::new(reply);
+        self.submit(Job::Remove { entries, reply });
     }
 
     /// The figures.

@@ -245,6 +245,8 @@ export const TABLE = {
     STORAGE_FULL: 'Der Speicher des Servers ist voll: Er kann keinen Raum anlegen oder ändern. Sag es denen, die ihn betreiben.',
     STORAGE_UNAVAILABLE: 'Der Server kann seine Räume nicht lesen. Sag es denen, die ihn betreiben.',
     TOO_MANY_ROOMS: 'Der Server hat so viele Räume, wie er darf. Sag es denen, die ihn betreiben.',
+    CREATION_CLOSED: 'Diesen Raum gibt es nicht, und dieser Server legt keine neuen an. Prüfe den Link.',
+    CREATION_KEY_REQUIRED: 'Diesen Raum gibt es nicht. Um ihn anzulegen, gib den Schlüssel derer ein, die den Server betreiben.',
     VERSION_UNSUPPORTED: 'Diese Seite ist älter oder neuer als der Server. Lade sie neu.',
     NOT_OWNER: 'Das darf nur, wer den Raum besitzt. Öffne zuerst den Wiederherstellungslink.',
     SCREEN_SHARE_DISABLED: 'Das Teilen des Bildschirms ist hier abgeschaltet. Bitte darum, es zu erlauben.',

@@ -245,6 +245,8 @@ export const TABLE = {
     STORAGE_FULL: 'The server’s storage is full: it can make and change no room. Tell whoever runs it.',
     STORAGE_UNAVAILABLE: 'The server cannot read its rooms. Tell whoever runs it.',
     TOO_MANY_ROOMS: 'The server has all the rooms it may have. Tell whoever runs it.',
+    CREATION_CLOSED: 'There is no such room, and this server makes no new ones. Check the link.',
+    CREATION_KEY_REQUIRED: 'There is no such room. To make it, enter the key of whoever runs the server.',
     VERSION_UNSUPPORTED: 'This page is older or newer than the server. Load it again.',
     NOT_OWNER: 'Only the room’s owner may do that. Open the recovery link first.',
     SCREEN_SHARE_DISABLED: 'Screen sharing is switched off here. Ask the owner to allow it.',

@@ -355,6 +355,7 @@ impl Call {
             link_proof: self.config.secret.as_ref().map(|secret| secret.link_proof(&self.config.room)),
             owner_token: self.config.owner_token.clone(),
             resume_token: self.context.signaling.token_of_seat(),
+            creation_key: None,
             media: self.context.media,
         })
     }

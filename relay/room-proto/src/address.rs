@@ -11,6 +11,16 @@ pub enum AddressBlock {
     V6([u8; 7]),
 }
 
+impl AddressBlock {
+    /// The IPv6 /48 that it lies in: what providers give to one site, and anybody can get. IPv4 has nothing like it.
+    pub(crate) fn site(self) -> Option<[u8; 6]> {
+        match self {
+            Self::V4(_) => None,
+            Self::V6([a, b, c, d, e, f, _]) => Some([a, b, c, d, e, f]),
+        }
+    }
+}
+
 impl From<IpAddr> for AddressBlock {
     fn from(address: IpAddr) -> Self {
         match address.to_canonical() {

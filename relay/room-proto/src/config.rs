@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use snug_wire::{IceServer, RoomId, UserId};
+use snug_wire::{CreationKey, IceServer, RoomId, UserId};
 
 /// A token bucket: `burst` at once, then `per_second`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,8 +13,20 @@ pub struct RateLimit {
     pub per_second: f64,
 }
 
+/// Who may make rooms.
+#[derive(Debug, Clone, Default)]
+pub enum RoomCreation {
+    /// Everybody.
+    #[default]
+    Open,
+    /// Who has the operator's key.
+    Key(CreationKey),
+    /// Nobody: only rooms that there are can be joined.
+    Closed,
+}
+
 /// Limits and names of a [`crate::RoomServer`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct RoomServerConfig {
     /// What `welcome` says of the relay: name/version.
     pub relay: String,
@@ -22,8 +34,10 @@ pub struct RoomServerConfig {
     pub messages: RateLimit,
     /// `join_room` and `resume` of one address block. Default: 30, then one every 2 s.
     pub joins: RateLimit,
-    /// Rooms made from one address block. Default: 20, then one a minute.
+    /// Rooms made from one address block; from one IPv6 /48 twice as many. Default: 20, then one a minute.
     pub creations: RateLimit,
+    /// Who may make rooms. Default: everybody.
+    pub creation: RoomCreation,
 }
 
 impl Default for RoomServerConfig {
@@ -33,6 +47,7 @@ impl Default for RoomServerConfig {
             messages: RateLimit { burst: 240.0, per_second: 60.0 },
             joins: RateLimit { burst: 30.0, per_second: 0.5 },
             creations: RateLimit { burst: 20.0, per_second: 1.0 / 60.0 },
+            creation: RoomCreation::Open,
         }
     }
 }

@@ -22,7 +22,7 @@ mod token_bucket;
 mod wall_clock;
 
 pub use address::AddressBlock;
-pub use config::{IceServerSource, NoIceServers, RateLimit, RoomServerConfig};
+pub use config::{IceServerSource, NoIceServers, RateLimit, RoomCreation, RoomServerConfig};
 pub use date::{Day, DayError};
 pub use io::{
     Busy, ConnectionId, Input, JobId, Now, Output, QueryId, RoomMeta, RoomMetaParticipant, Seed, StoreFailure,

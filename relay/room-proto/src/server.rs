@@ -54,7 +54,6 @@ pub struct RoomServer {
     next_job: u64,
     next_attempt: u64,
     joins: Buckets<AddressBlock>,
-    creations: Buckets<AddressBlock>,
     guesses: Guesses,
     quotas: Quotas,
     timers: Timers<Timer>,
@@ -169,14 +168,14 @@ enum Timer {
 }
 
 /// Why a request is refused, and when to try again.
-type Refusal = (ErrorCode, Option<Duration>);
+pub(crate) type Refusal = (ErrorCode, Option<Duration>);
 
 impl RoomServer {
     /// `seed` is 32 bytes of the system's randomness: every token comes from it.
     pub fn new(config: RoomServerConfig, seed: Seed, ice: Box<dyn IceServerSource>) -> Self {
+        let creations = config.creations;
         Self {
             joins: Buckets::new(config.joins, BLOCKS),
-            creations: Buckets::new(config.creations, BLOCKS),
             config,
             ice,
             random: ChaCha20Rng::from_seed(seed),
@@ -186,7 +185,7 @@ impl RoomServer {
             next_job: 0,
             next_attempt: 0,
             guesses: Guesses::new(),
-            quotas: Quotas::new(),
+            quotas: Quotas::new(creations),
             timers: Timers::new(),
             outputs: VecDeque::new(),
             draining: false,
@@ -209,6 +208,11 @@ impl RoomServer {
     /// When [`RoomServer::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.next()
+    }
+
+    /// Whether `room` is in memory: somebody is in it, or about to be.
+    pub fn holds(&self, room: &RoomId) -> bool {
+        self.rooms.contains_key(room)
     }
 
     /// Figures of this moment.
@@ -501,10 +505,12 @@ impl RoomServer {
     /// Whether this connection's network may make one more room; it is told when not.
     fn may_create(&mut self, id: ConnectionId, now: Now) -> bool {
         let Some(connection) = self.connections.get(&id) else { return false };
-        match self.creations.take(connection.block, now.at) {
+        let State::Joining(joining) = &connection.state else { return false };
+        let key = joining.join.creation_key.as_ref();
+        match self.quotas.create(&self.config.creation, key, connection.block, now.at) {
             Ok(()) => true,
-            Err(wait) => {
-                self.refuse_join(id, (ErrorCode::RateLimited, Some(wait)));
+            Err(refusal) => {
+                self.refuse_join(id, refusal);
                 false
             }
         }

@@ -10,6 +10,8 @@ use clap::builder::BoolishValueParser;
 use clap::{CommandFactory, Parser, ValueEnum};
 use serde::Deserialize;
 
+use crate::admin::Command;
+
 const EXAMPLES: &str = "\
 Examples:
   Try it on this machine; open the link that it prints:
@@ -28,6 +30,10 @@ Examples:
   With another TURN server instead of the relay's own:
       SNUG_TURN_SECRET=... snug-relay --no-turn --ice-server stun:turn.example.org:3478 \\
           --ice-server turn:turn.example.org:3478 --ice-server 'turns:turn.example.org:5349?transport=tcp'
+
+  Look after the rooms on disk, while the relay runs or not:
+      snug-relay rooms list
+      snug-relay rooms prune --older-than 180 --dry-run
 
 Each option may also stand in the file given by --config, under its long name without the dashes:
       listen = [\"0.0.0.0:443\", \"[::]:443\"]
@@ -51,8 +57,13 @@ const OUTPUT: &str = "Log and console";
 #[command(name = "snug-relay", version, after_help = EXAMPLES, max_term_width = 110)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Options {
+    /// What to do instead of running a relay.
+    #[command(subcommand)]
+    #[serde(skip)]
+    pub(crate) command: Option<Command>,
+
     /// A TOML file with options
-    #[arg(long, value_name = "FILE", env = "SNUG_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "SNUG_CONFIG", global = true)]
     #[serde(skip)]
     pub(crate) config: Option<PathBuf>,
 
@@ -132,8 +143,27 @@ pub(crate) struct Options {
     /// Directory for the rooms [default: $STATE_DIRECTORY, $XDG_DATA_HOME/snug-relay or ~/.local/share/snug-relay]
     ///
     /// It is made when it is missing. Two relays cannot share one.
-    #[arg(long, value_name = "DIRECTORY", env = "SNUG_DATA_DIR", help_heading = STORAGE)]
+    #[arg(long, value_name = "DIRECTORY", env = "SNUG_DATA_DIR", help_heading = STORAGE, global = true)]
     pub(crate) data_dir: Option<PathBuf>,
+
+    /// Days after which a room is removed in which two people never met and that has no password, 0 for never [default: 90]
+    ///
+    /// When nine tenths of --max-rooms are taken such rooms go earlier, those first that were unused for longest. Their links go
+    /// on to work: whoever opens one first makes the room anew.
+    #[arg(long, value_name = "DAYS", env = "SNUG_ROOM_EXPIRY", help_heading = STORAGE)]
+    pub(crate) room_expiry: Option<u64>,
+
+    /// Who may make rooms: everybody, who has the key, or nobody [default: open, or key with --creation-key-file]
+    ///
+    /// Rooms that there are can be joined in any case.
+    #[arg(long, value_name = "WHO", env = "SNUG_ROOM_CREATION", help_heading = STORAGE)]
+    pub(crate) room_creation: Option<CreationMode>,
+
+    /// File with the key for --room-creation key
+    ///
+    /// Or put the key itself into the variable SNUG_CREATION_KEY. The page asks for it when a room is to be made.
+    #[arg(long, value_name = "FILE", env = "SNUG_CREATION_KEY_FILE", help_heading = STORAGE)]
+    pub(crate) creation_key_file: Option<PathBuf>,
 
     /// Run no STUN and TURN server
     ///
@@ -311,6 +341,18 @@ pub(crate) struct Options {
     pub(crate) quiet: Option<bool>,
 }
 
+/// Who may make rooms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CreationMode {
+    /// Everybody.
+    Open,
+    /// Who has the operator's key.
+    Key,
+    /// Nobody.
+    Closed,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -358,6 +400,7 @@ impl Options {
         macro_rules! lay {
             (lists: $($list:ident)*; values: $($value:ident)*) => {
                 Self {
+                    command: self.command,
                     config: self.config,
                     print_link: self.print_link,
                     $($list: if self.$list.is_empty() { file.$list } else { self.$list },)*
@@ -368,7 +411,8 @@ impl Options {
         lay! {
             lists: listen quic_listen allowed_origin allowed_host trusted_proxy turn_listen turn_tls_listen external_address turn_allow_peer
                 ice_server;
-            values: public_url metrics_listen tls_cert tls_key allow_plain_http data_dir no_turn turn_ports
+            values: public_url metrics_listen tls_cert tls_key allow_plain_http data_dir room_expiry room_creation
+                creation_key_file no_turn turn_ports
                 turn_host turn_participant_mbps turn_room_mbps turn_source_mbps turn_total_mbps
                 turn_participant_allocations turn_room_allocations turn_source_allocations turn_secret_file
                 turn_ttl_seconds public_stun max_rooms max_connections connections_per_block joins_burst

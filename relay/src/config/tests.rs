@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
-use snug_room_proto::{IceServerSource as _, RateLimit};
+use snug_room_proto::{IceServerSource as _, RateLimit, RoomCreation};
 use snug_wire::UserId;
 
 use crate::ice::IceServers;
@@ -163,7 +163,7 @@ fn every_option_has_a_flag_a_variable_a_key_and_a_help_text() {
 fn every_key_of_the_file_is_read() {
     let text = "listen = [\"127.0.0.1:1\"]\nquic-listen = [\"127.0.0.1:2\"]\npublic-url = \"https://a.example\"\nallowed-origin = [\"tauri://localhost\"]\nallowed-host = [\"Meet.lan\"]\n\
         metrics-listen = \"off\"\ntls-cert = \"c\"\ntls-key = \"k\"\nallow-plain-http = true\ntrusted-proxy = [\"::1\"]\n\
-        data-dir = \"/d\"\nno-turn = false\nturn-listen = [\"127.0.0.1:0\"]\nturn-tls-listen = [\"127.0.0.1:0\"]\n\
+        data-dir = \"/d\"\nroom-expiry = 7\nroom-creation = \"closed\"\nno-turn = false\nturn-listen = [\"127.0.0.1:0\"]\nturn-tls-listen = [\"127.0.0.1:0\"]\n\
         turn-ports = \"2000-3000\"\nexternal-address = [\"203.0.113.7\"]\nturn-host = \"turn.a.example\"\n\
         turn-allow-peer = [\"10.0.0.0/8\"]\nturn-participant-mbps = 11\nturn-room-mbps = 12\nturn-source-mbps = 13\n\
         turn-total-mbps = 14\nturn-participant-allocations = 15\nturn-room-allocations = 16\n\
@@ -174,7 +174,7 @@ fn every_key_of_the_file_is_read() {
     let named: Vec<&str> = text.lines().filter_map(|line| line.split(" = ").next()).collect();
     let missing: Vec<String> = Options::keys()
         .into_iter()
-        .filter(|key| !named.contains(&key.as_str()) && key != "turn-secret-file")
+        .filter(|key| !named.contains(&key.as_str()) && !key.ends_with("-file"))
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
     let (_dir, path) = file(text);
@@ -201,6 +201,8 @@ fn every_key_of_the_file_is_read() {
     assert_eq!(config.ice.urls.len(), 2);
     assert_eq!(config.ice.ttl, Duration::from_secs(600));
     assert_eq!((config.max_rooms, config.admission.max_connections), (1, 2));
+    assert_eq!(config.room_expiry, 7);
+    assert!(matches!(config.creation, RoomCreation::Closed));
     assert_eq!(config.admission.per_block, 3);
     assert_eq!(config.joins, RateLimit { burst: 4.0, per_second: 1.0 });
     assert_eq!(config.creations, RateLimit { burst: 6.0, per_second: 2.0 });

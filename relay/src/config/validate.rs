@@ -6,14 +6,17 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use snug_room_proto::RateLimit;
+use snug_room_proto::{RateLimit, RoomCreation};
 use snug_turn_proto::Secret;
+use snug_wire::CreationKey;
+use snug_wire::secret::CreationKeyError;
 use zeroize::Zeroizing;
 
 use crate::admission::{AdmissionConfig, CidrError, MAX_HALF_OPEN, TrustedProxies};
 use crate::ice::{Host, IceConfig, IceUrl, PUBLIC_STUN, read_secret};
 use crate::quic::QuicListen;
 
+use super::options::CreationMode;
 use super::turn::{self, Around, TurnPlan};
 use super::{Config, ConfigError, Environment, Log, Options, Origin, TlsFiles};
 
@@ -77,6 +80,8 @@ pub(super) fn validate(
         data_dir: data_dir(options.data_dir, environment)?,
         metrics_listen,
         ice: IceConfig { urls, secret, ttl, host },
+        room_expiry: number("--room-expiry", options.room_expiry, 90, 0..=36_500)? as u32,
+        creation: creation(options.room_creation, options.creation_key_file.as_deref(), environment)?,
         max_rooms: number("--max-rooms", options.max_rooms, 100_000, 1..=100_000_000)?,
         admission: AdmissionConfig {
             max_connections,
@@ -291,7 +296,63 @@ fn public_url(text: &str) -> Result<Origin, ConfigError> {
     Ok(url)
 }
 
-fn data_dir(given: Option<PathBuf>, environment: Environment<'_>) -> Result<PathBuf, ConfigError> {
+/// Who may make rooms, and the key for it.
+fn creation(
+    mode: Option<CreationMode>,
+    file: Option<&Path>,
+    environment: Environment<'_>,
+) -> Result<RoomCreation, ConfigError> {
+    let key = creation_key(file, environment)?;
+    match (mode, key) {
+        (None | Some(CreationMode::Open), None) => Ok(RoomCreation::Open),
+        (None | Some(CreationMode::Key), Some(key)) => Ok(RoomCreation::Key(key)),
+        (Some(CreationMode::Closed), _) => Ok(RoomCreation::Closed),
+        (Some(CreationMode::Key), None) => Err(ConfigError::Combination(
+            "--room-creation key needs a key: write one into a file and give that with --creation-key-file, or \
+             put it into the variable SNUG_CREATION_KEY"
+                .into(),
+        )),
+        (Some(CreationMode::Open), Some(_)) => Err(ConfigError::Combination(
+            "--room-creation open takes no key, and one is given; leave the key out, or write --room-creation key"
+                .into(),
+        )),
+    }
+}
+
+fn creation_key(
+    file: Option<&Path>,
+    environment: Environment<'_>,
+) -> Result<Option<CreationKey>, ConfigError> {
+    const VARIABLE: &str = "SNUG_CREATION_KEY";
+    let (text, source) = match (file, environment(VARIABLE)) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => {
+            let problem = format!("both {VARIABLE} and --creation-key-file are given; give one of them");
+            return Err(ConfigError::Combination(problem));
+        }
+        (Some(file), None) => {
+            let text = std::fs::read_to_string(file).map_err(|error| {
+                bad(
+                    "--creation-key-file",
+                    file.display(),
+                    error,
+                    "the path of a file that the relay may read",
+                )
+            })?;
+            (Zeroizing::new(text), format!("the file {}", file.display()))
+        }
+        (None, Some(variable)) => {
+            (Zeroizing::new(variable.to_string_lossy().into_owned()), VARIABLE.to_owned())
+        }
+    };
+    let key = text.parse().map_err(|error: CreationKeyError| {
+        ConfigError::Combination(format!("{source} holds no creation key: {error}; write one line of text"))
+    })?;
+    Ok(Some(key))
+}
+
+/// The directory for the rooms.
+pub(super) fn data_dir(given: Option<PathBuf>, environment: Environment<'_>) -> Result<PathBuf, ConfigError> {
     let variable = |name: &str| environment(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     // systemd separates several with colons; the first is ours.
     let state = || std::env::split_paths(&environment("STATE_DIRECTORY")?).find(|path| path.is_absolute());

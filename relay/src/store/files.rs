@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -192,6 +193,16 @@ impl Db {
             Some(record) => Ok(record),
             None => Ok(None),
         }
+    }
+
+    /// At most `limit` keys after `after`, in their order.
+    pub(super) fn keys_after(&self, after: &str, limit: usize) -> Result<Vec<String>, Fault> {
+        guarded(|| {
+            let table = self.database()?.begin_read()?.open_table(TABLE)?;
+            let range = table.range::<&str>((Bound::Excluded(after), Bound::Unbounded))?;
+            let keys = range.take(limit).map(|entry| entry.map(|(key, _)| key.value().to_owned()));
+            Ok(keys.collect::<Result<_, _>>()?)
+        })
     }
 
     /// Writes (or, for `None`, removes) all of `records` in one durable transaction.

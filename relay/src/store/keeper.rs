@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::files::{self, Db, Fault, Findings, Pair, Undo};
 use super::record::Record;
-use super::{Claim, Failure, MAX_BATCH, StoreState, StoreStatus};
+use super::{Claim, Entry, Failure, MAX_BATCH, StoreState, StoreStatus};
 
 /// How often the files are tried again while they are not as they should be.
 const RETRY_EVERY: Duration = Duration::from_secs(2);
@@ -48,6 +48,12 @@ impl<T> Drop for Reply<T> {
 pub(super) type LoadReply = Reply<Option<Vec<u8>>>;
 /// Hears how a save went.
 pub(super) type SaveReply = Reply<()>;
+/// Hears what a scan found.
+pub(super) type ScanReply = Reply<Vec<Entry>>;
+/// Hears how many records were removed.
+pub(super) type RemoveReply = Reply<usize>;
+/// What is to be written: records by key, `None` for one that goes.
+type Changes = BTreeMap<String, Option<Vec<u8>>>;
 
 /// One entry of the queue.
 pub(super) enum Job {
@@ -67,11 +73,35 @@ pub(super) enum Job {
         /// Told the outcome.
         reply: SaveReply,
     },
+    /// Read some records in the order of their keys.
+    Scan {
+        /// The key before the first; empty for all.
+        after: String,
+        /// Most of them.
+        limit: usize,
+        /// Told the outcome.
+        reply: ScanReply,
+    },
+    /// Remove records that are still as they were.
+    Remove {
+        /// What they were.
+        entries: Vec<Entry>,
+        /// Told the outcome.
+        reply: RemoveReply,
+    },
     /// Close the files and end the thread.
     Close {
         /// Told when they are closed.
         done: Sender<()>,
     },
+}
+
+/// Saves of one batch, and the loads that must see them.
+#[derive(Default)]
+struct Pending {
+    saves: Changes,
+    saved: Vec<SaveReply>,
+    loads: Vec<(String, LoadReply)>,
 }
 
 impl Job {
@@ -80,6 +110,8 @@ impl Job {
         match self {
             Self::Load { reply, .. } => reply.send(Err(why)),
             Self::Save { reply, .. } => reply.send(Err(why)),
+            Self::Scan { reply, .. } => reply.send(Err(why)),
+            Self::Remove { reply, .. } => reply.send(Err(why)),
             Self::Close { done } => drop(done),
         }
     }
@@ -162,28 +194,42 @@ impl Keeper {
     }
 
     fn serve(&mut self, batch: impl Iterator<Item = Job>) -> Option<Sender<()>> {
-        let mut saves: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        let mut saved: Vec<SaveReply> = Vec::new();
-        let mut loads_after: Vec<(String, LoadReply)> = Vec::new();
-        let mut closing = None;
+        let mut pending = Pending::default();
         for job in batch {
             match job {
                 // It must see the save that was queued before it.
-                Job::Load { key, reply } if saves.contains_key(&key) => loads_after.push((key, reply)),
+                Job::Load { key, reply } if pending.saves.contains_key(&key) => {
+                    pending.loads.push((key, reply));
+                }
                 // It need not wait for the disk.
                 Job::Load { key, reply } => reply.send(self.load(&key)),
                 Job::Save { key, bytes, reply } => {
-                    saves.insert(key, bytes);
-                    saved.push(reply);
+                    pending.saves.insert(key, Some(bytes));
+                    pending.saved.push(reply);
+                }
+                // These see and change many records, so what was queued before them comes first.
+                Job::Scan { after, limit, reply } => {
+                    self.settle_pending(&mut pending);
+                    reply.send(self.scan(&after, limit));
+                }
+                Job::Remove { entries, reply } => {
+                    self.settle_pending(&mut pending);
+                    reply.send(self.remove(entries));
                 }
                 Job::Close { done } => {
-                    closing = Some(done);
-                    break;
+                    self.settle_pending(&mut pending);
+                    return Some(done);
                 }
             }
         }
+        self.settle_pending(&mut pending);
+        None
+    }
+
+    fn settle_pending(&mut self, pending: &mut Pending) {
+        let Pending { saves, saved, loads } = std::mem::take(pending);
         if !saves.is_empty() {
-            let result = self.save(&saves);
+            let result = self.change(&saves);
             let count = saved.len() as u64;
             self.with_status(|status| match result {
                 Ok(()) => status.saves += count,
@@ -193,10 +239,41 @@ impl Keeper {
                 reply.send(result);
             }
         }
-        for (key, reply) in loads_after {
+        for (key, reply) in loads {
             reply.send(self.load(&key));
         }
-        closing
+    }
+
+    fn scan(&mut self, after: &str, limit: usize) -> Result<Vec<Entry>, Failure> {
+        let mut keys = std::collections::BTreeSet::new();
+        let files: Vec<&Db> = match &self.files {
+            Files::Open(pair) => vec![&pair.main],
+            Files::Views(views) => views.iter().collect(),
+            Files::Closed => return Err(Failure::Unavailable),
+        };
+        for file in files {
+            keys.extend(file.keys_after(after, limit).map_err(|_| Failure::Unavailable)?);
+        }
+        let mut entries = Vec::with_capacity(keys.len().min(limit));
+        for key in keys.into_iter().take(limit) {
+            if let Some(bytes) = self.load(&key)? {
+                entries.push(Entry { key, bytes });
+            }
+        }
+        Ok(entries)
+    }
+
+    fn remove(&mut self, entries: Vec<Entry>) -> Result<usize, Failure> {
+        let mut changes = Changes::new();
+        for Entry { key, bytes } in entries {
+            if self.load(&key)? == Some(bytes) {
+                changes.insert(key, None);
+            }
+        }
+        if !changes.is_empty() {
+            self.change(&changes)?;
+        }
+        Ok(changes.len())
     }
 
     fn load(&mut self, key: &str) -> Result<Option<Vec<u8>>, Failure> {
@@ -246,8 +323,9 @@ impl Keeper {
         }
     }
 
-    fn save(&mut self, saves: &BTreeMap<String, Vec<u8>>) -> Result<(), Failure> {
-        let bytes: u64 = saves.values().map(|bytes| bytes.len() as u64 + BYTES_PER_SAVE).sum();
+    fn change(&mut self, changes: &Changes) -> Result<(), Failure> {
+        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len) as u64;
+        let bytes: u64 = changes.values().map(|bytes| length(bytes) + BYTES_PER_SAVE).sum();
         if !self.has_space(2 * bytes) {
             self.set_fault(Fault::Full);
             return Err(Failure::Full);
@@ -259,7 +337,7 @@ impl Keeper {
         let mut outcome = Err(Failure::Unavailable);
         for _ in 0..2 {
             let Files::Open(pair) = &mut self.files else { break };
-            match write(pair, saves, &mut self.undo) {
+            match write(pair, changes, &mut self.undo) {
                 Ok(()) => {
                     let rooms = pair.rooms;
                     self.undo.clear();
@@ -371,22 +449,24 @@ impl Keeper {
     }
 }
 
-/// Writes `saves` to both files. On failure `undo` holds what was there before, for either file may have them by then.
-fn write(pair: &mut Pair, saves: &BTreeMap<String, Vec<u8>>, undo: &mut Undo) -> Result<(), Fault> {
-    let mut before = Undo::with_capacity(saves.len());
-    let mut records = Vec::with_capacity(saves.len());
-    let mut added = 0;
-    for (key, bytes) in saves {
+/// Writes `changes` to both files. On failure `undo` holds what was there before, for either file may have them by then.
+fn write(pair: &mut Pair, changes: &Changes, undo: &mut Undo) -> Result<(), Fault> {
+    let mut before = Undo::with_capacity(changes.len());
+    let mut records = Vec::with_capacity(changes.len());
+    let (mut added, mut removed) = (0, 0);
+    for (key, bytes) in changes {
         let old = pair.main.get(key)?;
-        added += u64::from(old.is_none());
+        added += u64::from(old.is_none() && bytes.is_some());
+        removed += u64::from(old.is_some() && bytes.is_none());
         before.push((key.clone(), old));
         pair.revision += 1;
-        records.push((key.as_str(), Record { revision: pair.revision, bytes: bytes.clone() }));
+        let record = bytes.as_ref().map(|bytes| Record { revision: pair.revision, bytes: bytes.clone() });
+        records.push((key.as_str(), record));
     }
     *undo = before;
-    pair.main.put(records.iter().map(|(key, record)| (*key, Some(record))))?;
-    pair.mirror.put(records.iter().map(|(key, record)| (*key, Some(record))))?;
-    pair.rooms += added;
+    pair.main.put(records.iter().map(|(key, record)| (*key, record.as_ref())))?;
+    pair.mirror.put(records.iter().map(|(key, record)| (*key, record.as_ref())))?;
+    pair.rooms = (pair.rooms + added).saturating_sub(removed);
     Ok(())
 }
 

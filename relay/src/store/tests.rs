@@ -11,7 +11,7 @@ use redb::{Database, ReadableDatabase, TableDefinition};
 
 use super::keeper::{Job, Reserve};
 use super::record::Record;
-use super::{Failure, MAX_RECORD_BYTES, QUEUE_LENGTH, RecoveredFrom, Store, StoreError, StoreState};
+use super::{Entry, Failure, MAX_RECORD_BYTES, QUEUE_LENGTH, RecoveredFrom, Store, StoreError, StoreState};
 use crate::needs;
 
 const MAIN: &str = "rooms.redb";
@@ -36,6 +36,18 @@ fn open(dir: &Path) -> Store {
 
 fn close(store: Store) {
     store.close(PATIENCE);
+}
+
+fn scan(store: &Store, after: &str, limit: usize) -> Result<Vec<Entry>, Failure> {
+    let (reply, answer) = mpsc::channel();
+    store.scan(after, limit, move |result| reply.send(result).expect("the test waits"));
+    answer.recv_timeout(PATIENCE).expect("every scan is answered")
+}
+
+fn remove(store: &Store, entries: Vec<Entry>) -> Result<usize, Failure> {
+    let (reply, answer) = mpsc::channel();
+    store.remove(entries, move |result| reply.send(result).expect("the test waits"));
+    answer.recv_timeout(PATIENCE).expect("every removal is answered")
 }
 
 /// The state once the files were looked at.
@@ -696,4 +708,44 @@ fn figures() {
         );
         close(store);
     }
+}
+
+#[test]
+fn all_records_are_found_in_steps_in_the_order_of_their_keys() {
+    let dir = filled(25);
+    let store = open(dir.path());
+    let mut found: Vec<Entry> = Vec::new();
+    loop {
+        let after = found.last().map_or("", |entry| entry.key.as_str()).to_owned();
+        let step = scan(&store, &after, 10).expect("read");
+        if step.is_empty() {
+            break;
+        }
+        assert!(step.len() <= 10);
+        found.extend(step);
+    }
+    let mut expected: Vec<Entry> = (0..25).map(|n| Entry { key: key(n), bytes: value(n) }).collect();
+    expected.sort_by(|a, b| a.key.cmp(&b.key));
+    assert_eq!(found, expected);
+    close(store);
+}
+
+#[test]
+fn only_what_did_not_change_meanwhile_is_removed_and_it_stays_removed() {
+    let dir = filled(5);
+    let store = open(dir.path());
+    let found = scan(&store, "", 10).expect("read");
+    save(&store, &key(2), b"somebody came").expect("saved");
+    assert_eq!(remove(&store, found.clone()), Ok(4));
+    assert_eq!(store.status().rooms, 1);
+    assert_eq!(remove(&store, found), Ok(0), "they are gone");
+    close(store);
+    let store = open(dir.path());
+    assert_eq!(settled(&store), StoreState::Ok);
+    let left = scan(&store, "", 10).expect("read");
+    assert_eq!(left, [Entry { key: key(2), bytes: b"somebody came".to_vec() }]);
+    save(&store, &key(1), b"made anew").expect("saved");
+    assert_eq!(load(&store, &key(1)), Ok(Some(b"made anew".to_vec())));
+    assert_eq!(store.status().rooms, 2);
+    close(store);
 }

@@ -22,6 +22,8 @@ pub enum ErrorCode {
     StorageFull,
     StorageUnavailable,
     TooManyRooms,
+    CreationClosed,
+    CreationKeyRequired,
     NotOwner,
     UnknownTarget,
     ScreenShareDisabled,
@@ -58,6 +60,12 @@ impl ErrorCode {
             }
             Self::StorageUnavailable => "The relay cannot read its rooms. Tell the operator.",
             Self::TooManyRooms => "The relay holds as many rooms as it may. Tell the operator.",
+            Self::CreationClosed => {
+                "There is no such room, and this relay makes no new ones. Check the link, or ask the operator."
+            }
+            Self::CreationKeyRequired => {
+                "There is no such room, and making one takes the operator's key. Check the link, or enter the key."
+            }
             Self::NotOwner => "Only the room's owner can do this.",
             Self::UnknownTarget => "This participant is not in the room.",
             Self::ScreenShareDisabled => "The owner of the room switched screen sharing off.",

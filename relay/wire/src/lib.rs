@@ -22,7 +22,7 @@ pub use message::{
     ServerFrame, ServerMessage,
 };
 pub use password::{Password, PasswordError};
-pub use secret::{LinkProof, Token};
+pub use secret::{CreationKey, LinkProof, Token};
 
 /// The protocol versions this crate speaks, best first.
 pub const VERSIONS: &[u32] = &[1];

@@ -24,6 +24,8 @@ pub const NAME_CHARS: usize = 64;
 pub const PASSWORD_CHARS: usize = 256;
 /// Longest password hint, in characters.
 pub const HINT_CHARS: usize = 128;
+/// Longest creation key, in bytes.
+pub const CREATION_KEY: usize = 256;
 /// Longest client name in `hello`, in characters.
 pub const AGENT_CHARS: usize = 64;
 /// Most versions a `hello` may list.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::ErrorCode;
 use crate::id::{RoomId, UserId};
 use crate::password::Password;
-use crate::secret::{LinkProof, Token};
+use crate::secret::{CreationKey, LinkProof, Token};
 use crate::{limits, object, text};
 
 /// A client's message with the number that its answer will carry.
@@ -95,6 +95,8 @@ pub struct JoinRoom {
     pub owner_token: Option<Token>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume_token: Option<Token>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation_key: Option<CreationKey>,
     #[serde(default, deserialize_with = "object::deserialize")]
     pub media: Media,
 }

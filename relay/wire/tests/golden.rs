@@ -46,6 +46,7 @@ fn client_messages() -> Vec<ClientMessage> {
             link_proof: Some(secret().link_proof(&room())),
             owner_token: Some(Token::from_bytes([7; 32])),
             resume_token: None,
+            creation_key: None,
             media: media(),
         }),
         ClientMessage::JoinRoom(JoinRoom {
@@ -56,6 +57,7 @@ fn client_messages() -> Vec<ClientMessage> {
             link_proof: None,
             owner_token: None,
             resume_token: None,
+            creation_key: Some("open sesame".parse().expect("a key")),
             media: Media::default(),
         }),
         ClientMessage::Resume {

@@ -75,6 +75,7 @@ pub(super) async fn enter(
         link_proof: None,
         owner_token: None,
         resume_token: None,
+        creation_key: None,
         media: Media::default(),
     };
     let entered = limits.within(async {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::world::{Client, World, user};
 use serde_json::{Value, json};
+use snug_room_proto::{RateLimit, RoomCreation, RoomServerConfig};
 use snug_wire::limits;
 
 const ROOM: &str = "sunny-mountain-42";
@@ -505,4 +506,77 @@ fn who_guesses_at_seats_is_slowed_and_a_neighbour_with_a_token_is_not() {
     assert_eq!(codes[599], "RATE_LIMITED");
     let again = world.connect(1);
     assert_eq!(world.request(again, resume(ana, &joined["resumeToken"], 1))["type"], "resumed");
+}
+
+// --- new rooms ---
+
+fn limited_world() -> World {
+    let joins = RateLimit { burst: 1e6, per_second: 1e6 };
+    World::with(RoomServerConfig { joins, ..RoomServerConfig::default() })
+}
+
+#[test]
+fn the_blocks_of_one_site_make_few_rooms_together() {
+    let mut world = limited_world();
+    let mut made = 0;
+    for block in 0..101 {
+        for number in 0..20 {
+            let client = world.connect_from(user(1), &format!("2001:db8:7:{block:02x}00::1"));
+            let answer = world.try_join(client, &format!("room-{block}-{number}"), json!({}));
+            made += usize::from(answer["type"] == "room_joined");
+            world.say_goodbye(client);
+        }
+    }
+    assert_eq!(made, 40, "of one /48 at once");
+    let elsewhere = world.connect_from(user(1), "2001:db8:8::1");
+    assert_eq!(world.try_join(elsewhere, "far-away", json!({}))["type"], "room_joined");
+    let ipv4 = world.connect_from(user(1), "192.0.2.1");
+    assert_eq!(world.try_join(ipv4, "far-away-too", json!({}))["type"], "room_joined");
+}
+
+fn world_that_makes(creation: RoomCreation) -> World {
+    let mut world = limited_world();
+    let (ana, _) = world.join(1, ROOM);
+    world.say_goodbye(ana);
+    let config = RoomServerConfig { creation, ..RoomServerConfig::default() };
+    let mut other = World::with(config);
+    other.disk = world.disk;
+    other
+}
+
+#[test]
+fn a_closed_relay_makes_no_rooms_and_opens_those_that_there_are() {
+    let mut world = world_that_makes(RoomCreation::Closed);
+    let bo = world.connect(2);
+    assert_eq!(world.try_join(bo, "new-room", json!({}))["code"], "CREATION_CLOSED");
+    assert_eq!(world.try_join(bo, "new-room", json!({"creationKey": "x"}))["code"], "CREATION_CLOSED");
+    assert_eq!(world.try_join(bo, ROOM, json!({}))["type"], "room_joined");
+    assert!(!world.disk.contains_key("new-room"));
+}
+
+#[test]
+fn with_a_key_rooms_are_made_for_its_holders_alone() {
+    let mut world = world_that_makes(RoomCreation::Key("open sesame".parse().expect("a key")));
+    let bo = world.connect(2);
+    assert_eq!(world.try_join(bo, "new-room", json!({}))["code"], "CREATION_KEY_REQUIRED");
+    assert_eq!(
+        world.try_join(bo, "new-room", json!({"creationKey": "sesame"}))["code"],
+        "CREATION_KEY_REQUIRED"
+    );
+    assert_eq!(world.try_join(bo, ROOM, json!({}))["type"], "room_joined", "one that there is needs none");
+    let cy = world.connect(3);
+    let made = world.try_join(cy, "new-room", json!({"creationKey": "open sesame"}));
+    assert_eq!((&made["type"], &made["isOwner"]), (&json!("room_joined"), &json!(true)));
+}
+
+#[test]
+fn creation_keys_cannot_be_guessed_at_speed() {
+    let mut world = world_that_makes(RoomCreation::Key("open sesame".parse().expect("a key")));
+    let mut codes = Vec::new();
+    for number in 0..15 {
+        let client = world.connect(2);
+        let answer = world.try_join(client, "new-room", json!({"creationKey": format!("guess {number}")}));
+        codes.push(answer["code"].as_str().expect("a code").to_owned());
+    }
+    assert_eq!((codes[9].as_str(), codes[10].as_str()), ("CREATION_KEY_REQUIRED", "RATE_LIMITED"));
 }
