@@ -34,7 +34,8 @@ const MOST_REJOIN_MS = 30_000;
 const HELD_MS = 10_000;
 /** A rejoin that is refused for one of these would be refused again. */
 const FINAL = new Set([
-  'KICKED', 'AUTH_FAILED', 'AUTH_REQUIRED', 'LINK_INCOMPLETE', 'NOT_ADMITTED', 'VERSION_UNSUPPORTED', 'RELAY_OUTDATED', 'BAD_MESSAGE', 'TOO_LARGE',
+  'KICKED', 'AUTH_FAILED', 'AUTH_REQUIRED', 'LINK_INCOMPLETE', 'NOT_ADMITTED', 'KEY_PROOF_INVALID', 'VERSION_UNSUPPORTED', 'RELAY_OUTDATED',
+  'BAD_MESSAGE', 'TOO_LARGE',
 ]);
 /** What this page can do beyond what every client of version 2 can. @type {string[]} */
 const CAPABILITIES = [];
@@ -53,6 +54,8 @@ export class Signaling {
   #lastSeq = 0;
   #heartbeatMs = 15_000;
   #triedWithoutPassword = false;
+  #triedWithoutTicket = false;
+  #triedAnotherNonce = false;
   /** The relay asked for a password before, so the room exists and has one. */
   #asked = false;
   /** A wrong password, whose hint is being asked for. @type {CallError | null} */
@@ -105,14 +108,18 @@ export class Signaling {
     return new Promise((resolve, reject) => {
       this.#joining?.reject(new CallError('TIMEOUT'));
       this.#joining = { resolve, reject };
-      this.#after('join', FIRST_JOIN_MS, () => {
-        const code = this.#socket ? 'TIMEOUT' : this.#closeCode === 1013 ? 'RELAY_FULL' : 'NETWORK';
-        this.#connector.stop();
-        if (code === 'NETWORK') void this.#giveUp();
-        else this.#settleJoin(new CallError(code));
-      });
+      this.#limitJoin();
       if (this.#socket) this.#sendJoin();
       else this.#connector.nudge();
+    });
+  }
+
+  #limitJoin() {
+    this.#after('join', FIRST_JOIN_MS, () => {
+      const code = this.#socket ? 'TIMEOUT' : this.#closeCode === 1013 ? 'RELAY_FULL' : 'NETWORK';
+      this.#connector.stop();
+      if (code === 'NETWORK') void this.#giveUp();
+      else this.#settleJoin(new CallError(code));
     });
   }
 
@@ -238,6 +245,8 @@ export class Signaling {
   #lost() {
     this.#abandon();
     if (this.#seat) this.#setState('reconnecting');
+    // Who waited in the lobby had no limit; whoever is without a relay has one again.
+    if (this.#joining && this.#timers.join === undefined) this.#limitJoin();
     if ((this.#seat || this.#joining) && this.#timers.drain === undefined) this.#connector.start();
   }
 
@@ -376,7 +385,7 @@ export class Signaling {
   /** @param {string} roomId @param {string} userId @param {string} resumeToken */
   #seated(roomId, userId, resumeToken) {
     this.#seat = { roomId, userId, resumeToken };
-    this.#triedWithoutPassword = false;
+    this.#triedWithoutPassword = this.#triedWithoutTicket = this.#triedAnotherNonce = false;
     this.#clear('answer', 'rejoin');
     if (!this.#steady) {
       this.#after('held', HELD_MS, () => {
@@ -400,7 +409,15 @@ export class Signaling {
     const error = refusal(message);
     if (error.code === 'VERSION_UNSUPPORTED' && this.#relayVersion < VERSION) error.code = 'RELAY_OUTDATED';
     // Its session is over, or never was: without it we are let in as everybody else is.
-    if (error.code === 'TICKET_INVALID') return void this.#owner.onTicketInvalid().then(() => this.#socket && this.#sendJoin());
+    if (error.code === 'TICKET_INVALID' && !this.#triedWithoutTicket) {
+      this.#triedWithoutTicket = true;
+      return void this.#owner.onTicketInvalid().then(() => this.#socket && this.#sendJoin());
+    }
+    // The connection was exchanged on the way to the relay, which drew another nonce.
+    if (error.code === 'KEY_PROOF_INVALID' && !this.#triedAnotherNonce) {
+      this.#triedAnotherNonce = true;
+      return this.#lost();
+    }
     if (!this.#seat) return this.#refusedFirst(error);
     if (error.code === 'RESUME_FAILED' && this.#seat.resumeToken) {
       this.#seat.resumeToken = null;
