@@ -53,6 +53,8 @@ export class Signaling {
   #seat = /** @type {{ roomId: string, userId: string, resumeToken: string | null } | null} */ (null);
   #lastSeq = 0;
   #heartbeatMs = 15_000;
+  /** In the lobby: the answer to the join is still to come. */
+  #waiting = false;
   #triedWithoutPassword = false;
   #triedWithoutTicket = false;
   #triedAnotherNonce = false;
@@ -305,6 +307,7 @@ export class Signaling {
   }
 
   #awaitAnswer() {
+    this.#waiting = false;
     this.#after('answer', ANSWER_MS, () => this.#lost());
   }
 
@@ -364,10 +367,11 @@ export class Signaling {
         if (message.requestId !== undefined && this.#requests.has(message.requestId)) {
           return this.#answer(message.requestId, null, refusal(message));
         }
-        if (this.#timers.answer !== undefined) return this.#refused(message);
+        if (this.#timers.answer !== undefined || this.#waiting) return this.#refused(message);
         return this.#owner.onMessage(message);
       case 'waiting':
         // The answer takes as long as the people inside do.
+        this.#waiting = true;
         this.#clear('answer', 'join');
         return this.#owner.onMessage(message);
       case 'kicked':
@@ -386,6 +390,7 @@ export class Signaling {
   #seated(roomId, userId, resumeToken) {
     this.#seat = { roomId, userId, resumeToken };
     this.#triedWithoutPassword = this.#triedWithoutTicket = this.#triedAnotherNonce = false;
+    this.#waiting = false;
     this.#clear('answer', 'rejoin');
     if (!this.#steady) {
       this.#after('held', HELD_MS, () => {
@@ -405,6 +410,7 @@ export class Signaling {
 
   /** The relay said no to a join or a resume. @param {Refusal} message */
   #refused(message) {
+    this.#waiting = false;
     this.#clear('answer');
     const error = refusal(message);
     if (error.code === 'VERSION_UNSUPPORTED' && this.#relayVersion < VERSION) error.code = 'RELAY_OUTDATED';

@@ -327,7 +327,7 @@ export function fakeEnvironment({ clock, network = new FakeNetwork(), WebSocket 
 
 export const userId = (letter) => letter.repeat(21) + 'A';
 export const publicKey = (letter) => letter.repeat(86) + 'A';
-export const token = (letter) => letter.repeat(43);
+export const token = (letter) => letter.repeat(42) + 'A';
 
 export function roomJoined(changes = {}) {
   return {
