@@ -21,7 +21,7 @@ import { LIMITS, readChat, readMedia } from './wire.js';
 /** @import { PeerLink } from './peer-link.js' */
 /** @import { Member } from './roster.js' */
 
-const AGENT = 'snug-web/1';
+const AGENT = 'snug-web/2';
 const MICROPHONE = 0;
 const SCREEN_SOUND = 3;
 /** At most one `change` in this time. */
@@ -406,7 +406,7 @@ export class Call extends EventTarget {
    * @param {Participant} participant @param {{ newer: boolean, announce: boolean }} how
    */
   async #onParticipant(participant, { newer, announce }) {
-    const { id, roster, mesh } = this.#self;
+    const { id, sealer, roster, mesh } = this.#self;
     if (participant.userId === id) return;
     const known = mesh.links.get(participant.userId);
     // More than any room holds: a relay that makes people up must not make us build a connection to each.
@@ -415,10 +415,17 @@ export class Call extends EventTarget {
     const link = mesh.open(participant.userId, newer);
     if (known && newer) void known.recover();
     else known?.flush();
+    const run = sealer.runOf(participant.userId);
     const problem = await roster.openName(member, participant);
+    const restarted = run !== '' && sealer.runOf(participant.userId) !== run;
     // An old name that comes again says nothing against its owner; a name that is not sealed as ours says it all.
     if (problem && problem !== 'replayed' && problem !== 'outdated') link.refuse(problem);
-    else if (announce && !known) this.#notice(this.#met.has(member.userId) ? 'back' : 'joined', member);
+    else if (announce && (!known || restarted)) this.#notice(this.#met.has(member.userId) ? 'back' : 'joined', member);
+    // What was refused came before they started anew.
+    if (restarted && known?.refusal) {
+      mesh.close(member.userId);
+      mesh.open(member.userId, newer);
+    }
     this.#met.add(member.userId);
     this.#changed();
   }
@@ -476,6 +483,7 @@ export class Call extends EventTarget {
   /** @param {CallError} error */
   #onEnded(error) {
     this.#ending = error;
+    this.#changed();
     if (FOR_GOOD.has(error.code) || !this.#self.mesh.anyConnected) this.#finish(error);
   }
 
@@ -576,6 +584,7 @@ export class Call extends EventTarget {
   get snapshot() {
     return (this.#snapshot ??= {
       signaling: this.#state,
+      refused: this.#ending,
       selfId: this.#self.id,
       selfName: this.#name,
       isOwner: this.#isOwner,

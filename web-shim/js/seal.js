@@ -80,6 +80,11 @@ export class Sealer {
     return (await key) !== null;
   }
 
+  /** The run in which a participant was last heard, or nothing. @param {string} userId */
+  runOf(userId) {
+    return this.#senders.get(userId)?.run ?? '';
+  }
+
   /** @param {string} userId @param {string | undefined} publicKey */
   async #check(userId, publicKey) {
     if (!publicKey && !this.#secret) return null;

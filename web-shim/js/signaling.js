@@ -34,7 +34,8 @@ const MOST_REJOIN_MS = 30_000;
 const HELD_MS = 10_000;
 /** A rejoin that is refused for one of these would be refused again. */
 const FINAL = new Set([
-  'KICKED', 'AUTH_FAILED', 'AUTH_REQUIRED', 'LINK_INCOMPLETE', 'NOT_ADMITTED', 'VERSION_UNSUPPORTED', 'RELAY_OUTDATED', 'BAD_MESSAGE', 'TOO_LARGE',
+  'KICKED', 'AUTH_FAILED', 'AUTH_REQUIRED', 'LINK_INCOMPLETE', 'NOT_ADMITTED', 'KEY_PROOF_INVALID', 'VERSION_UNSUPPORTED', 'RELAY_OUTDATED',
+  'BAD_MESSAGE', 'TOO_LARGE',
 ]);
 /** What this page can do beyond what every client of version 2 can. @type {string[]} */
 const CAPABILITIES = [];
@@ -52,7 +53,11 @@ export class Signaling {
   #seat = /** @type {{ roomId: string, userId: string, resumeToken: string | null } | null} */ (null);
   #lastSeq = 0;
   #heartbeatMs = 15_000;
+  /** In the lobby: the answer to the join is still to come. */
+  #waiting = false;
   #triedWithoutPassword = false;
+  #triedWithoutTicket = false;
+  #triedAnotherNonce = false;
   /** The relay asked for a password before, so the room exists and has one. */
   #asked = false;
   /** A wrong password, whose hint is being asked for. @type {CallError | null} */
@@ -105,14 +110,18 @@ export class Signaling {
     return new Promise((resolve, reject) => {
       this.#joining?.reject(new CallError('TIMEOUT'));
       this.#joining = { resolve, reject };
-      this.#after('join', FIRST_JOIN_MS, () => {
-        const code = this.#socket ? 'TIMEOUT' : this.#closeCode === 1013 ? 'RELAY_FULL' : 'NETWORK';
-        this.#connector.stop();
-        if (code === 'NETWORK') void this.#giveUp();
-        else this.#settleJoin(new CallError(code));
-      });
+      this.#limitJoin();
       if (this.#socket) this.#sendJoin();
       else this.#connector.nudge();
+    });
+  }
+
+  #limitJoin() {
+    this.#after('join', FIRST_JOIN_MS, () => {
+      const code = this.#socket ? 'TIMEOUT' : this.#closeCode === 1013 ? 'RELAY_FULL' : 'NETWORK';
+      this.#connector.stop();
+      if (code === 'NETWORK') void this.#giveUp();
+      else this.#settleJoin(new CallError(code));
     });
   }
 
@@ -238,6 +247,8 @@ export class Signaling {
   #lost() {
     this.#abandon();
     if (this.#seat) this.#setState('reconnecting');
+    // Who waited in the lobby had no limit; whoever is without a relay has one again.
+    if (this.#joining && this.#timers.join === undefined) this.#limitJoin();
     if ((this.#seat || this.#joining) && this.#timers.drain === undefined) this.#connector.start();
   }
 
@@ -296,6 +307,7 @@ export class Signaling {
   }
 
   #awaitAnswer() {
+    this.#waiting = false;
     this.#after('answer', ANSWER_MS, () => this.#lost());
   }
 
@@ -355,10 +367,11 @@ export class Signaling {
         if (message.requestId !== undefined && this.#requests.has(message.requestId)) {
           return this.#answer(message.requestId, null, refusal(message));
         }
-        if (this.#timers.answer !== undefined) return this.#refused(message);
+        if (this.#timers.answer !== undefined || this.#waiting) return this.#refused(message);
         return this.#owner.onMessage(message);
       case 'waiting':
         // The answer takes as long as the people inside do.
+        this.#waiting = true;
         this.#clear('answer', 'join');
         return this.#owner.onMessage(message);
       case 'kicked':
@@ -376,7 +389,8 @@ export class Signaling {
   /** @param {string} roomId @param {string} userId @param {string} resumeToken */
   #seated(roomId, userId, resumeToken) {
     this.#seat = { roomId, userId, resumeToken };
-    this.#triedWithoutPassword = false;
+    this.#triedWithoutPassword = this.#triedWithoutTicket = this.#triedAnotherNonce = false;
+    this.#waiting = false;
     this.#clear('answer', 'rejoin');
     if (!this.#steady) {
       this.#after('held', HELD_MS, () => {
@@ -396,11 +410,20 @@ export class Signaling {
 
   /** The relay said no to a join or a resume. @param {Refusal} message */
   #refused(message) {
+    this.#waiting = false;
     this.#clear('answer');
     const error = refusal(message);
     if (error.code === 'VERSION_UNSUPPORTED' && this.#relayVersion < VERSION) error.code = 'RELAY_OUTDATED';
     // Its session is over, or never was: without it we are let in as everybody else is.
-    if (error.code === 'TICKET_INVALID') return void this.#owner.onTicketInvalid().then(() => this.#socket && this.#sendJoin());
+    if (error.code === 'TICKET_INVALID' && !this.#triedWithoutTicket) {
+      this.#triedWithoutTicket = true;
+      return void this.#owner.onTicketInvalid().then(() => this.#socket && this.#sendJoin());
+    }
+    // The connection was exchanged on the way to the relay, which drew another nonce.
+    if (error.code === 'KEY_PROOF_INVALID' && !this.#triedAnotherNonce) {
+      this.#triedAnotherNonce = true;
+      return this.#lost();
+    }
     if (!this.#seat) return this.#refusedFirst(error);
     if (error.code === 'RESUME_FAILED' && this.#seat.resumeToken) {
       this.#seat.resumeToken = null;

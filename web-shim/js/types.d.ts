@@ -109,6 +109,8 @@ export type ChatMessage = { id: string; fromId: string; name: string; text: stri
 
 export type CallSnapshot = {
   signaling: SignalingState;
+  /** Why the relay will not have us back, while links still carry the call: `call.rejoin` asks again. */
+  refused: CallEnd | null;
   selfId: string;
   selfName: string;
   isOwner: boolean;

@@ -58,7 +58,8 @@ const payload = (max) => {
 
 const userId = like(/^[A-Za-z0-9_-]{22}$/);
 const publicKey = like(/^[A-Za-z0-9_-]{87}$/);
-const token = like(/^[A-Za-z0-9_-]{43}$/);
+/** 32 bytes: no bits of the last character may be left over. */
+const token = like(/^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/);
 const session = like(/^[A-Za-z0-9_-]{11}$/);
 const date = like(/^\d{4}-\d\d-\d\d$/);
 const media = shape({ audio: maybe(flag), video: maybe(flag), screen: maybe(flag), hand: maybe(flag), recording: maybe(flag) });

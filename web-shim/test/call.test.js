@@ -1,14 +1,29 @@
 import assert from 'node:assert/strict';
+import { createHash, createPublicKey, verify } from 'node:crypto';
 import { afterEach, beforeEach, test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import { Call } from '../js/call.js';
+import { Identity, anonymous } from '../js/identity.js';
 import { newSecret } from '../js/link.js';
+import { Sealer } from '../js/seal.js';
 import { FakeNetwork, FakeSocket, FakeTrack, FakeStream, fakeClock, fakeEnvironment, participant, roomJoined, settle, token, until } from './fakes.js';
 
 const ROOM = { maxParticipants: 10, allowScreenShare: true, passwordEnabled: false, locked: false, sealed: true };
+const NONCE = token('n');
 let clock, network, relay, calls;
 
-/** The smallest relay that can be killed: seats, sequence numbers, resume and forwarding. */
+const idOf = (publicKey) => createHash('sha256').update('snug/2\0user\0').update(Buffer.from(publicKey, 'base64url')).digest().subarray(0, 16).toString('base64url');
+
+/** Whether the key signed this connection's nonce for the room (PROTOCOL §6). */
+function proves({ publicKey, keyProof, roomId }) {
+  const point = Buffer.from(publicKey, 'base64url');
+  const [x, y] = [point.subarray(1, 33), point.subarray(33)].map((part) => part.toString('base64url'));
+  const key = createPublicKey({ key: { kty: 'EC', crv: 'P-256', x, y }, format: 'jwk' });
+  const signed = Buffer.concat([Buffer.from('snug/2\0join\0'), Buffer.from(NONCE, 'base64url'), Buffer.from(roomId)]);
+  return verify('sha256', signed, { key, dsaEncoding: 'ieee-p1363' }, Buffer.from(keyProof, 'base64url'));
+}
+
+/** The smallest relay that can be killed: seats by keys, tickets of a session, sequence numbers, resume and forwarding. */
 class FakeRelay {
   up = true;
   seats = new Map();
@@ -22,6 +37,8 @@ class FakeRelay {
   door = null;
   /** The connection of the next join is lost on the way to its answer. */
   losesAnswer = false;
+  /** Counts sessions of the room. */
+  session = 1;
 
   get WebSocket() {
     const relay = this;
@@ -49,13 +66,23 @@ class FakeRelay {
   received(socket, seat, message) {
     switch (message.type) {
       case 'hello':
-        socket.receive({ type: 'welcome', version: 1, relay: 'fake', heartbeatSeconds: 15 });
+        socket.receive({ type: 'welcome', versions: [2], relay: 'fake', heartbeatSeconds: 15, nonce: NONCE });
         break;
       case 'ping':
         socket.receive({ type: 'pong' });
         break;
       case 'join_room': {
-        const { userId, displayName, media } = message;
+        const { publicKey, displayName, media } = message;
+        const userId = idOf(publicKey);
+        if (!proves(message)) {
+          socket.receive({ type: 'error', code: 'KEY_PROOF_INVALID', message: '' });
+          break;
+        }
+        const [, session, holder] = /^(\d+) (.*)$/.exec(message.ticket ?? '') ?? [];
+        if (session && Number(session) !== this.session) {
+          socket.receive({ type: 'error', code: 'TICKET_INVALID', message: '' });
+          break;
+        }
         this.owner ??= message.ownerToken;
         const isOwner = message.ownerToken === this.owner;
         this.shown.push(message.ownerToken);
@@ -68,11 +95,21 @@ class FakeRelay {
           socket.receive({ type: 'error', code: this.door, message: '' });
           break;
         }
-        seat = { userId, displayName, media, socket, seq: 0, missed: [], join: message };
+        const replaced = this.seats.get(userId);
+        const former = holder && holder !== userId ? this.seats.get(holder) : undefined;
+        for (const old of [replaced, former]) {
+          if (!old) continue;
+          this.seats.delete(old.userId);
+          const { socket: oldSocket } = old;
+          old.socket = null;
+          oldSocket?.drop(4002);
+        }
+        if (former) this.toAll({ type: 'user_left', userId: former.userId, reason: 'replaced' });
+        seat = { userId, publicKey, displayName, media, socket, seq: 0, missed: [], join: message, formerId: former?.userId };
         const participants = [...this.seats.values()].map(this.participant);
         this.toAll({ type: 'user_joined', participant: this.participant(seat) });
         this.seats.set(userId, seat);
-        this.send(seat, roomJoined({ userId, participants, roomInfo: this.settings, isOwner }));
+        this.send(seat, roomJoined({ userId, participants, roomInfo: this.settings, isOwner, ticket: `${this.session} ${userId}` }));
         break;
       }
       case 'resume': {
@@ -109,8 +146,8 @@ class FakeRelay {
     return seat;
   }
 
-  participant({ userId, displayName, media }) {
-    return { userId, displayName, media, away: false, owner: false };
+  participant({ userId, publicKey, formerId, displayName, media }) {
+    return { userId, publicKey, ...(formerId && { formerId }), displayName, media, away: false, owner: false };
   }
 
   send(seat, message) {
@@ -149,10 +186,10 @@ afterEach(() => {
   clock.reset();
 });
 
-function make(name, secret, options = {}) {
+async function make(name, secret, options = {}) {
   const env = fakeEnvironment({ clock, network, WebSocket: relay.WebSocket });
   const link = { roomId: 'sunny-mountain-42', secret, ownerToken: null };
-  const call = new Call({ link, name, password: null, ownerTokens: [], microphone: new FakeTrack('audio'), camera: new FakeTrack('video'), ...options }, env);
+  const call = new Call({ link, name, password: null, ownerTokens: [], identity: await anonymous(), microphone: new FakeTrack('audio'), camera: new FakeTrack('video'), ...options }, env);
   const person = { call, env, notices: [], ended: [] };
   call.addEventListener('notice', ({ detail }) => person.notices.push(`${detail.kind} ${detail.name}`));
   call.addEventListener('ended', ({ detail }) => person.ended.push(detail.code));
@@ -161,9 +198,12 @@ function make(name, secret, options = {}) {
 }
 
 async function join(name, secret = null, options) {
-  const person = make(name, secret, options);
+  const person = await make(name, secret, options);
   await person.call.join();
   await settle(30);
+  // WebCrypto takes as long as the machine lets it.
+  const decided = ({ link, name }) => link === 'refused' || (link !== 'connecting' && name !== '');
+  await until(() => calls.every(({ call }) => call.snapshot.remotes.every(decided)));
   return person;
 }
 
@@ -201,7 +241,7 @@ test('the secret never leaves, its proof does', async () => {
   assert.match(sent.linkProof, /^[\w-]{43}$/);
   assert.ok(!JSON.stringify(sent).includes(Buffer.from(secret).toString('base64url')));
   assert.equal(sent.password, 'p');
-  assert.deepEqual(sent.media, { audio: true, video: true, screen: false, hand: false });
+  assert.deepEqual(sent.media, { audio: true, video: true, screen: false, hand: false, recording: false });
   assert.equal(ana.call.snapshot.signaling, 'online');
 });
 
@@ -209,14 +249,14 @@ test('a password leaves in its normal form, and one that is too long does not le
   await join('Ana', newSecret(), { password: 'Mu\u0308nchen\u00a0' });
   const [{ join: sent }] = relay.seats.values();
   assert.equal(sent.password, 'M\u00fcnchen ');
-  const { call } = make('Ben', null);
+  const { call } = await make('Ben', null);
   await assert.rejects(call.join({ password: '\u00fc'.repeat(257) }), { code: 'PASSWORD_LONG' });
   await assert.rejects(call.join({ password: 'a\tb' }), { code: 'PASSWORD_CHARACTER' });
   assert.equal(relay.seats.size, 1);
 });
 
 test('a damaged link is not joined', async () => {
-  const { call } = make('Ana', null, { link: { roomId: 'abc', secret: null, ownerToken: null, damaged: true } });
+  const { call } = await make('Ana', null, { link: { roomId: 'abc', secret: null, ownerToken: null, damaged: true } });
   await assert.rejects(call.join(), { code: 'LINK_INCOMPLETE' });
 });
 
@@ -320,6 +360,8 @@ test('whoever returns leaves the older and the newer end as they were', async ()
 test('leaving is told on the data channel even without the relay', async () => {
   const ana = await join('Ana');
   const ben = await join('Ben');
+  await sees(ana, ['Ben connected']);
+  await sees(ben, ['Ana connected']);
   relay.kill();
   ben.call.leave();
   await settle();
@@ -334,10 +376,10 @@ test('an address change restarts ICE on every link', async () => {
   const [pc] = network.connections;
   const before = network.connections.map(({ localDescription }) => localDescription.sdp);
   ana.env.hint('moved');
-  await settle(20);
-  const after = network.connections.map(({ localDescription }) => localDescription.sdp);
+  const restarted = () => network.connections.every(({ localDescription }, i) => localDescription.sdp !== before[i]);
+  await until(restarted);
   assert.equal(network.connections.length, 2);
-  assert.ok(after.every((sdp, i) => sdp !== before[i]), pc.connectionState);
+  assert.ok(restarted(), pc.connectionState);
 });
 
 test('chat reaches everybody, once, under the sender’s name', async () => {
@@ -363,7 +405,7 @@ test('switching sources is told, and never renegotiates', async () => {
   ana.call.setCamera(null);
   ana.call.startScreen(stream);
   await settle();
-  assert.deepEqual(ben.call.snapshot.remotes[0].media, { audio: false, video: false, screen: true, hand: false });
+  assert.deepEqual(ben.call.snapshot.remotes[0].media, { audio: false, video: false, screen: true, hand: false, recording: false });
   assert.deepEqual(ben.notices.slice(-2), ['muted Ana', 'screen Ana']);
   assert.equal(screen.contentHint, 'detail');
   assert.equal(network.connections.find((pc) => pc.getTransceivers()[2].sender.track === screen) !== undefined, true);
@@ -418,7 +460,7 @@ test('who makes the room is its owner by a token of their own, and who comes lat
 
 test('a creator whose connection is lost before the answer owns the room', async () => {
   relay.losesAnswer = true;
-  const ana = make('Ana', null);
+  const ana = await make('Ana', null);
   const joined = ana.call.join();
   await until(() => relay.shown.length === 1);
   for (let at = 0; at < 20 && relay.shown.length < 2; at += 1) {
@@ -460,7 +502,7 @@ test('a token that works opens the door that stays shut for another one', async 
     ana.call.leave();
   }
   relay.shown = [];
-  const ben = make('Ben', null, { ownerTokens: [token('x'), token('y')] });
+  const ben = await make('Ben', null, { ownerTokens: [token('x'), token('y')] });
   await assert.rejects(ben.call.join(), { code: 'ROOM_LOCKED' });
   assert.deepEqual(relay.shown, [token('x'), token('y')]);
 });
@@ -468,6 +510,8 @@ test('a token that works opens the door that stays shut for another one', async 
 test('who is kicked is told, and the call is over', async () => {
   const ana = await join('Ana');
   const ben = await join('Ben');
+  await sees(ana, ['Ben connected']);
+  await sees(ben, ['Ana connected']);
   relay.send(relay.seats.get(ben.call.snapshot.selfId), { type: 'kicked' });
   await settle();
   assert.deepEqual(ben.ended, ['KICKED']);
@@ -477,14 +521,17 @@ test('who is kicked is told, and the call is over', async () => {
 test('a relay that will not have us back does not end a call that goes on', async () => {
   const ana = await join('Ana');
   await join('Ben');
+  await sees(ana, ['Ben connected']);
   relay.kill();
-  relay.received = (socket, seat, { type }) => {
-    if (type === 'join_room') socket.receive({ type: 'auth_required' });
-    if (type === 'resume') socket.receive({ type: 'error', code: 'RESUME_FAILED', message: '' });
+  const received = relay.received.bind(relay);
+  relay.received = (socket, seat, message) => {
+    if (message.type !== 'join_room') return received(socket, seat, message);
+    socket.receive({ type: 'auth_required' });
     return seat;
   };
   relay.up = true;
   await clock.advance(6000, 250);
+  await equals(() => ana.call.snapshot.refused?.code, 'AUTH_REQUIRED');
   assert.deepEqual(ana.ended, []);
   await sees(ana, ['Ben connected']);
   network.cut();
@@ -525,4 +572,124 @@ test('changes are told at most once in fifty milliseconds, and each snapshot sta
   assert.equal(before.media.hand, false);
   assert.equal(ana.call.snapshot.media.hand, true);
   assert.equal(ana.call.snapshot, ana.call.snapshot);
+});
+
+async function draw(ticket = null) {
+  const pair = await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign', 'verify']);
+  const publicKey = Buffer.from(await crypto.subtle.exportKey('raw', pair.publicKey)).toString('base64url');
+  return { privateKey: pair.privateKey, publicKey, userId: idOf(publicKey), lastRun: Date.now(), ticket };
+}
+
+async function joinAs(name, secret, kept) {
+  const identity = new Identity(kept);
+  return { name, secret, kept, identity, ...(await join(name, secret, { identity })) };
+}
+
+/** The page is loaded again: another call, with what the browser kept of who we are, or with the ticket alone. */
+async function reload({ call, name, secret, kept, identity }, keeps = true) {
+  call.suspend();
+  const { ticket } = identity;
+  return joinAs(name, secret, keeps ? { ...kept, lastRun: kept.lastRun + 5, ticket } : await draw(ticket));
+}
+
+for (const secret of [newSecret(), null]) {
+  const what = secret ? 'with a secret' : 'without a secret';
+
+  test(`who comes back with the same key is back, once, ${what}`, async () => {
+    const ana = await join('Ana', secret);
+    const ben = await joinAs('Ben', secret, await draw());
+    await sees(ana, ['Ben connected']);
+    const again = await reload(ben);
+    await sees(again, ['Ana connected']);
+    await sees(ana, ['Ben connected']);
+    assert.equal(ana.call.snapshot.remotes[0].userId, ben.identity.userId);
+    await equals(() => ana.notices, ['joined Ben', 'back Ben']);
+    assert.equal(ana.call.snapshot.remotes[0].newKey, false);
+    assert.equal(ana.call.snapshot.remotes[0].verified, true);
+    await again.call.sendChat('here');
+    await equals(() => ana.call.snapshot.chat.map(({ name, text }) => [name, text]), [['Ben', 'here']]);
+  });
+
+  test(`who comes back with the ticket and another key is marked, ${what}`, async () => {
+    const ana = await join('Ana', secret);
+    const ben = await joinAs('Ben', secret, await draw());
+    await sees(ana, ['Ben connected']);
+    const again = await reload(ben, false);
+    await sees(again, ['Ana connected']);
+    await sees(ana, ['Ben connected']);
+    assert.notEqual(ana.call.snapshot.remotes[0].userId, ben.identity.userId);
+    assert.equal(ana.call.snapshot.remotes[0].newKey, true);
+  });
+
+  test(`an offer that a member forges closes the link that it pretends to be of, and shows why, ${what}`, async () => {
+    const ana = await join('Ana', secret);
+    const ben = await join('Ben', secret);
+    await sees(ana, ['Ben connected']);
+    const BEN = ben.call.snapshot.selfId;
+    const eve = Object.assign(await anonymous(), { userId: BEN });
+    const forged = await new Sealer({ secret, roomId: 'sunny-mountain-42', identity: eve }).seal('offer', ana.call.snapshot.selfId, { sdp: 'sdp of Eve', session: 'AQIDBAUGBwg', restart: false });
+    relay.send(relay.seats.get(ana.call.snapshot.selfId), { type: 'offer_received', fromId: BEN, payload: forged });
+    await equals(() => ana.call.snapshot.remotes.map(({ link, refusal }) => [link, refusal]), [['refused', 'not_signed']]);
+    assert.ok(!network.connections.some((pc) => pc.remoteDescription?.sdp === 'sdp of Eve'));
+  });
+
+  test(`what the relay kept of an earlier start changes nothing, ${what}`, async () => {
+    const ana = await join('Ana', secret);
+    const ben = await joinAs('Ben', secret, await draw());
+    await sees(ana, ['Ben connected']);
+    const old = await new Sealer({ secret, roomId: 'sunny-mountain-42', identity: ben.identity })
+      .seal('offer', ana.call.snapshot.selfId, { sdp: 'sdp of the past', session: 'AQIDBAUGBwg', restart: false });
+    const again = await reload(ben);
+    await sees(again, ['Ana connected']);
+    await sees(ana, ['Ben connected']);
+    relay.send(relay.seats.get(ana.call.snapshot.selfId), { type: 'offer_received', fromId: ben.identity.userId, payload: old });
+    await clock.advance(1000);
+    await sees(ana, ['Ben connected']);
+    assert.ok(!network.connections.some((pc) => pc.remoteDescription?.sdp === 'sdp of the past'));
+  });
+}
+
+test('a participant without a key is shown as not verified, and refused where the link has a secret', async () => {
+  const open = await join('Ana');
+  const displayName = { plain: '{"name":"Old"}' };
+  const stranger = participant('x', { publicKey: undefined, displayName });
+  relay.send(relay.seats.get(open.call.snapshot.selfId), { type: 'user_joined', participant: stranger });
+  await equals(() => open.call.snapshot.remotes.map(({ name, verified, link }) => [name, verified, link]), [['Old', false, 'connecting']]);
+  open.call.leave();
+  const sealed = await join('Ana', newSecret());
+  relay.send(relay.seats.get(sealed.call.snapshot.selfId), { type: 'user_joined', participant: stranger });
+  await equals(() => sealed.call.snapshot.remotes.map(({ refusal }) => refusal), ['not_signed']);
+});
+
+test('a ticket of a session that is over makes a newly started page somebody else, and a running call keeps its key', async () => {
+  const kept = await anonymous();
+  kept.setTicket('0 of another session');
+  const ana = await join('Ana', null, { identity: kept });
+  assert.notEqual(ana.call.snapshot.selfId, kept.userId);
+  const { selfId } = ana.call.snapshot;
+  assert.equal([...relay.seats.values()][0].join.ticket, undefined);
+  const ben = await join('Ben');
+  await sees(ben, ['Ana connected']);
+  relay.kill();
+  relay.session += 1;
+  relay.up = true;
+  await clock.advance(6000, 250);
+  await equals(() => ana.call.snapshot.signaling, 'online');
+  assert.equal(ana.call.snapshot.selfId, selfId);
+  await sees(ana, ['Ben connected']);
+});
+
+test('more people than anybody remembers come and go, and the next one is let in', async () => {
+  const secret = newSecret();
+  const ana = await join('Ana', secret);
+  const seat = relay.seats.get(ana.call.snapshot.selfId);
+  const invented = await anonymous();
+  for (let i = 0; i < 1100; i++) {
+    const userId = invented.userId.slice(0, 17) + String(10_000 + i);
+    relay.send(seat, { type: 'user_joined', participant: participant('x', { userId, publicKey: invented.publicKey }) });
+    relay.send(seat, { type: 'user_left', userId, reason: 'left' });
+  }
+  await settle();
+  await join('Ben', secret);
+  await sees(ana, ['Ben connected']);
 });

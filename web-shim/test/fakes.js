@@ -326,7 +326,8 @@ export function fakeEnvironment({ clock, network = new FakeNetwork(), WebSocket 
 }
 
 export const userId = (letter) => letter.repeat(21) + 'A';
-export const token = (letter) => letter.repeat(43);
+export const publicKey = (letter) => letter.repeat(86) + 'A';
+export const token = (letter) => letter.repeat(42) + 'A';
 
 export function roomJoined(changes = {}) {
   return {
@@ -335,6 +336,7 @@ export function roomJoined(changes = {}) {
     roomId: 'sunny-mountain-42',
     userId: userId('s'),
     resumeToken: token('t'),
+    ticket: 'the ticket',
     participants: [],
     roomInfo: { maxParticipants: 10, allowScreenShare: true, passwordEnabled: false, locked: false, sealed: false },
     isOwner: false,
@@ -346,6 +348,7 @@ export function roomJoined(changes = {}) {
 }
 
 export function participant(letter, changes = {}) {
-  const media = { audio: true, video: true, screen: false, hand: false };
-  return { userId: userId(letter), displayName: { plain: JSON.stringify({ name: letter }) }, media, away: false, owner: false, ...changes };
+  const media = { audio: true, video: true, screen: false, hand: false, recording: false };
+  const displayName = { plain: JSON.stringify({ name: letter }), proof: 'x' };
+  return { userId: userId(letter), publicKey: publicKey(letter), displayName, media, away: false, owner: false, ...changes };
 }

@@ -2,9 +2,15 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { PeerLink } from '../js/peer-link.js';
 import { Sealer } from '../js/seal.js';
+import { anonymous } from '../js/identity.js';
 import { FakeNetwork, FakeTrack, fakeClock, fakeEnvironment, settle, userId } from './fakes.js';
 
 const [ANA, BEN] = [userId('a'), userId('b')];
+/** A link takes what its sealer opens; what that refuses is for seal.test.js. */
+const UNSIGNED = {
+  seal: async (_kind, _receiverId, value) => ({ plain: JSON.stringify(value) }),
+  open: async (_kind, _senderId, _receiverId, { plain }) => JSON.parse(plain),
+};
 let clock, network, relay, ana, ben;
 
 /** Two ends of one link and a relay between them that can be away, and can be held back to make offers cross. */
@@ -26,7 +32,7 @@ function end(selfId, otherId, newer) {
   const owner = {
     env: fakeEnvironment({ clock, network }),
     selfId,
-    sealer: new Sealer({ secret: null, roomId: 'r-1', selfId }),
+    sealer: UNSIGNED,
     iceServers: [{ urls: ['stun:call.example.org'] }],
     tracks: [new FakeTrack('audio'), side.camera, null, null],
     media: () => ({ audio: true, video: true, screen: false, hand: false }),
@@ -82,7 +88,7 @@ test('the newer one offers, both sides send and receive the four sections, and t
     assert.deepEqual(transceivers.map(({ kind }) => kind), ['audio', 'video', 'video', 'audio']);
     assert.ok(transceivers.every(({ direction }) => direction === 'sendrecv'));
     assert.equal(transceivers[1].sender.track?.kind, 'video');
-    assert.deepEqual([pc.channel.id, pc.channel.negotiated, pc.channel.label], [1, true, 'snug/1']);
+    assert.deepEqual([pc.channel.id, pc.channel.negotiated, pc.channel.label], [1, true, 'snug/2']);
   }
   assert.equal(ben.link.voice.getTracks().length, 1);
   assert.equal(ben.link.camera.getTracks().length, 1);
@@ -305,7 +311,7 @@ test('a queue without a way out keeps the last sixty-four messages', async () =>
 
 test('a payload that is refused closes the link for good and says why', async () => {
   await connect();
-  ana.owner.sealer = new Sealer({ secret: crypto.getRandomValues(new Uint8Array(16)), roomId: 'r-1', selfId: ANA });
+  ana.owner.sealer = new Sealer({ secret: crypto.getRandomValues(new Uint8Array(16)), roomId: 'r-1', identity: await anonymous() });
   ana.link.receive('offer', { plain: '{}' });
   await settle();
   assert.equal(ana.link.state, 'refused');

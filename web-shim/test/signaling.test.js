@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, test } from 'node:test';
 import { Signaling } from '../js/signaling.js';
-import { fakeClock, fakeEnvironment, roomJoined, settle, socketFactory, token, userId } from './fakes.js';
+import { fakeClock, fakeEnvironment, publicKey, roomJoined, settle, socketFactory, token, userId } from './fakes.js';
 
 const golden = JSON.parse(readFileSync(new URL('../../relay/wire/golden/messages.json', import.meta.url), 'utf8'));
-const PAYLOAD = { plain: '{"name":"Ana"}' };
-let clock, sockets, signaling, log, password, refused, accepts;
+const PAYLOAD = { plain: '{"name":"Ana"}', proof: 'x' };
+const WELCOME = { type: 'welcome', versions: [2], relay: 'snug-relay/2', heartbeatSeconds: 15, nonce: token('n') };
+let clock, sockets, signaling, log, password, ticket, refused, accepts;
 
 beforeEach(() => {
   clock = fakeClock();
@@ -14,17 +15,21 @@ beforeEach(() => {
   sockets = factory.sockets;
   log = [];
   password = null;
+  ticket = 'the ticket';
   refused = null;
   accepts = [];
   const owner = {
-    joinMessage: async () => ({
+    joinMessage: async (nonce) => ({
       type: 'join_room',
       roomId: 'sunny-mountain-42',
-      userId: userId('s'),
+      publicKey: publicKey('s'),
+      keyProof: `by s over ${nonce}`,
       displayName: PAYLOAD,
-      media: { audio: true, video: false, screen: false, hand: false },
+      media: { audio: true, video: false, screen: false, hand: false, recording: false },
       ...(password && { password }),
+      ...(ticket && { ticket }),
     }),
+    onTicketInvalid: async () => { ticket = null; },
     onState: (state) => log.push(state),
     acceptsSeat: () => accepts.shift() ?? true,
     onJoined: () => log.push('joined'),
@@ -32,7 +37,7 @@ beforeEach(() => {
     onMessage: (message) => log.push(message),
     onEnded: (error) => log.push(`ended ${error.code}`),
   };
-  signaling = new Signaling({ url: 'wss://x/ws', env: { ...fakeEnvironment({ clock, ...factory }), socketRefusal: async () => refused }, agent: 'snug-web/1', owner });
+  signaling = new Signaling({ url: 'wss://x/ws', env: { ...fakeEnvironment({ clock, ...factory }), socketRefusal: async () => refused }, agent: 'snug-web/2', owner });
 });
 afterEach(() => {
   signaling.leave();
@@ -44,8 +49,8 @@ const took = () => log.splice(0);
 
 async function open() {
   last().open();
+  last().receive(WELCOME);
   await settle();
-  last().receive({ type: 'welcome', version: 1, relay: 'snug-relay/1', heartbeatSeconds: 15 });
 }
 
 async function joined() {
@@ -218,13 +223,13 @@ test('a message that comes again is dropped and a gap is asked for again', async
   assert.equal(sockets[0].closedWith, 3001);
 });
 
-test('a seat that is gone is followed by a join under the same identity', async () => {
+test('a seat that is gone is followed by a join with the same key', async () => {
   await joined();
   await reopened();
   last().receive({ type: 'error', code: 'RESUME_FAILED', message: '' });
   await settle();
   assert.deepEqual(last().types(), ['hello', 'resume', 'join_room']);
-  assert.equal(last().sent[2].userId, userId('s'));
+  assert.equal(last().sent[2].publicKey, publicKey('s'));
   last().receive(roomJoined({ resumeToken: token('v') }));
   last().receive({ type: 'user_away', seq: 2, userId: userId('b') });
   assert.deepEqual(took().slice(-3).map((entry) => entry.type ?? entry), ['online', 'joined', 'user_away']);
@@ -283,7 +288,7 @@ test('a room that will not have us back ends it', async () => {
   assert.deepEqual(took().slice(-2), ['closed', 'ended LINK_INCOMPLETE']);
 });
 
-for (const [code, reason] of [[4001, 'KICKED'], [4002, 'REPLACED']]) {
+for (const [code, reason] of [[4001, 'KICKED'], [4002, 'REPLACED'], [4006, 'CALL_ENDED']]) {
   test(`a connection closed with ${code} is final`, async () => {
     await joined();
     last().drop(code);
@@ -395,7 +400,10 @@ async function askedBy(breaks) {
   const answered = new Map();
   for (let at = 0; at < 60_000; at += 10) {
     for (const socket of [...sockets]) {
-      if (socket.readyState === 0) socket.open();
+      if (socket.readyState === 0) {
+        socket.open();
+        socket.receive(WELCOME);
+      }
       await settle();
       const questions = socket.types().filter((type) => type === 'join_room' || type === 'resume');
       const before = answered.get(socket) ?? 0;
@@ -479,4 +487,133 @@ test('a seat that is given up for another join leaves nothing behind', async () 
   last().receive({ type: 'user_away', userId: userId('b'), seq: 2 });
   assert.deepEqual(took(), ['online', 'joined', { type: 'user_away', userId: userId('b'), seq: 2 }]);
   assert.equal(sockets.length, 1);
+});
+
+test('a join waits for what it has to sign, and signs what this connection drew', async () => {
+  const join = signaling.join();
+  last().open();
+  await settle();
+  assert.deepEqual(last().types(), ['hello'], 'the nonce is not there yet');
+  last().receive(WELCOME);
+  await settle();
+  assert.equal(last().sent[1].keyProof, `by s over ${token('n')}`);
+  last().receive(roomJoined());
+  await join;
+  last().drop();
+  await clock.advance(500);
+  last().open();
+  last().receive({ ...WELCOME, nonce: token('m') });
+  last().receive({ type: 'error', code: 'RESUME_FAILED', message: '' });
+  await settle();
+  assert.equal(last().sent[2].keyProof, `by s over ${token('m')}`);
+});
+
+for (const seatedBefore of [false, true]) {
+  test(`a ticket of a session that is over is put away, ${seatedBefore ? 'in a call' : 'at the first join'}, and the join goes on without it`, async () => {
+    if (seatedBefore) await joined();
+    const join = seatedBefore ? null : signaling.join();
+    if (seatedBefore) await reopened();
+    else await open();
+    if (seatedBefore) last().receive({ type: 'error', code: 'RESUME_FAILED', message: '' });
+    await settle();
+    last().receive({ type: 'error', code: 'TICKET_INVALID', message: '' });
+    await settle();
+    const joins = last().sent.filter(({ type }) => type === 'join_room');
+    assert.deepEqual(joins.map((one) => one.ticket), ['the ticket', undefined]);
+    last().receive(roomJoined());
+    await join;
+    assert.equal(took().at(-1), 'joined');
+  });
+}
+
+test('a relay that calls every ticket invalid is not asked without end', async () => {
+  await joined();
+  await reopened();
+  last().receive({ type: 'error', code: 'RESUME_FAILED', message: '' });
+  const asked = () => last().sent.filter(({ type }) => type === 'join_room').length;
+  let answered = 0;
+  for (let i = 0; i < 200; i++) {
+    for (; answered < asked(); answered = asked()) last().receive({ type: 'error', code: 'TICKET_INVALID', message: '' });
+    await clock.advance(50);
+  }
+  assert.ok(asked() <= 8, String(asked()));
+});
+
+test('a proof that the relay does not take is made once more on a new connection', async () => {
+  const join = signaling.join();
+  await open();
+  last().receive({ type: 'error', code: 'KEY_PROOF_INVALID', message: '' });
+  await clock.advance(1000);
+  assert.equal(sockets.length, 2);
+  await open();
+  last().receive({ type: 'error', code: 'KEY_PROOF_INVALID', message: '' });
+  await assert.rejects(join, { code: 'KEY_PROOF_INVALID' });
+  assert.equal(sockets.length, 2);
+});
+
+test('a relay of version 1, which says no welcome first, is the one to be updated', async () => {
+  const join = signaling.join();
+  last().open();
+  last().receive({ type: 'error', code: 'VERSION_UNSUPPORTED', message: 'Speak version 1.' });
+  last().drop(4000);
+  await assert.rejects(join, { code: 'RELAY_OUTDATED' });
+});
+
+test('a relay that is newer than this page asks for the page to be loaded again', async () => {
+  const join = signaling.join();
+  last().open();
+  last().receive({ ...WELCOME, versions: [3, 4] });
+  last().receive({ type: 'error', code: 'VERSION_UNSUPPORTED', message: '' });
+  last().drop(4000);
+  await assert.rejects(join, { code: 'VERSION_UNSUPPORTED' });
+});
+
+test('who waits in the lobby has all the time that those inside take, and may call it off', async () => {
+  const join = signaling.join();
+  await open();
+  last().receive({ type: 'waiting' });
+  for (let i = 0; i < 8; i++) {
+    await clock.advance(15_000, 500);
+    last().receive({ type: 'pong' });
+  }
+  assert.equal(sockets.length, 1, 'the same connection');
+  const rejected = assert.rejects(join, { code: 'LEFT' });
+  signaling.leave();
+  await rejected;
+  assert.equal(last().closedWith, 1000, 'which calls it off');
+});
+
+test('who waits in the lobby knocks again when the connection is lost', async () => {
+  const join = signaling.join();
+  await open();
+  last().receive({ type: 'waiting' });
+  await reopened();
+  assert.equal(last().types().at(-1), 'join_room');
+  last().receive({ type: 'waiting' });
+  last().receive({ type: 'error', code: 'NOT_ADMITTED', message: '' });
+  await assert.rejects(join, { code: 'NOT_ADMITTED' });
+});
+
+test('who is asked to wait in the lobby on the way back goes on waiting, and is let in', async () => {
+  await joined();
+  await reopened();
+  last().receive({ type: 'error', code: 'RESUME_FAILED', message: '' });
+  await settle();
+  last().receive({ type: 'waiting' });
+  for (let i = 0; i < 4; i++) {
+    await clock.advance(15_000, 500);
+    last().receive({ type: 'pong' });
+  }
+  last().receive(roomJoined());
+  assert.equal(took().at(-1), 'joined');
+});
+
+test('who is not let in on the way back is not joined again', async () => {
+  await joined();
+  await reopened();
+  last().receive({ type: 'error', code: 'RESUME_FAILED', message: '' });
+  await settle();
+  last().receive({ type: 'waiting' });
+  last().receive({ type: 'error', code: 'NOT_ADMITTED', message: '' });
+  assert.equal(took().at(-1), 'ended NOT_ADMITTED');
 });

@@ -62,7 +62,7 @@ test('unknown fields are let through and unknown types are not', () => {
 });
 
 test('a message that lost any field, or has another type in it, is not let in', () => {
-  const optional = new Set(['requestId', 'ownerToken', 'hint', 'retryAfterMs', 'username', 'credential', 'seq']);
+  const optional = new Set(['requestId', 'ownerToken', 'hint', 'retryAfterMs', 'username', 'credential', 'seq', 'capabilities']);
   for (const message of golden.server) {
     for (const field of Object.keys(message)) {
       if (field === 'type') continue;
@@ -143,5 +143,5 @@ test('opened payloads are checked before they are used', () => {
 });
 
 test('sources that a sender left out are off', () => {
-  assert.deepEqual(readMedia({ video: true }), { audio: false, video: true, screen: false, hand: false });
+  assert.deepEqual(readMedia({ video: true }), { audio: false, video: true, screen: false, hand: false, recording: false });
 });
