@@ -6,11 +6,12 @@ import { randomBytes } from 'node:crypto';
 import http from 'node:http';
 import net from 'node:net';
 import { hostname } from 'node:os';
+import { linkProof } from './lib/identity.mjs';
 import { newRoom, startRelay } from './lib/relay.mjs';
-import { linkProof, openAsOwner, prepare } from './lib/rooms.mjs';
+import { openAsOwner, prepare } from './lib/rooms.mjs';
 import { scenario } from './lib/scenario.mjs';
 import { during, until } from './lib/until.mjs';
-import { newUserId, WireClient } from './lib/wireclient.mjs';
+import { WireClient } from './lib/wireclient.mjs';
 
 const MIB = 1024 * 1024;
 
@@ -96,7 +97,7 @@ scenario('a wrong password and a room that does not exist get the same answer af
       for (const [kind, roomId] of [['wrong', room.roomId], ['unknown', `never-made-${round}-${tries}`]]) {
         const client = await WireClient.connect(cleanup, relay, { from: `127.${kind === 'wrong' ? 110 : 111}.${round * 4 + tries}.1` });
         const began = performance.now();
-        client.say({ type: 'join_room', roomId, userId: newUserId(), displayName: { plain: '{"name":"Eve"}' }, password: `guess ${tries}` });
+        client.say(client.joinMessage(roomId, { name: 'Eve', password: `guess ${tries}` }));
         const answer = await client.hears(['error', 'room_joined', 'auth_required']);
         times[kind].push(performance.now() - began);
         const { at, ...content } = answer;
@@ -252,23 +253,29 @@ scenario('every limit holds at its value and bites one above it', async cleanup 
     [{ displayName: sealed(512) }, true], [{ displayName: sealed(516) }, false],
     [{ roomId: 'ab' }, false], [{ roomId: 'a'.repeat(64) }, true], [{ roomId: 'a'.repeat(65) }, false],
     [{ roomId: 'Upper-Case' }, false], [{ roomId: '../etc/passwd' }, false], [{ roomId: 'a--b' }, false], [{ roomId: '-ab' }, false],
-    [{ userId: 'short' }, false], [{ userId: `${newUserId()}A` }, false], [{ displayName: { plain: 'x', sealed: 'y' } }, false], [{ displayName: {} }, false],
+    [{ publicKey: 'short' }, false], [{ publicKey: `${'B'.repeat(86)}A` }, false], [{ keyProof: 'short' }, false], [{ ticket: 'x'.repeat(129) }, false], [{ displayName: { plain: 'x', sealed: 'y' } }, false], [{ displayName: {} }, false],
     [{ linkProof: 'too short' }, false], [{ ownerToken: 'too short' }, false],
   ];
   for (const [number, [fields, good]] of joins.entries()) {
     const client = await WireClient.connect(cleanup, relay, { from: `127.115.${number}.1` });
-    client.say({ type: 'join_room', roomId: `limits-${number}`, userId: newUserId(), displayName: { plain: '{"name":"x"}' }, ...fields });
+    client.say({ ...client.joinMessage(fields.roomId ?? `limits-${number}`), ...fields });
     const answer = await client.hears(['room_joined', 'error']);
     assert.equal(answer.type, good ? 'room_joined' : 'error', `${JSON.stringify(fields).slice(0, 80)}: ${JSON.stringify(answer)}`);
     client.leave();
   }
 
   // hello.
-  for (const [agent, versions, good] of [['a'.repeat(64), [1], true], ['a'.repeat(65), [1], false], ['a', [2, 1], true], ['a', [7], false]]) {
+  const names = count => Array.from({ length: count }, (_, number) => `n${number}`);
+  for (const [hello, good] of [
+    [{ agent: 'a'.repeat(64), versions: [2] }, true], [{ agent: 'a'.repeat(65), versions: [2] }, false], [{ versions: [3, 2] }, true], [{ versions: [7] }, false], [{ versions: [1] }, false],
+    [{ versions: [2], capabilities: names(16) }, true], [{ versions: [2], capabilities: names(17) }, false],
+    [{ versions: [2], capabilities: ['x'.repeat(32)] }, true], [{ versions: [2], capabilities: ['x'.repeat(33)] }, false],
+  ]) {
     const client = await WireClient.connect(cleanup, relay, { hello: false, from: '127.116.0.1' });
-    client.say({ type: 'hello', versions, agent });
-    const answer = await client.hears(['welcome', 'error']);
-    assert.equal(answer.type, good ? 'welcome' : 'error', JSON.stringify(answer));
+    client.say({ type: 'hello', ...hello });
+    client.say({ type: 'ping' });
+    const answer = await client.hears(['pong', 'error']);
+    assert.equal(answer.type, good ? 'pong' : 'error', JSON.stringify([hello, answer]));
   }
   const health = await get(relay, '/health');
   assert.equal(health.status, 200);

@@ -1,13 +1,14 @@
 // What a relay's operator, or a thief of its memory or its log, can learn about a call.
 
 import assert from 'node:assert/strict';
+import { linkProof } from './lib/identity.mjs';
 import { findInMemory } from './lib/memory.mjs';
 import { chromium, guest, seesAndHears } from './lib/people.mjs';
 import { newRoom, startRelay } from './lib/relay.mjs';
-import { linkProof, openAsOwner, proofOf } from './lib/rooms.mjs';
+import { openAsOwner, proofOf } from './lib/rooms.mjs';
 import { scenario } from './lib/scenario.mjs';
 import { until } from './lib/until.mjs';
-import { newUserId, WireClient } from './lib/wireclient.mjs';
+import { WireClient } from './lib/wireclient.mjs';
 
 const NAME = 'Quetzalcoatlina';
 const SAID = 'the password of the garden gate is rhubarb';
@@ -65,7 +66,7 @@ scenario('the log at its usual level names nobody and gives nothing away', async
   guessing.say('not JSON, but-a-marker');
   await guessing.hears('error');
   const inside = await WireClient.connect(cleanup, relay, { from: '127.83.46.67' });
-  const seat = await inside.join(room.roomId, { name: NAME, password, userId: newUserId(), ...proofOf(room) });
+  const seat = await inside.join(room.roomId, { name: NAME, password, ...proofOf(room) });
   assert.equal(seat.type, 'room_joined', JSON.stringify(seat));
   inside.say({ type: 'offer', targetId: owner.userId, payload: { sealed: Buffer.from('an offer').toString('base64url') } });
   await owner.hears('offer_received');
@@ -86,6 +87,7 @@ scenario('the log at its usual level names nobody and gives nothing away', async
     'the owner’s token': room.ownerToken,
     'the new owner token': rotated.ownerToken,
     'a resume token': seat.resumeToken,
+    'a ticket': seat.ticket,
     'a message’s content': 'a-marker',
     'an unknown type': 'nonsense-marker',
   };

@@ -2,14 +2,13 @@
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { Identity, openPayload } from './lib/identity.mjs';
 import { newRoom, restartRelay, startRelay } from './lib/relay.mjs';
+import { proofOf } from './lib/rooms.mjs';
 import { scenario } from './lib/scenario.mjs';
-import { newUserId, WireClient } from './lib/wireclient.mjs';
+import { ANSWERS, WireClient } from './lib/wireclient.mjs';
 
-const ANSWERS = ['room_joined', 'resumed', 'auth_required', 'room_full', 'error'];
-const plain = name => ({ plain: JSON.stringify({ name }) });
 const token = () => Buffer.from(globalThis.crypto.getRandomValues(new Uint8Array(32))).toString('base64url');
-const joinOf = (roomId, userId, more = {}) => ({ type: 'join_room', roomId, userId, displayName: plain('Ana'), ...more });
 const resumeOf = (roomId, userId, resumeToken, lastSeq) => ({ type: 'resume', roomId, userId, resumeToken, lastSeq });
 
 /** An owner in a room of its own making. */
@@ -24,21 +23,20 @@ scenario('§2 and §3: a name is JSON in a string, an object is no array, and ex
   const relay = await startRelay(cleanup);
   const { roomId } = newRoom(relay, { sealed: false });
   const ana = await WireClient.connect(cleanup, relay);
-  const userId = newUserId();
   for (const displayName of [{ plain: 'Ana' }, { plain: '"Ana"' }, { plain: '["Ana"]' }, { plain: { name: 'Ana' } }, ['plain', '{"name":"Ana"}'], 'Ana']) {
-    const refused = await ana.ask(joinOf(roomId, userId, { displayName, requestId: 7 }), ANSWERS);
+    const refused = await ana.ask({ ...ana.joinMessage(roomId), displayName, requestId: 7 }, ANSWERS);
     assert.deepEqual([refused.code, refused.requestId], ['BAD_MESSAGE', 7], JSON.stringify(displayName));
   }
-  assert.equal((await ana.ask(joinOf(roomId, userId, { media: [true, true, false, false], requestId: 7 }), ANSWERS)).code, 'BAD_MESSAGE');
+  assert.equal((await ana.ask(ana.joinMessage(roomId, { media: [true, true, false, false], requestId: 7 }), ANSWERS)).code, 'BAD_MESSAGE');
   const { client } = JSON.parse(readFileSync(new URL('../../relay/wire/golden/malformed.json', import.meta.url), 'utf8'));
   for (const { frame, code } of client) assert.equal((await ana.ask(frame, ANSWERS)).code, code, frame);
-  const joined = await ana.ask(joinOf(roomId, userId, { requestId: 8 }), ANSWERS);
+  const joined = await ana.ask(ana.joinMessage(roomId, { requestId: 8 }), ANSWERS);
   assert.deepEqual([joined.type, joined.seq, 'requestId' in joined], ['room_joined', 1, false]);
   const carries = [
     [{ type: 'lock_room', locked: false }, 'done', true],
     [{ type: 'get_stats' }, 'room_stats', true],
     [{ type: 'rotate_owner_token' }, 'owner_token', true],
-    [{ type: 'kick', targetId: newUserId() }, 'error', true],
+    [{ type: 'kick', targetId: new Identity().userId }, 'error', true],
     [{ type: 'turn_credentials' }, 'turn_credentials', false],
     [{ type: 'ping' }, 'pong', false],
   ];
@@ -74,25 +72,29 @@ scenario('§4: the hint comes to a join without a password, after a wrong one on
   const { roomId, owner } = await owned(cleanup, relay);
   await owner.ask({ type: 'set_room_password', password: 'rex', hint: 'the dog' });
   const ben = await WireClient.connect(cleanup, relay);
-  const userId = newUserId();
-  const join = more => ben.ask(joinOf(roomId, userId, more), ANSWERS);
+  const join = more => ben.join(roomId, more);
   assert.deepEqual(Object.keys(await join()).filter(key => key !== 'at'), ['type'], 'no hint for strangers');
   assert.equal((await join({ password: 'tom' })).code, 'AUTH_FAILED');
   assert.equal((await join()).hint, 'the dog');
   const other = await WireClient.connect(cleanup, relay);
-  assert.equal((await other.ask(joinOf(roomId, newUserId()), ANSWERS)).hint, undefined, 'another connection begins anew');
+  assert.equal((await other.join(roomId)).hint, undefined, 'another connection begins anew');
   assert.equal((await join({ password: 'rex' })).type, 'room_joined');
 });
 
-scenario('§2: a rejoin after a restart is answered by auth_required, room_full and ROOM_LOCKED, and works when that is over', async cleanup => {
+/** The relay is killed and started again. */
+async function killed(cleanup, relay) {
+  await relay.kill();
+  return restartRelay(cleanup, relay);
+}
+
+scenario('§2: without a ticket a rejoin is answered by auth_required, room_full and ROOM_LOCKED, and works when that is over', async cleanup => {
   let relay = await startRelay(cleanup);
   const { roomId, owner, ownerToken } = await owned(cleanup, relay);
   const ben = await WireClient.connect(cleanup, relay);
   assert.equal((await ben.join(roomId)).type, 'room_joined');
   await owner.ask({ type: 'update_settings', maxParticipants: 2 });
   await owner.ask({ type: 'set_room_password', password: 'rex' });
-  await relay.kill();
-  relay = await restartRelay(cleanup, relay);
+  relay = await killed(cleanup, relay);
   // Somebody else took the place.
   const back = await WireClient.connect(cleanup, relay);
   assert.equal((await back.join(roomId, { ownerToken })).type, 'room_joined');
@@ -100,9 +102,7 @@ scenario('§2: a rejoin after a restart is answered by auth_required, room_full 
   assert.equal((await cy.join(roomId, { password: 'rex' })).type, 'room_joined');
 
   const again = await WireClient.connect(cleanup, relay);
-  const resumeToken = ben.seat.resumeToken;
-  assert.equal((await again.ask(resumeOf(roomId, ben.userId, resumeToken, 1), ANSWERS)).code, 'RESUME_FAILED');
-  const rejoin = more => again.ask(joinOf(roomId, ben.userId, { resumeToken, ...more }), ANSWERS);
+  const rejoin = more => again.join(roomId, { identity: ben.identity, ...more });
   assert.equal((await rejoin()).type, 'auth_required');
   const full = await rejoin({ password: 'rex' });
   assert.deepEqual([full.type, full.maxParticipants, full.retryAfterMs], ['room_full', 2, undefined]);
@@ -116,6 +116,100 @@ scenario('§2: a rejoin after a restart is answered by auth_required, room_full 
   assert.equal((await rejoin({ password: 'rex' })).code, 'ROOM_LOCKED');
   await back.ask({ type: 'lock_room', locked: false });
   assert.equal((await rejoin({ password: 'rex' })).type, 'room_joined');
+});
+
+scenario('§2: a ticket opens the door again after a restart, past a password, a lock and a full room', async cleanup => {
+  let relay = await startRelay(cleanup);
+  const { roomId, owner, ownerToken } = await owned(cleanup, relay);
+  const ben = await WireClient.connect(cleanup, relay);
+  const { ticket } = await ben.join(roomId);
+  await owner.ask({ type: 'set_room_password', password: 'rex' });
+  await owner.ask({ type: 'lock_room', locked: true });
+  await owner.ask({ type: 'update_settings', maxParticipants: 2 });
+  relay = await killed(cleanup, relay);
+  const back = await WireClient.connect(cleanup, relay);
+  const seat = await back.join(roomId, { identity: owner.identity, ticket: owner.seat.ticket });
+  assert.deepEqual([seat.type, seat.isOwner, seat.roomInfo.locked, seat.roomInfo.passwordEnabled], ['room_joined', true, true, true]);
+  const again = await WireClient.connect(cleanup, relay);
+  assert.equal((await again.ask(resumeOf(roomId, ben.userId, ben.seat.resumeToken, 1), ANSWERS)).code, 'RESUME_FAILED');
+  assert.equal((await again.join(roomId, { identity: ben.identity, ticket })).type, 'room_joined');
+  const stranger = await WireClient.connect(cleanup, relay);
+  assert.notEqual((await stranger.join(roomId)).type, 'room_joined');
+  assert.equal((await stranger.join(roomId, { ownerToken })).type, 'room_joined', 'the owner’s token opens everything');
+});
+
+scenario('§2: whom the owner removed stays out after a restart, and strangers have to be let in', async cleanup => {
+  let relay = await startRelay(cleanup);
+  const { roomId, owner } = await owned(cleanup, relay);
+  const eve = await WireClient.connect(cleanup, relay);
+  const { ticket } = await eve.join(roomId, { name: 'Eve' });
+  assert.equal((await owner.ask({ type: 'kick', targetId: eve.userId })).type, 'done');
+  relay = await killed(cleanup, relay);
+  const back = await WireClient.connect(cleanup, relay);
+  assert.equal((await back.join(roomId, { identity: owner.identity, ticket: owner.seat.ticket })).roomInfo.removed, 1);
+  const again = await WireClient.connect(cleanup, relay);
+  assert.equal((await again.join(roomId, { identity: eve.identity, ticket })).code, 'KICKED');
+  assert.equal((await again.join(roomId, { identity: eve.identity })).code, 'KICKED');
+  assert.equal((await again.join(roomId, { identity: new Identity(), ticket })).code, 'KICKED');
+  assert.equal((await again.join(roomId, { identity: new Identity() })).type, 'waiting');
+  const knock = await back.hears('knock');
+  back.say({ type: 'admit', targetId: knock.userId, admitted: false });
+  assert.equal((await again.hears('error')).code, 'NOT_ADMITTED');
+});
+
+scenario('§2 and §6: a seat belongs to a key, its holder comes back with a new run, and another key with the ticket is named', async cleanup => {
+  const relay = await startRelay(cleanup);
+  const room = newRoom(relay);
+  const { roomId, secret } = room;
+  const proof = proofOf(room);
+  const ana = await WireClient.connect(cleanup, relay);
+  await ana.join(roomId, { name: 'Ana', secret, ...proof });
+  const ben = await WireClient.connect(cleanup, relay);
+  const { ticket } = await ben.join(roomId, { name: 'Ben', secret, ...proof });
+  const nameOf = ({ userId, publicKey, displayName }) => openPayload({ kind: 'name', roomId, senderId: userId, secret, publicKey }, displayName);
+  assert.equal(nameOf((await ana.hears('user_joined')).participant), '{"name":"Ben"}');
+
+  // Somebody who knows the link and Ben's id, but has not his key.
+  const eve = await WireClient.connect(cleanup, relay);
+  const forged = { ...eve.joinMessage(roomId, { ...proof }), publicKey: ben.identity.publicKey };
+  assert.equal((await eve.ask(forged, ANSWERS)).code, 'KEY_PROOF_INVALID');
+  // A proof over another connection's nonce is none.
+  assert.equal((await eve.ask({ ...ben.joinMessage(roomId, proof), type: 'join_room' }, ANSWERS)).code, 'KEY_PROOF_INVALID');
+
+  ben.identity.startAnew();
+  const again = await WireClient.connect(cleanup, relay);
+  assert.equal((await again.join(roomId, { identity: ben.identity, name: 'Ben', secret, ticket, ...proof })).type, 'room_joined');
+  assert.equal((await ben.closes()).code, 4002);
+  const same = (await ana.hears('user_joined')).participant;
+  assert.deepEqual([same.userId, same.formerId], [ben.userId, undefined]);
+  assert.equal(nameOf(same), '{"name":"Ben"}');
+
+  const other = await WireClient.connect(cleanup, relay);
+  assert.equal((await other.join(roomId, { name: 'Ben', secret, ticket: again.seat.ticket, ...proof })).type, 'room_joined');
+  const left = await ana.hears('user_left');
+  assert.deepEqual([left.userId, left.reason], [ben.userId, 'replaced']);
+  const marked = (await ana.hears('user_joined')).participant;
+  assert.deepEqual([marked.userId, marked.formerId], [other.userId, ben.userId]);
+});
+
+scenario('§2: a ticket of a session that is over is told from a good one', async cleanup => {
+  const relay = await startRelay(cleanup);
+  const { roomId, owner, ownerToken } = await owned(cleanup, relay);
+  const { ticket } = owner.seat;
+  owner.say({ type: 'leave_room' });
+  const again = await WireClient.connect(cleanup, relay);
+  await again.join(roomId, { ownerToken });
+  const late = await WireClient.connect(cleanup, relay);
+  assert.equal((await late.join(roomId, { ticket })).code, 'TICKET_INVALID');
+  assert.equal((await late.join(roomId)).type, 'room_joined');
+});
+
+scenario('§2: a client of version 1 is told that there is no common version, and the connection ends', async cleanup => {
+  const relay = await startRelay(cleanup);
+  const old = await WireClient.connect(cleanup, relay, { hello: false });
+  old.say({ type: 'hello', versions: [1], agent: 'old' });
+  assert.equal((await old.hears('error')).code, 'VERSION_UNSUPPORTED');
+  await old.closes();
 });
 
 scenario('§2: leaving and closing free a place at once, a crash holds it and says for how long', async cleanup => {

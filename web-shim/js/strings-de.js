@@ -151,7 +151,7 @@ export const TABLE = {
   refused: {
     tampered: 'Die Verbindung zu {name} wurde abgelehnt: Ihre Sicherheitsangaben wurden unterwegs verändert.',
     not_sealed: 'Die Verbindung zu {name} wurde abgelehnt: Ihre Sicherheitsangaben kamen ohne Siegel.',
-    not_signed: 'Die Verbindung zu {name} wurde abgelehnt: Jemand anderes hat unter diesem Namen gesprochen.',
+    not_signed: 'Die Verbindung zu {name} wurde abgelehnt: Ihre Sicherheitsangaben hat jemand anderes unterschrieben.',
     reflected: 'Die Verbindung zu {name} wurde abgelehnt: Der Server hat uns unsere eigenen Worte zurückgeschickt.',
     replayed: 'Die Verbindung zu {name} wurde abgelehnt: Alte Sicherheitsangaben wurden noch einmal gesendet.',
     no_secret: 'Die Verbindung zu {name} wurde abgelehnt: Sie ist versiegelt, und dieser Link hat keinen Schlüssel. Öffne den ganzen Link.',

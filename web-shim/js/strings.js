@@ -150,7 +150,7 @@ export const TABLE = {
   refused: {
     tampered: 'The connection to {name} was refused: its security details were changed on the way.',
     not_sealed: 'The connection to {name} was refused: its security details came without a seal.',
-    not_signed: 'The connection to {name} was refused: somebody else spoke under this name.',
+    not_signed: 'The connection to {name} was refused: its security details are signed by somebody else.',
     reflected: 'The connection to {name} was refused: the server sent us our own words back.',
     replayed: 'The connection to {name} was refused: old security details were sent again.',
     no_secret: 'The connection to {name} was refused: it is sealed, and this link has no key. Open the whole link.',

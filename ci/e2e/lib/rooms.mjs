@@ -1,15 +1,7 @@
 // Rooms made ready by their owner before anybody else comes: with a password, locked, with other settings.
-//
-// The link proof is derived here from the protocol's text, not with the page's code: two readings of one document have to agree.
 
-import { hkdfSync } from 'node:crypto';
+import { linkProof } from './identity.mjs';
 import { WireClient } from './wireclient.mjs';
-
-/** PROTOCOL.md §6: what shows the relay that the whole link is known. */
-export function linkProof(secret, roomId) {
-  const info = Buffer.concat([Buffer.from('link-proof'), Buffer.of(0), Buffer.from(roomId)]);
-  return Buffer.from(hkdfSync('sha256', Buffer.from(secret, 'base64url'), Buffer.from('snug/1'), info, 32)).toString('base64url');
-}
 
 /** What a client adds to `join_room` for a room of `newRoom`. */
 export const proofOf = room => (room.secret ? { linkProof: linkProof(room.secret, room.roomId) } : {});

@@ -2,15 +2,19 @@
 //
 // It says exactly what it is told, right or wrong, and keeps everything it hears.
 
-import { randomBytes } from 'node:crypto';
 import WebSocket from 'ws';
+import { Identity } from './identity.mjs';
 import { until } from './until.mjs';
 
-export const newUserId = () => randomBytes(16).toString('base64url');
+export const VERSION = 2;
+/** What a join may be answered with. */
+export const ANSWERS = ['room_joined', 'resumed', 'waiting', 'auth_required', 'room_full', 'error'];
 
 export class WireClient {
   heard = [];
   closed = null;
+  /** Who joins from here, unless a test says otherwise. */
+  identity = new Identity();
   #next = 0;
 
   constructor(socket) {
@@ -20,7 +24,7 @@ export class WireClient {
     socket.on('error', error => (this.failure = error));
   }
 
-  /** Opens a connection; `hello` is said unless a test wants silence. */
+  /** Opens a connection and waits for `welcome`, which the relay says first; `hello` is said unless a test wants silence. */
   static async connect(cleanup, relay, { origin = relay.origin, hello = true, headers = {}, from, ca } = {}) {
     const socket = new WebSocket(relay.ws, { origin, headers, localAddress: from, ca, perMessageDeflate: false, maxPayload: 1 << 24 });
     const client = new WireClient(socket);
@@ -30,10 +34,8 @@ export class WireClient {
       socket.once('error', fail);
       socket.once('unexpected-response', (_, response) => fail(Object.assign(new Error(`HTTP ${response.statusCode}`), { status: response.statusCode })));
     });
-    if (hello) {
-      client.say({ type: 'hello', versions: [1], agent: 'test' });
-      await client.hears('welcome');
-    }
+    client.welcome = await client.hears('welcome');
+    if (hello) client.say({ type: 'hello', versions: [VERSION], agent: 'test' });
     return client;
   }
 
@@ -71,14 +73,21 @@ export class WireClient {
     return this.hears(types);
   }
 
-  async join(roomId, { userId = newUserId(), name = 'Tess', ...rest } = {}) {
-    this.userId = userId;
-    const answer = await this.ask(
-      { type: 'join_room', roomId, userId, displayName: { plain: JSON.stringify({ name }) }, ...rest },
-      ['room_joined', 'auth_required', 'room_full', 'error'],
-    );
+  /** A join that is signed for this connection; a field in `rest` replaces what it would hold. */
+  joinMessage(roomId, { identity = this.identity, name = 'Tess', secret = null, ...rest } = {}) {
+    const displayName = identity.payload({ kind: 'name', roomId, secret }, { name });
+    return { type: 'join_room', roomId, publicKey: identity.publicKey, keyProof: identity.prove(this.welcome.nonce, roomId), displayName, ...rest };
+  }
+
+  async join(roomId, { identity = this.identity, ...rest } = {}) {
+    this.identity = identity;
+    const answer = await this.ask(this.joinMessage(roomId, rest), ANSWERS);
     if (answer.type === 'room_joined') this.seat = answer;
     return answer;
+  }
+
+  get userId() {
+    return this.identity.userId;
   }
 
   async closes(timeout = 15_000) {
