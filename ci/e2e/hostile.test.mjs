@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
 import { hostname } from 'node:os';
@@ -362,6 +363,39 @@ scenario('a reader that stops reading is let go, and the others notice nothing',
   console.log(`others' latency p99 ${percentile(usual, 0.99).toFixed(1)} ms before, ${percentile(loaded, 0.99).toFixed(1)} ms during; memory grew by ${growth.toFixed(1)} MiB`);
   assert.ok(growth < 10, `memory grew by ${growth} MiB`);
   assert.ok(percentile(loaded, 0.5) < Math.max(20, 5 * percentile(usual, 0.5)), 'the others were slowed down');
+});
+
+/** Bytes that the kernel holds for those who are connected to `port`. */
+function unsent(port) {
+  const wanted = `:${Number(port).toString(16).toUpperCase().padStart(4, '0')}`;
+  const lines = readFileSync('/proc/net/tcp', 'utf8').split('\n').slice(1).map(line => line.trim().split(/\s+/));
+  const queues = lines.filter(([, local]) => local?.endsWith(wanted)).map(words => Number.parseInt(words[4], 16));
+  return queues.reduce((sum, bytes) => sum + bytes, 0);
+}
+
+scenario('nine seats that read nothing hold little in the kernel, and nothing when they have been let go', async cleanup => {
+  const relay = await startRelay(cleanup);
+  const room = newRoom(relay, { sealed: false });
+  const owner = await openAsOwner(cleanup, relay, room);
+  const deaf = [];
+  for (let number = 0; number < 9; number += 1) {
+    const client = await WireClient.connect(cleanup, relay, { from: `127.${150 + number}.0.1` });
+    assert.equal((await client.join(room.roomId, { name: `Deaf ${number}` })).type, 'room_joined');
+    client.socket.pause();
+    deaf.push(client);
+  }
+  const payload = { sealed: 'A'.repeat(45_056) };
+  const gone = () => new Set(owner.heard.filter(({ type }) => ['user_away', 'user_left'].includes(type)).map(({ userId }) => userId)).size;
+  let most = 0;
+  for (let round = 0; round < 60 && gone() < deaf.length; round += 1) {
+    for (const { userId } of deaf) owner.say({ type: 'offer', targetId: userId, payload });
+    await during(250);
+    most = Math.max(most, unsent(relay.port));
+  }
+  console.log(`the kernel held ${(most / MIB).toFixed(2)} MiB for nine seats`);
+  assert.equal(gone(), deaf.length, 'all of them were let go');
+  assert.ok(most > 0 && most < 2 * MIB, `${most} bytes`);
+  await until('the kernel to hold nothing', () => unsent(relay.port) === 0, { timeout: 10_000 });
 });
 
 scenario('thousands of half-open sockets from many addresses keep nobody out', async cleanup => {

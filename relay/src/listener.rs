@@ -169,8 +169,15 @@ async fn serve(stream: TcpStream, address: SocketAddr, admitted: &Arc<Admitted>)
     let stream = Bounded::new(stream, admitted.clone())?;
     match admitted.door.tls.clone() {
         Some(acceptor) => {
-            let stream = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await??;
-            serve_http(stream, address, true, admitted).await
+            let handshake = acceptor.accept(stream).into_fallible();
+            match tokio::time::timeout(HEAD_TIMEOUT, handshake).await? {
+                Ok(stream) => serve_http(stream, address, true, admitted).await,
+                Err((error, _stream)) => {
+                    // The alert says why.
+                    admitted.answered();
+                    Err(error.into())
+                }
+            }
         }
         None => serve_http(stream, address, false, admitted).await,
     }

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_that_say_nothing_are_ended_and_keep_nobody_out() {
+    async fn connections_that_say_nothing_or_nothing_more_are_ended_and_keep_nobody_out() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (_open, never) = watch::channel(false);
@@ -250,6 +250,12 @@ mod tests {
         let mut text = String::new();
         scrape.read_to_string(&mut text).await.expect("an answer");
         assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("figures"), "{text}");
+        // One that goes on after its answer, as Prometheus does, and then says nothing either.
+        let mut idle = TcpStream::connect(address).await.expect("it listens");
+        idle.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("it is up");
+        let mut answer = [0; 1024];
+        assert!(idle.read(&mut answer).await.expect("an answer") > 0);
+        silent.push(idle);
         // From here on the clock is the test's, and time passes when nothing else happens.
         tokio::time::pause();
         for mut one in silent {

@@ -26,8 +26,8 @@ use crate::listener::Admitted;
 
 /// How long a client may take nothing of what is written to it.
 pub(crate) const STALL: Duration = Duration::from_secs(20);
-/// How long a client may take to read the end of a connection.
-pub(crate) const GRACE: Duration = Duration::from_secs(2);
+/// How long a client may take to read the end of a connection: what the kernel has not sent yet, over the slowest paths that a page is of use on.
+const GRACE: Duration = Duration::from_secs(5);
 /// Bytes that the kernel takes before it has sent them. What it holds can be neither dropped nor overtaken.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT: u32 = 32 * 1024;

@@ -29,7 +29,9 @@ export function serverOf(iceServers, scheme, transport = 'udp') {
   throw new Error(`no ${scheme} over ${transport} in ${JSON.stringify(iceServers)}`);
 }
 
+/** An attribute; one whose value depends on the id of its request is made with it. */
 const attribute = (type, value) => {
+  if (typeof value === 'function') return id => attribute(type, value(id));
   const head = Buffer.alloc(4);
   head.writeUInt16BE(type, 0);
   head.writeUInt16BE(value.length, 2);
@@ -42,13 +44,22 @@ const uint32 = value => {
   return bytes;
 };
 
-/** An IPv4 address as STUN hides it from routers that meddle. */
-const xored = ({ address, port }) => {
-  const bytes = Buffer.alloc(8);
-  bytes[1] = 1;
-  bytes.writeUInt16BE(port ^ (COOKIE >>> 16), 2);
-  bytes.writeUInt32BE((Buffer.from(address.split('.').map(Number)).readUInt32BE() ^ COOKIE) >>> 0, 4);
-  return bytes;
+/** The 16 bytes of an IPv6 address. */
+function bytesOf6(address) {
+  const [front, back] = address.split('::').map(half => half.split(':').filter(Boolean));
+  const words = back ? [...front, ...Array(8 - front.length - back.length).fill('0'), ...back] : front;
+  return Buffer.from(words.map(word => word.padStart(4, '0')).join(''), 'hex');
+}
+
+/** An address as STUN hides it from routers that meddle, in the request with this id. */
+const xored = ({ address, port }) => id => {
+  const v6 = address.includes(':');
+  const plain = v6 ? bytesOf6(address) : Buffer.from(address.split('.').map(Number));
+  const mask = Buffer.concat([uint32(COOKIE), id]);
+  const head = Buffer.alloc(4);
+  head[1] = v6 ? 2 : 1;
+  head.writeUInt16BE(port ^ (COOKIE >>> 16), 2);
+  return Buffer.concat([head, plain.map((byte, at) => byte ^ mask[at])]);
 };
 
 const unxored = bytes => {
@@ -140,7 +151,7 @@ export class TurnClient {
   /** One request and its answer; asked again while none comes, as UDP needs. */
   async #once(method, attributes) {
     const id = randomBytes(12);
-    let body = Buffer.concat(attributes);
+    let body = Buffer.concat(attributes.map(one => (typeof one === 'function' ? one(id) : one)));
     const head = length => {
       const bytes = Buffer.alloc(20);
       bytes.writeUInt16BE(METHOD[method], 0);
