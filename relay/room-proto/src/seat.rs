@@ -10,8 +10,6 @@ use crate::io::{ConnectionId, Output};
 use crate::shares::Shares;
 use crate::token_bucket::TokenBucket;
 
-/// What a participant says to all others at once: its sources, its hand, and an owner's lock.
-const ANNOUNCEMENTS: RateLimit = RateLimit { burst: 30.0, per_second: 5.0 };
 /// How often a seat may be resumed: a network that comes and goes costs one each time.
 const RESUMES: RateLimit = RateLimit { burst: 10.0, per_second: 0.5 };
 
@@ -33,6 +31,7 @@ pub(crate) struct Seat {
     replay: VecDeque<Kept>,
     replay_bytes: usize,
     shares: Shares,
+    /// What it says to all others at once: its sources, its hand, and an owner's lock.
     announcements: TokenBucket,
     resumes: TokenBucket,
     /// Candidates sent since the last description, by target; there are at most nine.
@@ -53,6 +52,7 @@ impl Seat {
         media: Media,
         owner: bool,
         token: Token,
+        announcements: RateLimit,
         now: Instant,
     ) -> Self {
         Self {
@@ -69,7 +69,7 @@ impl Seat {
             replay: VecDeque::new(),
             replay_bytes: 0,
             shares: Shares::new(now),
-            announcements: TokenBucket::full(ANNOUNCEMENTS, now),
+            announcements: TokenBucket::full(announcements, now),
             resumes: TokenBucket::full(RESUMES, now),
             candidates: Vec::new(),
         }
@@ -93,8 +93,8 @@ impl Seat {
     }
 
     /// Counts something that it says to all others, or says how long it has to wait.
-    pub(crate) fn announce(&mut self, now: Instant) -> Result<(), Duration> {
-        self.announcements.take(ANNOUNCEMENTS, now)
+    pub(crate) fn announce(&mut self, limit: RateLimit, now: Instant) -> Result<(), Duration> {
+        self.announcements.take(limit, now)
     }
 
     /// Counts a resume, or says how long it has to wait.

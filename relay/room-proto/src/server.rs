@@ -685,6 +685,7 @@ impl RoomServer {
     /// Gives the joiner its seat and tells everybody.
     fn seat(&mut self, id: ConnectionId, new_owner_token: Option<Token>, now: Now) {
         let token = self.new_token();
+        let announcements = self.config.announcements();
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let State::Joining(joining) = std::mem::replace(&mut connection.state, State::Ready) else { return };
         let JoinRoom { room_id, user_id: user, display_name, owner_token, resume_token, media, .. } =
@@ -695,7 +696,7 @@ impl RoomServer {
 
         let owner = owner_token.as_ref().is_some_and(|token| room.is_owner_token(token));
         let media = Media { screen: media.screen && room.record.allow_screen_share, ..media };
-        let mut seat = Seat::new(user, display_name, media, owner, token, now.at);
+        let mut seat = Seat::new(user, display_name, media, owner, token, announcements, now.at);
         // Who comes back to a relay that had forgotten it may lose this answer, and has only this to show.
         seat.previous_token = resume_token;
         let joined = ServerMessage::UserJoined {
@@ -903,9 +904,10 @@ impl RoomServer {
     // --- inside --------------------------------------------------------------------------------------------------
 
     fn seated_message(&mut self, seat: &SeatRef, message: ClientMessage, now: Now) {
+        let announcements = self.config.announcements();
         if is_announced(&message)
             && let Some(own) = self.open_room(&seat.room).and_then(|room| room.seat_mut(seat.user))
-            && let Err(wait) = own.announce(now.at)
+            && let Err(wait) = own.announce(announcements, now.at)
         {
             return self.refuse(seat.connection, seat.request_id, (ErrorCode::RateLimited, Some(wait)));
         }
