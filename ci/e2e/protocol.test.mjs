@@ -1,9 +1,11 @@
 // PROTOCOL.md as a stranger reads it: raw frames over a WebSocket, each step from the text alone.
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { newRoom, restartRelay, startRelay } from './lib/relay.mjs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { dataDir, newRoom, restartRelay, startRelay } from './lib/relay.mjs';
 import { scenario } from './lib/scenario.mjs';
+import { during } from './lib/until.mjs';
 import { newUserId, WireClient } from './lib/wireclient.mjs';
 
 const ANSWERS = ['room_joined', 'resumed', 'auth_required', 'room_full', 'error'];
@@ -174,4 +176,36 @@ scenario('§8: the relay’s HTTP answers have the statuses and codes of the tab
   await assert.rejects(WireClient.connect(cleanup, relay, { origin: 'https://evil.example' }), { status: 403 });
   const { status, body } = await ask('/health');
   assert.deepEqual([status, body.status, body.store.status, body.turn.status], [200, 'ok', 'ok', 'ok']);
+});
+
+scenario('§3 and §8: a relay that wants a key makes rooms for its holders alone, and says so', async cleanup => {
+  const data = dataDir(cleanup);
+  writeFileSync(join(data, 'key'), 'open sesame\n');
+  const relay = await startRelay(cleanup, { data, args: ['--creation-key-file', join(data, 'key')] });
+  const health = await (await fetch(`${relay.origin}/health`)).json();
+  assert.deepEqual(health.creation, { mode: 'key', status: 'ok' });
+  const client = await WireClient.connect(cleanup, relay);
+  assert.equal((await client.join('new-room')).code, 'CREATION_KEY_REQUIRED');
+  assert.equal((await client.join('new-room', { creationKey: 'sesame' })).code, 'CREATION_KEY_REQUIRED');
+  assert.equal((await client.join('new-room', { creationKey: 'open sesame' })).type, 'room_joined');
+  client.leave();
+  await relay.stop();
+  const closed = await startRelay(cleanup, { data, args: ['--room-creation', 'closed'] });
+  const other = await WireClient.connect(cleanup, closed);
+  assert.equal((await other.join('another-room')).code, 'CREATION_CLOSED');
+  assert.equal((await other.join('new-room')).type, 'room_joined', 'rooms that there are open');
+});
+
+scenario('§4: a session outlives a kill, and those who come back go on with it', async cleanup => {
+  let relay = await startRelay(cleanup);
+  const { roomId, ownerToken } = await owned(cleanup, relay);
+  // A running session is written five seconds after it began.
+  await during(7_000);
+  await relay.kill();
+  relay = await restartRelay(cleanup, relay);
+  const again = await WireClient.connect(cleanup, relay);
+  assert.equal((await again.join(roomId, { ownerToken })).type, 'room_joined');
+  const stats = await again.ask({ type: 'get_stats' }, 'room_stats');
+  assert.equal(stats.totalSessions, 1);
+  assert.ok(stats.totalDurationSeconds >= 4, JSON.stringify(stats));
 });
