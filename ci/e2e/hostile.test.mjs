@@ -135,6 +135,30 @@ scenario('who goes on guessing passwords waits longer and longer', async cleanup
   assert.equal((await neighbour.join(room.roomId, { password: 'the right one' })).type, 'room_joined', 'nor is a neighbour');
 });
 
+scenario('owners who keep setting passwords keep nobody with the right one out of another room', async cleanup => {
+  const relay = await startRelay(cleanup);
+  const room = newRoom(relay, { sealed: false });
+  await prepare(cleanup, relay, room, { password: 'the right one' });
+  // A hundred and ten rooms of eleven networks.
+  const owners = await Promise.all(Array.from({ length: 110 }, async (_, number) => {
+    const owner = await WireClient.connect(cleanup, relay, { from: `127.160.${number % 11}.${1 + number}` });
+    assert.equal((await owner.join(`flood-${number}`)).type, 'room_joined');
+    return owner;
+  }));
+  const flood = setInterval(() => {
+    for (const owner of owners) owner.say({ type: 'set_room_password', password: `password ${Math.random()}` });
+  }, 50);
+  cleanup.add(() => clearInterval(flood));
+  const codes = [];
+  for (let number = 0; number < 15; number += 1) {
+    const client = await WireClient.connect(cleanup, relay, { from: `127.161.${number}.1` });
+    const answer = await client.join(room.roomId, { password: 'the right one' });
+    codes.push(answer.code ?? answer.type);
+    client.leave();
+  }
+  assert.deepEqual(codes, Array(15).fill('room_joined'));
+});
+
 // --- foreign pages ---
 
 scenario('only the relay’s own page and native clients may open a WebSocket', async cleanup => {

@@ -209,3 +209,20 @@ scenario('§4: a session outlives a kill, and those who come back go on with it'
   assert.equal(stats.totalSessions, 1);
   assert.ok(stats.totalDurationSeconds >= 4, JSON.stringify(stats));
 });
+
+scenario('§8: /health and the metrics tell of the limit of rooms before it is reached', async cleanup => {
+  const relay = await startRelay(cleanup, { args: ['--max-rooms', '10'] });
+  const states = [];
+  for (let number = 0; number < 11; number += 1) {
+    const client = await WireClient.connect(cleanup, relay, { from: `127.150.${number}.1` });
+    const answer = await client.join(`room-${number}`);
+    assert.equal(answer.code ?? answer.type, number < 10 ? 'room_joined' : 'TOO_MANY_ROOMS');
+    const { status, creation } = await (await fetch(`${relay.origin}/health`)).json();
+    states.push(`${status} ${creation.status}`);
+  }
+  assert.deepEqual(states, [...Array(8).fill('ok ok'), 'degraded near_limit', 'degraded full', 'degraded full']);
+  const metrics = relay.log.match(/metrics on (http:\S+)/)[1];
+  const figures = await (await fetch(metrics)).text();
+  assert.match(figures, /^snug_stored_rooms 10$/m);
+  assert.match(figures, /^snug_stored_rooms_limit 10$/m);
+});
