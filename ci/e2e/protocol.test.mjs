@@ -1,11 +1,13 @@
 // PROTOCOL.md as a stranger reads it: raw frames over a WebSocket, each step from the text alone.
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Identity, openPayload } from './lib/identity.mjs';
-import { newRoom, restartRelay, startRelay } from './lib/relay.mjs';
+import { dataDir, newRoom, restartRelay, startRelay } from './lib/relay.mjs';
 import { proofOf } from './lib/rooms.mjs';
 import { scenario } from './lib/scenario.mjs';
+import { during } from './lib/until.mjs';
 import { ANSWERS, WireClient } from './lib/wireclient.mjs';
 
 const token = () => Buffer.from(globalThis.crypto.getRandomValues(new Uint8Array(32))).toString('base64url');
@@ -268,4 +270,53 @@ scenario('§8: the relay’s HTTP answers have the statuses and codes of the tab
   await assert.rejects(WireClient.connect(cleanup, relay, { origin: 'https://evil.example' }), { status: 403 });
   const { status, body } = await ask('/health');
   assert.deepEqual([status, body.status, body.store.status, body.turn.status], [200, 'ok', 'ok', 'ok']);
+});
+
+scenario('§3 and §8: a relay that wants a key makes rooms for its holders alone, and says so', async cleanup => {
+  const data = dataDir(cleanup);
+  writeFileSync(join(data, 'key'), 'open sesame\n');
+  const relay = await startRelay(cleanup, { data, args: ['--creation-key-file', join(data, 'key')] });
+  const health = await (await fetch(`${relay.origin}/health`)).json();
+  assert.deepEqual(health.creation, { mode: 'key', status: 'ok' });
+  const client = await WireClient.connect(cleanup, relay);
+  assert.equal((await client.join('new-room')).code, 'CREATION_KEY_REQUIRED');
+  assert.equal((await client.join('new-room', { creationKey: 'sesame' })).code, 'CREATION_KEY_REQUIRED');
+  assert.equal((await client.join('new-room', { creationKey: 'open sesame' })).type, 'room_joined');
+  client.leave();
+  await relay.stop();
+  const closed = await startRelay(cleanup, { data, args: ['--room-creation', 'closed'] });
+  const other = await WireClient.connect(cleanup, closed);
+  assert.equal((await other.join('another-room')).code, 'CREATION_CLOSED');
+  assert.equal((await other.join('new-room')).type, 'room_joined', 'rooms that there are open');
+});
+
+scenario('§4: a session outlives a kill, and those who come back go on with it', async cleanup => {
+  let relay = await startRelay(cleanup);
+  const { roomId, ownerToken } = await owned(cleanup, relay);
+  // A running session is written five seconds after it began.
+  await during(7_000);
+  await relay.kill();
+  relay = await restartRelay(cleanup, relay);
+  const again = await WireClient.connect(cleanup, relay);
+  assert.equal((await again.join(roomId, { ownerToken })).type, 'room_joined');
+  const stats = await again.ask({ type: 'get_stats' }, 'room_stats');
+  assert.equal(stats.totalSessions, 1);
+  assert.ok(stats.totalDurationSeconds >= 4, JSON.stringify(stats));
+});
+
+scenario('§8: /health and the metrics tell of the limit of rooms before it is reached', async cleanup => {
+  const relay = await startRelay(cleanup, { args: ['--max-rooms', '10'] });
+  const states = [];
+  for (let number = 0; number < 11; number += 1) {
+    const client = await WireClient.connect(cleanup, relay, { from: `127.150.${number}.1` });
+    const answer = await client.join(`room-${number}`);
+    assert.equal(answer.code ?? answer.type, number < 10 ? 'room_joined' : 'TOO_MANY_ROOMS');
+    const { status, creation } = await (await fetch(`${relay.origin}/health`)).json();
+    states.push(`${status} ${creation.status}`);
+  }
+  assert.deepEqual(states, [...Array(8).fill('ok ok'), 'degraded near_limit', 'degraded full', 'degraded full']);
+  const metrics = relay.log.match(/metrics on (http:\S+)/)[1];
+  const figures = await (await fetch(metrics)).text();
+  assert.match(figures, /^snug_stored_rooms 10$/m);
+  assert.match(figures, /^snug_stored_rooms_limit 10$/m);
 });

@@ -350,6 +350,7 @@ export class Call extends EventTarget {
       media: this.#media,
       ...(this.#password && { password: this.#password }),
       ...(this.#linkProof && { linkProof: this.#linkProof }),
+      ...(this.#options.creationKey && { creationKey: this.#options.creationKey }),
       ownerToken: this.#tokens[0],
       ...(identity.ticket && { ticket: identity.ticket }),
     };

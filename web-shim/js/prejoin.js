@@ -47,6 +47,8 @@ export function showPrejoin(app, known) {
   const passwordField = field(t('page.roomPassword'), password);
   passwordField.hidden = !session?.password;
   password.value = session?.password ?? '';
+  /** What the operator gives to people who may make rooms; asked for when there is no such room. @type {HTMLInputElement | undefined} */
+  let key;
   const status = h('div', { id: 'prejoin-status', class: 'problem', role: 'status' });
   const webrtc = h('div', { id: 'webrtc-problem', class: 'problem', role: 'status' });
   const join = h('button', { id: 'join', type: 'submit', class: 'primary big' }, t('prejoin.join'));
@@ -297,7 +299,7 @@ export function showPrejoin(app, known) {
       }
       const call = session.call ??= new Call({
         identity: await identityFor(roomId),
-        link: session.link, name: session.name || t('page.guest'), password: session.password, ownerTokens: session.ownerTokens,
+        link: session.link, name: session.name || t('page.guest'), password: session.password, ownerTokens: session.ownerTokens, creationKey: key?.value,
         microphone: devices.microphone, camera: devices.camera,
       });
       call.setAudioEnabled(Boolean(devices.microphone) && devices.wanted.audio);
@@ -353,6 +355,13 @@ export function showPrejoin(app, known) {
     } else {
       // Only the door's question needs the same connection; every other try starts afresh.
       dropCall();
+    }
+    if (end.code === 'CREATION_KEY_REQUIRED') {
+      if (!key) {
+        key = h('input', { id: 'creation-key', type: 'password', autocomplete: 'off' });
+        passwordField.after(field(t('prejoin.key'), key));
+      }
+      key.focus();
     }
     const meant = end.code === 'BAD_LINK' && (await import('./room-name.js')).roomName(roomId).id;
     if (meant) status.append(button('', t('prejoin.meant', { room: meant }), () => app.go(`/room/${meant}${location.hash}`), { id: 'meant', class: 'small primary' }));

@@ -42,6 +42,7 @@ export const TABLE = {
     privacy: 'Kein Tracking, keine Dritten. Der Schlüssel eines Raums steckt in seinem Link und erreicht den Server nie.',
   },
   prejoin: {
+    key: 'Schlüssel des Servers',
     name: 'Dein Name',
     nameHint: 'So sehen dich die anderen',
     join: 'Beitreten',

@@ -41,6 +41,7 @@ export const TABLE = {
     privacy: 'No tracking, no third party. A room’s key is in its link and never reaches the server.',
   },
   prejoin: {
+    key: 'Key of the server',
     name: 'Your name',
     nameHint: 'How others will see you',
     join: 'Join',

@@ -63,6 +63,8 @@ export type JoinOptions = {
   password: string | null;
   /** Tokens that may be the owner's, the likeliest first. Without any, one is drawn with each join, which may make the room. */
   ownerTokens: string[];
+  /** What a relay may want of those who make rooms. */
+  creationKey?: string | undefined;
   microphone: MediaStreamTrack | null;
   camera: MediaStreamTrack | null;
   identity: Identity;
@@ -152,6 +154,7 @@ export type ClientMessage = (
       linkProof?: string;
       ownerToken?: string;
       ticket?: string;
+      creationKey?: string;
       media: Media;
     }
   | { type: 'resume'; roomId: string; userId: string; resumeToken: string; lastSeq: number }

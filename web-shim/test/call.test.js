@@ -255,6 +255,12 @@ test('a password leaves in its normal form, and one that is too long does not le
   assert.equal(relay.seats.size, 1);
 });
 
+test('the key for new rooms is shown with the join, and nothing where there is none', async () => {
+  await join('Ana', null, { creationKey: 'open sesame' });
+  await join('Ben');
+  assert.deepEqual([...relay.seats.values()].map(seat => seat.join.creationKey), ['open sesame', undefined]);
+});
+
 test('a damaged link is not joined', async () => {
   const { call } = await make('Ana', null, { link: { roomId: 'abc', secret: null, ownerToken: null, damaged: true } });
   await assert.rejects(call.join(), { code: 'LINK_INCOMPLETE' });

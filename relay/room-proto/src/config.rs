@@ -45,6 +45,12 @@ pub struct RoomServerConfig {
 }
 
 impl RoomServerConfig {
+    /// What one participant may say to all others at once: of its messages an eighth in a burst, a twelfth in the long run. Nine times
+    /// that fits a queue.
+    pub(crate) fn announcements(&self) -> RateLimit {
+        RateLimit { burst: self.messages.burst / 8.0, per_second: self.messages.per_second / 12.0 }
+    }
+
     /// The defaults of PROTOCOL.md §5.
     pub fn new(ticket_key: TicketKey) -> Self {
         Self {

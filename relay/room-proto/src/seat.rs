@@ -10,8 +10,6 @@ use crate::io::{ConnectionId, Output};
 use crate::shares::Shares;
 use crate::token_bucket::TokenBucket;
 
-/// What a participant says to all others at once: its sources, its hand, and an owner's lock.
-const ANNOUNCEMENTS: RateLimit = RateLimit { burst: 30.0, per_second: 5.0 };
 /// How often a seat may be resumed: a network that comes and goes costs one each time.
 const RESUMES: RateLimit = RateLimit { burst: 10.0, per_second: 0.5 };
 
@@ -39,6 +37,7 @@ pub(crate) struct Seat {
     replay: VecDeque<Kept>,
     replay_bytes: usize,
     shares: Shares,
+    /// What it says to all others at once: its sources, its hand, and an owner's lock.
     announcements: TokenBucket,
     resumes: TokenBucket,
     /// Candidates sent since the last description, by target; there are at most nine.
@@ -59,6 +58,7 @@ impl Seat {
         display_name: Payload,
         media: Media,
         token: Token,
+        announcements: RateLimit,
         now: Instant,
     ) -> Self {
         Self {
@@ -79,7 +79,7 @@ impl Seat {
             replay: VecDeque::new(),
             replay_bytes: 0,
             shares: Shares::new(now),
-            announcements: TokenBucket::full(ANNOUNCEMENTS, now),
+            announcements: TokenBucket::full(announcements, now),
             resumes: TokenBucket::full(RESUMES, now),
             candidates: Vec::new(),
         }
@@ -106,8 +106,8 @@ impl Seat {
     }
 
     /// Counts something that it says to all others, or says how long it has to wait.
-    pub(crate) fn announce(&mut self, now: Instant) -> Result<(), Duration> {
-        self.announcements.take(ANNOUNCEMENTS, now)
+    pub(crate) fn announce(&mut self, limit: RateLimit, now: Instant) -> Result<(), Duration> {
+        self.announcements.take(limit, now)
     }
 
     /// Counts a resume, or says how long it has to wait.

@@ -775,6 +775,7 @@ impl RoomServer {
     /// Gives the joiner its seat and tells everybody.
     fn seat(&mut self, id: ConnectionId, entry: &Entry, now: Now) {
         let (token, session) = (self.new_token(), SessionId(self.draw()));
+        let announcements = self.config.announcements();
         let Some(joining) = self.take_joining(id) else { return };
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let JoinRoom { room_id, public_key, display_name, owner_token, media, .. } = joining.join;
@@ -782,7 +783,7 @@ impl RoomServer {
         let user = public_key.user_id();
         connection.state = State::Seated { room: room_id.clone(), user };
         let media = Media { screen: media.screen && room.record.allow_screen_share, ..media };
-        let mut seat = Seat::new(public_key, display_name, media, token, now.at);
+        let mut seat = Seat::new(public_key, display_name, media, token, announcements, now.at);
         seat.owner = entry.owner || owner_token.as_ref().is_some_and(|token| room.is_owner_token(token));
         seat.former = entry.former;
         seat.capabilities.clone_from(&connection.capabilities);
@@ -1025,9 +1026,10 @@ impl RoomServer {
     // --- inside --------------------------------------------------------------------------------------------------
 
     fn seated_message(&mut self, seat: &SeatRef, message: ClientMessage, now: Now) {
+        let announcements = self.config.announcements();
         if is_announced(&message)
             && let Some(own) = self.open_room(&seat.room).and_then(|room| room.seat_mut(seat.user))
-            && let Err(wait) = own.announce(now.at)
+            && let Err(wait) = own.announce(announcements, now.at)
         {
             return self.refuse(seat.connection, seat.request_id, (ErrorCode::RateLimited, Some(wait)));
         }
