@@ -351,7 +351,8 @@ export class Call extends EventTarget {
       ...(this.#password && { password: this.#password }),
       ...(this.#linkProof && { linkProof: this.#linkProof }),
       ownerToken: this.#tokens[0],
-      ...(identity.ticket && { ticket: identity.ticket }),
+      // A ticket says whose room it is, too: with it no answer would tell which of several tokens is the owner's.
+      ...(identity.ticket && this.#tokens.length < 2 && { ticket: identity.ticket }),
     };
   }
 
