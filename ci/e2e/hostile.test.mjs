@@ -248,9 +248,8 @@ scenario('every limit holds at its value and bites one above it', async cleanup 
     const size = limit - (limit % 4);
     other.say({ type, targetId, payload: sealed(size) });
     assert.equal((await settles()).type, 'turn_credentials', `${type} of ${size}`);
-    const received = await owner.hears(`${type}_received`);
-    assert.equal(received.payload.sealed.length, size);
-    owner.say({ type: 'ping', lastSeq: received.seq });
+    assert.equal((await owner.hears(`${type}_received`)).payload.sealed.length, size);
+    await owner.confirm();
     other.say({ type, targetId, payload: sealed(limit + 4) });
     const refused = await settles();
     assert.match(refused.code ?? '', /TOO_LARGE|BAD_MESSAGE/, `${type} of ${limit + 4}: ${JSON.stringify(refused)}`);
@@ -355,8 +354,8 @@ scenario('rubbish on the wire ends that connection and nothing else', async clea
 
 // --- those who do not read, and those who do not speak ---
 
-scenario('a flood of offers at a reader that stops reading is refused its sender, and nobody else notices', async cleanup => {
-  const relay = await startRelay(cleanup, { args: ['--messages-burst', '100000', '--messages-per-second', '100000'] });
+scenario('a reader that stops reading slows who sends to it, keeps its seat, and the others notice nothing', async cleanup => {
+  const relay = await startRelay(cleanup);
   const room = newRoom(relay, { sealed: false });
   const owner = await openAsOwner(cleanup, relay, room);
   const slow = await WireClient.connect(cleanup, relay, { from: '127.120.0.1' });
@@ -365,12 +364,13 @@ scenario('a flood of offers at a reader that stops reading is refused its sender
   await listener.join(room.roomId, { name: 'Listener' });
 
   const latency = async times => {
-    for (let number = 0; number < 20; number += 1) {
+    for (let number = 0; number < 10; number += 1) {
       const began = performance.now();
-      owner.say({ type: 'toggle_hand', enabled: number % 2 === 0 });
-      await listener.hears('peer_state');
+      listener.say({ type: 'offer', targetId: owner.userId, payload: { sealed: 'AAAA' } });
+      await owner.hears('offer_received');
       times.push(performance.now() - began);
     }
+    await owner.confirm();
     return times;
   };
   const usual = await latency([]);
@@ -379,26 +379,28 @@ scenario('a flood of offers at a reader that stops reading is refused its sender
   let peak = before;
   const loaded = [];
   const payload = { sealed: 'A'.repeat(45_056) };
-  for (let round = 0; round < 15; round += 1) {
-    for (let number = 0; number < 16; number += 1) owner.say({ type: 'offer', targetId: slow.userId, payload });
+  for (let round = 0; round < 20; round += 1) {
+    for (let number = 0; number < 15; number += 1) owner.say({ type: 'offer', targetId: slow.userId, payload });
     await latency(loaded);
     peak = Math.max(peak, relay.memory());
+    await during(300);
   }
-  const refused = owner.heard.filter(message => message.code === 'RATE_LIMITED' && message.retryAfterMs > 0).length;
-  assert.equal(refused, 15 * 16 - 2, 'two fit the share of one sender');
-  slow.socket.resume();
-  await until('the offers that were taken', () => slow.heard.filter(message => message.type === 'offer_received').length === 2);
-  assert.equal(slow.closed, null, 'the reader keeps its connection');
-  assert.ok(!listener.heard.some(message => ['user_away', 'user_left'].includes(message.type)));
-  // Once they are confirmed, the sender gets through again.
-  slow.say({ type: 'ping', lastSeq: Math.max(...slow.heard.map(message => message.seq ?? 0)) });
-  await slow.hears('pong');
-  owner.say({ type: 'offer', targetId: slow.userId, payload });
-  await until('one more', () => slow.heard.filter(message => message.type === 'offer_received').length === 3);
   const growth = (peak - before) / MIB;
-  console.log(`others' latency p99 ${percentile(usual, 0.99).toFixed(1)} ms before, ${percentile(loaded, 0.99).toFixed(1)} ms during; memory grew by ${growth.toFixed(1)} MiB`);
+  const refused = owner.heard.filter(message => message.code === 'RATE_LIMITED').length;
+  console.log(`others' latency p99 ${percentile(usual, 0.99).toFixed(1)} ms before, ${percentile(loaded, 0.99).toFixed(1)} ms during; memory grew by ${growth.toFixed(1)} MiB; ${refused} of 300 offers refused`);
   assert.ok(growth < 10, `memory grew by ${growth} MiB`);
   assert.ok(percentile(loaded, 0.5) < Math.max(20, 5 * percentile(usual, 0.5)), 'the others were slowed down');
+  assert.ok(refused > 250, `only ${refused} were refused`);
+  assert.equal(listener.heard.filter(message => ['user_away', 'user_left'].includes(message.type)).length, 0);
+
+  slow.socket.resume();
+  await slow.ask({ type: 'ping' }, 'pong');
+  await slow.confirm();
+  const seqs = slow.heard.flatMap(({ seq }) => seq ?? []);
+  assert.deepEqual(seqs, seqs.map((_, index) => index + 1), 'nothing is missing');
+  await during(1_000);
+  owner.say({ type: 'answer', targetId: slow.userId, payload });
+  await slow.hears('answer_received');
 });
 
 /** Bytes that the kernel holds for those who are connected to `port`. */

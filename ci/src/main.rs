@@ -70,6 +70,9 @@ enum Command {
         /// Tiny sizes, to prove that the bench itself works
         #[arg(long)]
         smoke: bool,
+        /// The binary of an earlier relay, of version 1: `bench signaling` drives it beside this one, in turns
+        #[arg(long)]
+        old: Option<std::path::PathBuf>,
     },
 }
 
@@ -85,7 +88,7 @@ fn main() -> anyhow::Result<()> {
         Command::E2e { names } => runners::e2e(&names)?,
         Command::Screenshots => runners::e2e(&["screens".to_owned()])?,
         Command::Fuzz { seconds, target } => fuzz::run(seconds, target.as_deref())?,
-        Command::Bench { what, smoke } => bench::run(what, smoke)?,
+        Command::Bench { what, smoke, old } => bench::run(what, smoke, old.as_deref())?,
     };
     std::process::exit(i32::from(!outcome.is_good()));
 }

@@ -18,7 +18,7 @@ const SUITES: [Suite; 9] = [
     ("licenses", check::licenses),
     ("fuzz", || fuzz::run(30, None)),
     ("e2e", || runners::e2e(&[])),
-    ("bench", || bench::run(bench::What::All, true)),
+    ("bench", || bench::run(bench::What::All, true, None)),
 ];
 
 /// Stands for what needs no browser, no bench and no fuzzing: for the working day.

@@ -82,6 +82,47 @@ pub enum Command {
         /// Whether it is closed.
         locked: bool,
     },
+    /// Sets the room's password; for the owner.
+    SetPassword {
+        /// 1 to 256 characters.
+        password: String,
+        /// Shown after a wrong one, up to 128 characters.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+    },
+    /// Takes the room's password off; for the owner.
+    ClearPassword,
+    /// Has people wait in the lobby until they are let in, or not; for the owner.
+    SetLobby {
+        /// Whether they wait.
+        enabled: bool,
+        /// Whether everybody inside may let them in, or the owner alone; nothing leaves that as it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        anyone: Option<bool>,
+    },
+    /// Lets somebody in from the lobby, or does not.
+    Admit {
+        /// Whom.
+        user: String,
+        /// Whether they come in.
+        admitted: bool,
+    },
+    /// Asks somebody to switch the microphone off; for the owner.
+    AskMute {
+        /// Whom.
+        user: String,
+    },
+    /// Forgets who was removed: they may join as everybody else; for the owner.
+    Unban,
+    /// Hands the room over; for the owner, who is the owner no longer.
+    OfferOwnership {
+        /// To whom.
+        user: String,
+    },
+    /// Makes a new link: those inside are moved over, and the one before opens nothing; for the owner.
+    NewLink,
+    /// Ends the call for everybody; for the owner.
+    EndCall,
     /// Ends the call.
     Leave,
 }
@@ -198,7 +239,59 @@ pub enum Event {
         /// For people; nothing while there is none.
         name: Option<String>,
     },
-    /// The owner's token of this room: keep it.
+    /// The owner asked us to switch the microphone off, which was done.
+    MuteRequested {
+        /// Who asked.
+        user: String,
+        /// Their name.
+        name: String,
+    },
+    /// Somebody waits in the lobby: [`Command::Admit`] lets them in.
+    Knock {
+        /// Who.
+        user: String,
+        /// Their name.
+        name: String,
+    },
+    /// Somebody waits no longer, whether they came in or not.
+    KnockGone {
+        /// Who.
+        user: String,
+    },
+    /// The room has another owner.
+    OwnerChanged {
+        /// Who.
+        user: String,
+        /// Whether we are.
+        own: bool,
+    },
+    /// The room has a new link; the one before opens nothing.
+    LinkChanged {
+        /// It, whole: whoever has it can enter.
+        link: String,
+    },
+    /// What the two people at the ends of a link can compare by voice: nobody sits between them when both read the same words.
+    SafetyWords {
+        /// Who is at the other end.
+        user: String,
+        /// Their name.
+        name: String,
+        /// Four words.
+        words: Vec<String>,
+    },
+    /// Somebody sits between us and this participant: what their side showed does not fit.
+    SafetyWarning {
+        /// Who is at the other end.
+        user: String,
+        /// Their name.
+        name: String,
+    },
+    /// A command for the owner was carried out.
+    RequestDone {
+        /// Which: `lock`, `kick`, `set_password`, …
+        request: &'static str,
+    },
+    /// The owner's token of this room, confirmed by the relay: keep it.
     OwnerToken {
         /// The token.
         token: String,
@@ -267,6 +360,10 @@ pub struct Snapshot {
     pub is_owner: bool,
     /// Whether the room is closed for others.
     pub locked: bool,
+    /// Whether others wait in the lobby until they are let in.
+    pub lobby: bool,
+    /// How many the owner removed; they cannot come back until the owner forgets them.
+    pub removed: u8,
     /// What we send.
     pub sources: Sources,
     /// Loudness of our microphone in dBFS: 0 is full scale, silence is far below.
@@ -275,6 +372,17 @@ pub struct Snapshot {
     pub camera: Encoded,
     /// The others, in the order of their coming.
     pub participants: Vec<Participant>,
+    /// Who waits in the lobby, as far as we may let them in.
+    pub knocks: Vec<Knock>,
+}
+
+/// Somebody who waits in the lobby.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Knock {
+    /// Who.
+    pub user: String,
+    /// Their name; empty when it could not be read.
+    pub name: String,
 }
 
 /// What has become of our camera's pictures since the call began. A picture is encoded once for each layer that somebody wants, however
@@ -323,6 +431,10 @@ pub struct Participant {
     pub owner: bool,
     /// The link to it.
     pub link: LinkState,
+    /// What the two people can compare by voice, once it is known.
+    pub safety_words: Option<Vec<String>>,
+    /// Somebody sits between us: what their side showed does not fit.
+    pub safety_warning: bool,
     /// Loudness in dBFS.
     pub level_db: f32,
     /// Whether it sounds like speech.

@@ -265,7 +265,7 @@ fn run(
     });
     let call = Call::new(
         CallConfig {
-            room: link.room,
+            room: link.room.clone(),
             secret: link.secret,
             owner_token: link.owner,
             name,
@@ -282,6 +282,7 @@ fn run(
         identity_store,
         connector: Arc::new(connector),
         target: link.target,
+        room: link.room,
         factory: Factory::new(network),
         codecs,
         audio,

@@ -2,8 +2,8 @@
 //! One file for each relay and room, from the join until the leave; nobody but this user may read it.
 //!
 //! # Security considerations
-//! The file has the private key of one session of one room and a ticket that opens that room: with it somebody is us in that
-//! session, and nothing else. It has neither the link's secret nor a password.
+//! The file has the private key of one session of one room and a ticket that opens that room, and for moments an owner's token
+//! that the relay has not confirmed: with it somebody is us in that session, or that room's owner. It has neither the link's secret nor a password.
 //! Two programs of one user in one room must not share a key, or they would take each other's seat and could seal two payloads
 //! under one nonce: whoever has the lock keeps who it is, the others keep nothing.
 
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 use snug_call_proto::KeptIdentity;
-use snug_wire::{RoomId, SigningIdentity};
+use snug_wire::{RoomId, SigningIdentity, Token};
 
 /// Longest file that is read, in bytes: a key, a ticket and names are a tenth of it.
 const LONGEST: u64 = 4096;
@@ -31,6 +31,8 @@ struct Record {
     /// 32 bytes as base64url.
     private_key: String,
     started_ms: u64,
+    #[serde(default)]
+    owner_token: Option<Token>,
     ticket: Option<String>,
 }
 
@@ -72,7 +74,8 @@ impl IdentityStore {
         }
         let bytes = BASE64URL_NOPAD.decode(record.private_key.as_bytes()).ok()?;
         let key = SigningIdentity::from_bytes(&bytes.try_into().ok()?)?;
-        Some(KeptIdentity { key, started_ms: record.started_ms, ticket: record.ticket })
+        let Record { started_ms, owner_token, ticket, .. } = record;
+        Some(KeptIdentity { key, started_ms, owner_token, ticket })
     }
 
     /// Keeps it in place of what was kept before; a crash leaves the one or the other.
@@ -85,6 +88,7 @@ impl IdentityStore {
             room: self.room.clone(),
             private_key: BASE64URL_NOPAD.encode(&*kept.key.to_bytes()),
             started_ms: kept.started_ms,
+            owner_token: kept.owner_token.clone(),
             ticket: kept.ticket.clone(),
         };
         let next = self.path.with_extension("new");
@@ -166,7 +170,8 @@ mod tests {
 
     fn kept(ticket: Option<&str>) -> KeptIdentity {
         let key = SigningIdentity::from_bytes(&[7; 32]).expect("a key");
-        KeptIdentity { key, started_ms: 1_764_000_000_000, ticket: ticket.map(str::to_owned) }
+        let owner_token = Some(Token::from_bytes([4; 32]));
+        KeptIdentity { key, started_ms: 1_764_000_000_000, owner_token, ticket: ticket.map(str::to_owned) }
     }
 
     fn open(folder: &Path) -> IdentityStore {
@@ -185,6 +190,7 @@ mod tests {
         let store = open(&folder);
         let loaded = store.load().expect("it was kept");
         assert_eq!(loaded.key.user_id(), kept(None).key.user_id());
+        assert!(loaded.owner_token.is_some_and(|token| token.matches(&Token::from_bytes([4; 32]).digest())));
         assert_eq!((loaded.started_ms, loaded.ticket.as_deref()), (1_764_000_000_000, Some("ticket")));
         store.forget();
         assert!(store.load().is_none());

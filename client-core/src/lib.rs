@@ -22,6 +22,7 @@ mod pictures;
 mod receive;
 mod record;
 mod relay;
+mod safety_words;
 mod screen;
 mod sending;
 mod session;
@@ -31,7 +32,8 @@ mod teller;
 mod view;
 
 pub use api::{
-    Command, Encoded, EncodedLayer, Event, LinkState, Participant, Quality, Snapshot, Sources, TileSize,
+    Command, Encoded, EncodedLayer, Event, Knock, LinkState, Participant, Quality, Snapshot, Sources,
+    TileSize,
 };
 #[cfg(feature = "devices")]
 pub use devices::SystemDevices;

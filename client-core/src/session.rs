@@ -11,8 +11,9 @@ use snug_media_proto::section::Section;
 use snug_rtc::{Factory, PeerEvent, PeerState, RelayProblem};
 use snug_signaling::{Connector, Target};
 use snug_video::VideoCodecs;
+use snug_wire::link::RoomSecret;
 use snug_wire::message::Received;
-use snug_wire::{Media, Password, UserId};
+use snug_wire::{Admission, Media, Password, RoomId, UserId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -50,6 +51,7 @@ pub(crate) struct Parts {
     pub(crate) identity_store: Option<IdentityStore>,
     pub(crate) connector: Arc<Connector>,
     pub(crate) target: Target,
+    pub(crate) room: RoomId,
     pub(crate) factory: Factory,
     pub(crate) codecs: Arc<dyn VideoCodecs>,
     pub(crate) audio: Arc<AudioEngine>,
@@ -396,22 +398,61 @@ impl Session {
             Command::SetRecording { folder } => return self.set_recording(folder),
             Command::NetworkChanged => return self.on_network(Change::Moved),
             Command::Retry => Input::RetryNow,
-            Command::Kick { user } => match user.parse() {
-                Ok(user) => Input::Owner(OwnerRequest::Kick(user)),
-                Err(_) => {
-                    return self
-                        .tell(problem("unknown_user", &"nobody has this id; take one from the snapshot"));
-                }
-            },
+            Command::Kick { user } => return self.about(&user, OwnerRequest::Kick),
             Command::Lock { locked } => Input::Owner(OwnerRequest::Lock(locked)),
+            Command::SetPassword { password, hint } => match Password::new(&password) {
+                Ok(password) => Input::Owner(OwnerRequest::SetPassword { password, hint }),
+                Err(error) => return self.tell(problem("password_invalid", &error)),
+            },
+            Command::ClearPassword => Input::Owner(OwnerRequest::ClearPassword),
+            Command::SetLobby { enabled, anyone } => Input::Owner(OwnerRequest::UpdateSettings {
+                max_participants: None,
+                allow_screen_share: None,
+                lobby: Some(enabled),
+                admission: anyone.map(|anyone| if anyone { Admission::Anyone } else { Admission::Owner }),
+            }),
+            Command::Admit { user, admitted } => {
+                return self.about(&user, |user| OwnerRequest::Admit { user, admitted });
+            }
+            Command::AskMute { user } => return self.about(&user, OwnerRequest::AskMute),
+            Command::Unban => Input::Owner(OwnerRequest::Unban),
+            Command::OfferOwnership { user } => return self.about(&user, OwnerRequest::OfferOwnership),
+            Command::NewLink => Input::Owner(OwnerRequest::NewLink),
+            Command::EndCall => Input::Owner(OwnerRequest::EndCall),
             Command::Leave => Input::Leave,
         };
         self.input(input);
     }
 
+    /// Asks for something that is about somebody.
+    fn about(&mut self, user: &str, request: impl FnOnce(UserId) -> OwnerRequest) {
+        match user.parse() {
+            Ok(user) => self.input(Input::Owner(request(user))),
+            Err(_) => self.tell(problem("unknown_user", &"nobody has this id; take one from the snapshot")),
+        }
+    }
+
+    /// The owner asks for it: whoever is asked is muted, and unmutes when they want to.
+    fn mute(&mut self) {
+        if let Err(error) = self.parts.audio.set_muted(true) {
+            return self.tell(problem("audio_busy", &error));
+        }
+        self.parts.media.audio = false;
+        self.input(Input::SetMedia(self.parts.media));
+    }
+
+    /// The others are told that they are recorded, as long as they are.
+    fn show_recording(&mut self) {
+        self.parts.media.recording = self.recording.is_some();
+        self.input(Input::SetMedia(self.parts.media));
+    }
+
     fn set_recording(&mut self, folder: Option<PathBuf>) {
-        // Its files are finished by their own threads.
-        let Some(folder) = folder else { return drop(self.stop_recording()) };
+        let Some(folder) = folder else {
+            // Its files are finished by their own threads.
+            drop(self.stop_recording());
+            return self.show_recording();
+        };
         let what = folder.display().to_string();
         // A recording goes on where another one cannot begin.
         match Recording::new(folder, self.shell.teller.clone()) {
@@ -424,6 +465,7 @@ impl Session {
                     .tell(problem("record_folder", &format!("{what}: {error}; choose another folder")));
             }
         }
+        self.show_recording();
         let links: Vec<LinkId> = self.links.keys().copied().collect();
         for link in links {
             self.record(link);
@@ -506,6 +548,7 @@ impl Session {
         }
         match &event {
             CallEvent::ScreenShareForbidden => self.share_screen(false),
+            CallEvent::MuteRequested(_) => self.mute(),
             // A few hundred bytes without a wait for the disk: they have to be written before the join that follows is sent.
             CallEvent::KeepIdentity(kept) => {
                 if let Some(Err(error)) = self.parts.identity_store.as_ref().map(|store| store.keep(kept)) {
@@ -520,7 +563,12 @@ impl Session {
             }
             _ => {}
         }
-        let Some(event) = view::event(event, &self.parts.call.snapshot()) else { return };
+        let (target, room) = (&self.parts.target, &self.parts.room);
+        let link_with = |secret: &RoomSecret| {
+            let scheme = if target.tls { "https" } else { "http" };
+            format!("{scheme}://{}/room/{room}#{secret}", target.authority())
+        };
+        let Some(event) = view::event(event, &self.parts.call.snapshot(), &link_with) else { return };
         match self.last_word.take_if(|_| self.ended) {
             Some(last_word) => {
                 last_word.send(event);

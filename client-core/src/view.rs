@@ -4,16 +4,18 @@ use std::time::Instant;
 
 use snug_audio::{AudioSnapshot, RemoteId, SILENCE_DB};
 use snug_call_proto::{
-    self as call, CallEvent, CallSnapshot, EndCode, LinkId, NoSeatReason, ParticipantSnapshot,
-    SignalingState, TILE_KEPT,
+    self as call, CallEvent, CallSnapshot, EndCode, KnockSnapshot, LinkId, NoSeatReason, ParticipantSnapshot,
+    RequestKind, Safety, SignalingState, TILE_KEPT,
 };
 use snug_media_proto::section::Section;
 use snug_rtc::{CandidateKind, RelayProtocol};
+use snug_wire::link::RoomSecret;
 use snug_wire::{ErrorCode, LeaveReason, UserId};
 
-use crate::api::{Event, LinkState, Participant, Quality, Snapshot};
+use crate::api::{Event, Knock, LinkState, Participant, Quality, Snapshot};
 use crate::fanout::Fanout;
 use crate::pictures::Pictures;
+use crate::safety_words::words;
 
 pub(crate) fn snapshot(
     call: &CallSnapshot,
@@ -36,6 +38,11 @@ pub(crate) fn snapshot(
             away: of.away,
             owner: of.owner,
             link: link_state(of.link, now),
+            safety_words: match of.safety {
+                Safety::Words(places) => Some(words(places)),
+                Safety::Unknown | Safety::Mismatch => None,
+            },
+            safety_warning: of.safety == Safety::Mismatch,
             level_db: heard.map_or(SILENCE_DB, |heard| heard.level_db.round()),
             speaking: heard.is_some_and(|heard| heard.speaking),
             pictures: newest.as_ref().map_or(0, |(_, number)| *number),
@@ -49,11 +56,18 @@ pub(crate) fn snapshot(
         no_seat: call.no_seat.as_ref().map(|no_seat| no_seat.message.clone()),
         is_owner: call.is_owner,
         locked: call.room.as_ref().is_some_and(|room| room.locked),
+        lobby: call.room.as_ref().is_some_and(|room| room.lobby),
+        removed: call.room.as_ref().map_or(0, |room| room.removed),
         sources: call.media.into(),
         level_db: audio.capture.as_ref().map_or(SILENCE_DB, |capture| capture.level_db.round()),
         camera: fanout.encoded(),
         participants: call.participants.iter().map(participant).collect(),
+        knocks: call.knocks.iter().map(knock).collect(),
     }
+}
+
+fn knock(of: &KnockSnapshot) -> Knock {
+    Knock { user: of.user.to_string(), name: of.name.clone() }
 }
 
 fn quality(fanout: &Fanout, link: LinkId) -> Option<Quality> {
@@ -92,7 +106,12 @@ fn link_state(state: call::LinkState, now: Instant) -> LinkState {
 }
 
 /// What a shell is told of it; `None` for what only the engine needs to know.
-pub(crate) fn event(event: CallEvent, call: &CallSnapshot) -> Option<Event> {
+/// `link_with` makes the room's link with a secret.
+pub(crate) fn event(
+    event: CallEvent,
+    call: &CallSnapshot,
+    link_with: &dyn Fn(&RoomSecret) -> String,
+) -> Option<Event> {
     let name_of = |user: UserId| {
         let known = call.participants.iter().find(|participant| participant.user == user);
         known.map_or_else(String::new, |participant| participant.name.clone())
@@ -134,6 +153,31 @@ pub(crate) fn event(event: CallEvent, call: &CallSnapshot) -> Option<Event> {
         CallEvent::Chat(message) => {
             Some(Event::Chat { user: message.from.to_string(), name: message.name, text: message.text })
         }
+        CallEvent::MuteRequested(user) => {
+            Some(Event::MuteRequested { user: user.to_string(), name: name_of(user) })
+        }
+        CallEvent::Knock(of) => {
+            let Knock { user, name } = knock(&of);
+            Some(Event::Knock { user, name })
+        }
+        CallEvent::KnockGone(user) => Some(Event::KnockGone { user: user.to_string() }),
+        CallEvent::OwnerChanged(user) => {
+            Some(Event::OwnerChanged { user: user.to_string(), own: user == call.self_id })
+        }
+        CallEvent::LinkChanged(secret) => Some(Event::LinkChanged { link: link_with(&secret) }),
+        CallEvent::Safety { user, safety } => match safety {
+            Safety::Words(places) => {
+                Some(Event::SafetyWords { user: user.to_string(), name: name_of(user), words: words(places) })
+            }
+            Safety::Mismatch => Some(Event::SafetyWarning { user: user.to_string(), name: name_of(user) }),
+            Safety::Unknown => None,
+        },
+        CallEvent::RequestDone(request) => Some(Event::RequestDone { request: request_word(request) }),
+        CallEvent::OwnerTokenRefused => Some(Event::Problem {
+            code: "owner_token_refused".to_owned(),
+            message: "the owner's token of this link is not the room's: you are in the room as a guest; ask the owner for the right link"
+                .to_owned(),
+        }),
         CallEvent::OwnerToken(token) => Some(Event::OwnerToken { token: token.to_string() }),
         CallEvent::RequestFailed { code, message, .. } => {
             let code = code.map_or_else(|| "no_answer".to_owned(), word);
@@ -150,8 +194,26 @@ pub(crate) fn event(event: CallEvent, call: &CallSnapshot) -> Option<Event> {
         | CallEvent::ForgetIdentity
         | CallEvent::ParticipantAway(_)
         | CallEvent::ParticipantBack(_)
-        | CallEvent::Stats(_)
-        | CallEvent::RequestDone(_) => None,
+        | CallEvent::Stats(_) => None,
+    }
+}
+
+fn request_word(request: RequestKind) -> &'static str {
+    match request {
+        RequestKind::SetPassword => "set_password",
+        RequestKind::ClearPassword => "clear_password",
+        RequestKind::Lock => "lock",
+        RequestKind::Kick => "kick",
+        RequestKind::UpdateSettings => "update_settings",
+        RequestKind::RotateOwnerToken => "rotate_owner_token",
+        RequestKind::GetStats => "get_stats",
+        RequestKind::Unban => "unban",
+        RequestKind::AskMute => "ask_mute",
+        RequestKind::Admit => "admit",
+        RequestKind::OfferOwnership => "offer_ownership",
+        RequestKind::TakeOwnership => "take_ownership",
+        RequestKind::NewLink => "new_link",
+        RequestKind::EndCall => "end_call",
     }
 }
 
@@ -161,6 +223,7 @@ fn end_code(code: EndCode) -> String {
         EndCode::Kicked => "kicked".to_owned(),
         EndCode::Replaced => "replaced".to_owned(),
         EndCode::CallEnded => "call_ended".to_owned(),
+        EndCode::LinkChanged => "link_changed".to_owned(),
         EndCode::RoomFull => "room_full".to_owned(),
         EndCode::Unreachable => "unreachable".to_owned(),
         EndCode::Untrusted => "untrusted".to_owned(),

@@ -352,7 +352,8 @@ export class Call extends EventTarget {
       ...(this.#linkProof && { linkProof: this.#linkProof }),
       ...(this.#options.creationKey && { creationKey: this.#options.creationKey }),
       ownerToken: this.#tokens[0],
-      ...(identity.ticket && { ticket: identity.ticket }),
+      // A ticket says whose room it is, too: with it no answer would tell which of several tokens is the owner's.
+      ...(identity.ticket && this.#tokens.length < 2 && { ticket: identity.ticket }),
     };
   }
 

@@ -73,6 +73,12 @@ export class WireClient {
     return this.hears(types);
   }
 
+  /** Confirms everything heard so far: the others may fill our queue again. */
+  async confirm() {
+    const lastSeq = Math.max(...this.heard.map(({ seq = 0 }) => seq));
+    return this.ask({ type: 'ping', lastSeq }, 'pong');
+  }
+
   /** A join that is signed for this connection; a field in `rest` replaces what it would hold. */
   joinMessage(roomId, { identity = this.identity, name = 'Tess', secret = null, ...rest } = {}) {
     const displayName = identity.payload({ kind: 'name', roomId, secret }, { name });

@@ -109,6 +109,9 @@ enum Message {
     Back { user: u8 },
     Left { user: u8, reason: u8 },
     Named { user: u8 },
+    Knock { user: u8, gone: bool },
+    Asked { user: u8, what: u8 },
+    LinkChanged,
     Waiting,
     CallEnded,
     Negotiation { user: u8, negotiation: Negotiation },
@@ -139,6 +142,8 @@ enum ChannelMessage {
     Chat { id: u8, text: String },
     State { bits: u8 },
     Tile { side: u16 },
+    Safety { genuine: bool },
+    NewLink { secret: u8 },
     Bye,
     Raw { text: String },
 }
@@ -269,7 +274,7 @@ impl World {
                 self.runs += 1;
                 self.sealers.insert(user, sealer_of(user, self.sealed, self.runs));
             }
-            Op::Owner { kind } => self.input(Input::Owner(match kind % 7 {
+            Op::Owner { kind } => self.input(Input::Owner(match kind % 13 {
                 0 => OwnerRequest::SetPassword { password: Password::new("rex").expect("a password"), hint: None },
                 1 => OwnerRequest::ClearPassword,
                 2 => OwnerRequest::Lock(true),
@@ -281,6 +286,12 @@ impl World {
                     admission: None,
                 },
                 5 => OwnerRequest::RotateOwnerToken,
+                6 => OwnerRequest::Unban,
+                7 => OwnerRequest::AskMute(user_of(kind)),
+                8 => OwnerRequest::Admit { user: user_of(kind), admitted: true },
+                9 => OwnerRequest::OfferOwnership(user_of(kind)),
+                10 => OwnerRequest::NewLink,
+                11 => OwnerRequest::EndCall,
                 _ => OwnerRequest::GetStats,
             })),
             Op::Pass { milliseconds } => self.pass(Duration::from_millis(u64::from(milliseconds))),
@@ -429,7 +440,8 @@ impl World {
         match message {
             Message::Welcome { heartbeat, version } => {
                 let version = if version % 8 == 0 { 3 } else { 2 };
-                json!({"type": "welcome", "versions": [version], "relay": "fuzz", "heartbeatSeconds": heartbeat, "nonce": token})
+                json!({"type": "welcome", "versions": [version], "relay": "fuzz", "heartbeatSeconds": heartbeat, "nonce": token,
+                    "capabilities": ["lobby", "ownership", "ask_mute", "new_link", "names", "recording"]})
             }
             Message::Joined { users, owner, ttl, away } => {
                 let others: Vec<Value> =
@@ -454,6 +466,18 @@ impl World {
                 let name = self.payload(*user, Kind::Name, r#"{"name":"Bo"}"#);
                 json!({"type": "peer_name", "userId": user_of(*user), "displayName": name})
             }
+            Message::Knock { user, gone: true } => json!({"type": "knock_gone", "userId": user_of(*user)}),
+            Message::Knock { user, gone: false } => {
+                let name = self.payload(*user, Kind::Name, r#"{"name":"Bo"}"#);
+                let key = identity_of(user % USERS).public_key();
+                json!({"type": "knock", "userId": user_of(*user), "publicKey": key, "displayName": name})
+            }
+            Message::Asked { user, what } => match what % 3 {
+                0 => json!({"type": "mute_requested", "fromId": user_of(*user)}),
+                1 => json!({"type": "ownership_offered", "fromId": user_of(*user)}),
+                _ => json!({"type": "owner_changed", "userId": user_of(*user)}),
+            },
+            Message::LinkChanged => json!({"type": "link_changed"}),
             Message::Waiting => json!({"type": "waiting"}),
             Message::CallEnded => json!({"type": "call_ended"}),
             Message::Negotiation { user, negotiation } => {
@@ -501,7 +525,14 @@ impl World {
         let session =
             session.map_or(self.session.as_str(), |one| SESSIONS[usize::from(one) % SESSIONS.len()]);
         let text = "v".repeat(usize::from(length % 4000));
-        let description = json!({"sdp": text, "session": session, "restart": restart}).to_string();
+        let mut description = json!({"sdp": text, "session": session, "restart": restart});
+        if length % 3 == 0 {
+            // Fingerprint, commitment and nonce of safety words; the commitment fits no nonce.
+            description["sdp"] = json!(format!("v=0\r\na=fingerprint:sha-256 {}", ["AB"; 32].join(":")));
+            description["commitment"] = json!("A".repeat(43));
+            description["safetyNonce"] = json!("A".repeat(22));
+        }
+        let description = description.to_string();
         match kind % 4 {
             0 | 1 => ("offer", self.payload(user, Kind::Offer, &description)),
             2 => ("answer", self.payload(user, Kind::Answer, &description)),
@@ -515,7 +546,7 @@ impl World {
     /// What somebody says, to us or to the room.
     fn payload(&mut self, user: u8, kind: Kind, text: &str) -> Value {
         let own = self.call.snapshot().self_id;
-        let receiver = (!matches!(kind, Kind::Name | Kind::Chat)).then_some(own);
+        let receiver = (!matches!(kind, Kind::Name | Kind::Chat | Kind::NewLink)).then_some(own);
         match self.sealers.get_mut(&(user % USERS)) {
             Some(sealer) => json!(sealer.seal(kind, receiver, text)),
             None => json!({"plain": text}),
@@ -524,7 +555,8 @@ impl World {
 
     fn participant(&mut self, user: u8, away: bool) -> Value {
         let name = self.payload(user, Kind::Name, r#"{"name":"Ben"}"#);
-        let mut participant = json!({"userId": user_of(user), "displayName": name, "media": {}, "away": away, "owner": false});
+        let mut participant = json!({"userId": user_of(user), "displayName": name, "media": {}, "away": away, "owner": user % 3 == 0,
+            "capabilities": ["ownership", "ask_mute", "new_link"]});
         if KEYED.contains(&(user % USERS)) {
             participant["publicKey"] = json!(identity_of(user % USERS).public_key());
             participant["formerId"] = json!(user_of(0));
@@ -550,6 +582,14 @@ impl World {
             ChannelMessage::Tile { side } => {
                 json!({"type": "tile", "width": side, "height": side, "screenWidth": 0, "screenHeight": 0})
                     .to_string()
+            }
+            ChannelMessage::Safety { genuine } => {
+                json!({"type": "safety", "nonce": if genuine { "AAAAAAAAAAAAAAAAAAAAAA" } else { "?" }}).to_string()
+            }
+            ChannelMessage::NewLink { secret } => {
+                let secret = RoomSecret::from_bytes([secret; 16]);
+                let body = json!({"secret": secret.to_string()}).to_string();
+                json!({"type": "new_link", "payload": self.payload(user, Kind::NewLink, &body)}).to_string()
             }
             ChannelMessage::Bye => json!({"type": "bye"}).to_string(),
             ChannelMessage::Raw { text } => text,

@@ -5,6 +5,7 @@ mod audio;
 mod floor;
 mod native;
 mod passwords;
+mod person;
 mod server;
 mod signaling;
 mod socket;
@@ -15,6 +16,7 @@ mod turn;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use std::path::Path;
 
 use crate::run::{Outcome, command, output, passes};
 use crate::runners::build_relay;
@@ -45,7 +47,7 @@ pub(crate) enum What {
     All,
 }
 
-pub(crate) fn run(what: What, smoke: bool) -> Result<Outcome> {
+pub(crate) fn run(what: What, smoke: bool, old: Option<&Path>) -> Result<Outcome> {
     // The generator shares the machine with what it measures, so it must be fast code too.
     if cfg!(debug_assertions) && !smoke {
         let name = what.to_possible_value().context("every bench has a name")?;
@@ -60,7 +62,11 @@ pub(crate) fn run(what: What, smoke: bool) -> Result<Outcome> {
             "bench",
             name.get_name(),
         ];
-        return Ok(Outcome::one(passes(command("cargo", &again))));
+        let mut again = command("cargo", &again);
+        if let Some(old) = old {
+            again.arg("--old").arg(old);
+        }
+        return Ok(Outcome::one(passes(again)));
     }
     if !build_relay() {
         return Ok(Outcome::one(false));
@@ -86,7 +92,13 @@ pub(crate) fn run(what: What, smoke: bool) -> Result<Outcome> {
         measured("passwords", runtime.block_on(passwords::run(smoke)));
     }
     if matches!(what, What::Signaling | What::All) {
-        measured("signaling", runtime.block_on(signaling::run(smoke)));
+        measured(
+            "signaling",
+            match old {
+                Some(old) => runtime.block_on(signaling::beside(old, smoke)),
+                None => runtime.block_on(signaling::run(smoke)),
+            },
+        );
     }
     if matches!(what, What::Audio | What::All) {
         measured("audio", audio::run(smoke));

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Barrier;
 use tokio::time::{sleep, timeout};
 
-use super::server::{Kind, Server};
-use super::signaling::{NO_LIMITS, seated, user_id};
+use super::server::{Kind, Opened, Server};
+use super::signaling::{NO_LIMITS, seated};
 use super::socket::Socket;
 use super::stats::{Times, against, mebibytes, resident};
 
@@ -48,13 +48,13 @@ async fn flood(guesses: usize, rooms: usize) -> Result<String> {
     let mut tasks = Vec::new();
     for number in 0..guesses {
         let source = Ipv4Addr::new(127, 10 + (number / 250) as u8, (number % 250) as u8, 1);
-        let mut socket = Kind::Snug.open(address, source).await?;
+        let mut opened = Kind::Snug.open(address, source).await?;
         let (barrier, wrong, limited, other) =
             (Arc::clone(&barrier), Arc::clone(&wrong), Arc::clone(&limited), Arc::clone(&other));
         tasks.push(tokio::spawn(async move {
             barrier.wait().await;
             let answer =
-                timeout(Duration::from_secs(120), guess(&mut socket, number, number % rooms)).await??;
+                timeout(Duration::from_secs(120), guess(&mut opened, number, number % rooms)).await??;
             let counter = match answer.as_str() {
                 text if text.contains("AUTH_FAILED") => &wrong,
                 text if text.contains("RATE_LIMITED") || text.contains("SERVER_BUSY") => &limited,
@@ -118,8 +118,10 @@ async fn flood(guesses: usize, rooms: usize) -> Result<String> {
 
 /// Makes a room with a password and keeps its owner inside.
 async fn protected_room(address: SocketAddr, number: usize) -> Result<Socket> {
-    let mut socket = Kind::Snug.open(address, Ipv4Addr::LOCALHOST).await?;
-    socket.send(&Kind::Snug.join(&format!("closed-room-{number}"), &user_id(1_000_000 + number))).await?;
+    let opened = Kind::Snug.open(address, Ipv4Addr::LOCALHOST).await?;
+    let join = Kind::Snug.join(&opened, &format!("closed-room-{number}"), number)?;
+    let mut socket = opened.socket;
+    socket.send(&join).await?;
     seated(Kind::Snug, &mut socket).await?;
     socket.send(r#"{"type":"set_room_password","password":"the right one","requestId":1}"#).await?;
     loop {
@@ -131,8 +133,9 @@ async fn protected_room(address: SocketAddr, number: usize) -> Result<Socket> {
     }
 }
 
-async fn guess(socket: &mut Socket, number: usize, room: usize) -> Result<String> {
-    let join = Kind::Snug.join(&format!("closed-room-{room}"), &user_id(2_000_000 + number));
+async fn guess(opened: &mut Opened, number: usize, room: usize) -> Result<String> {
+    let join = Kind::Snug.join(opened, &format!("closed-room-{room}"), number)?;
+    let socket = &mut opened.socket;
     let with_password = join.replacen('{', r#"{"password":"a wrong one","#, 1);
     socket.send(&with_password).await?;
     loop {
@@ -147,14 +150,16 @@ async fn guess(socket: &mut Socket, number: usize, room: usize) -> Result<String
 /// Somebody who has nothing to do with it joins a room without a password, leaves and comes back.
 async fn join_again_and_again(address: SocketAddr, done: &AtomicBool) -> Result<Times> {
     let mut times = Times::default();
-    let mut socket = Kind::Snug.open(address, Ipv4Addr::new(127, 200, 0, 1)).await?;
+    let mut opened = Kind::Snug.open(address, Ipv4Addr::new(127, 200, 0, 1)).await?;
     for number in 0.. {
         if done.load(Ordering::Relaxed) {
             break;
         }
+        let join = Kind::Snug.join(&opened, "open-room", number)?;
+        let socket = &mut opened.socket;
         let asked = Instant::now();
-        socket.send(&Kind::Snug.join("open-room", &user_id(3_000_000 + number))).await?;
-        seated(Kind::Snug, &mut socket).await?;
+        socket.send(&join).await?;
+        seated(Kind::Snug, socket).await?;
         times.push(asked.elapsed());
         socket.send(r#"{"type":"leave_room"}"#).await?;
         sleep(Duration::from_millis(20)).await;

@@ -3,10 +3,12 @@
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use super::person::{Person, join_without_key};
 use super::socket::Socket;
 use crate::run::{root, target_dir};
 use crate::runners::relay_binary;
@@ -15,6 +17,8 @@ use crate::runners::relay_binary;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Snug,
+    /// An earlier relay, which speaks version 1 of the protocol.
+    Version1,
     Reference,
 }
 
@@ -32,16 +36,24 @@ impl Server {
     /// # Errors
     /// When it does not start.
     pub(crate) fn relay(args: &[&str]) -> Result<Self> {
+        Self::binary(Kind::Snug, &relay_binary(), args)
+    }
+
+    /// The same with another relay's binary, which speaks `kind`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub(crate) fn binary(kind: Kind, binary: &Path, args: &[&str]) -> Result<Self> {
         let data = target_dir().join(format!("bench-data-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&data);
         std::fs::create_dir_all(&data)?;
-        let mut command = Command::new(relay_binary());
+        let mut command = Command::new(binary);
         command
             .args(["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--data-dir"])
             .arg(&data)
             .args(args);
         command.args(["--quiet", "--no-qr"]).env("NO_COLOR", "1");
-        Self::start(Kind::Snug, command, Some(data))
+        Self::start(kind, command, Some(data))
     }
 
     /// Starts the Node reference on a free port.
@@ -107,18 +119,26 @@ pub(crate) enum Heard {
     Other,
 }
 
+/// A connection on which a join may be sent.
+pub(crate) struct Opened {
+    pub(crate) socket: Socket,
+    /// What a join has to sign; empty where nothing is signed.
+    nonce: String,
+}
+
 impl Kind {
     /// Opens a connection up to the point where a join may be sent.
     ///
     /// # Errors
     /// When the server refuses.
-    pub(crate) async fn open(self, server: SocketAddr, source: Ipv4Addr) -> Result<Socket> {
+    pub(crate) async fn open(self, server: SocketAddr, source: Ipv4Addr) -> Result<Opened> {
         match self {
-            Self::Snug => {
+            Self::Snug | Self::Version1 => {
                 let mut socket = Socket::connect(server, source, "/ws").await?;
-                socket.send(r#"{"type":"hello","versions":[1],"agent":"bench"}"#).await?;
-                expect(&mut socket, r#""welcome""#).await?;
-                Ok(socket)
+                let version = if self == Self::Snug { 2 } else { 1 };
+                socket.send(&format!(r#"{{"type":"hello","versions":[{version}],"agent":"bench"}}"#)).await?;
+                let welcome = expect(&mut socket, r#""welcome""#).await?;
+                Ok(Opened { socket, nonce: field(&welcome, r#""nonce":""#).to_owned() })
             }
             Self::Reference => {
                 let mut socket =
@@ -126,24 +146,28 @@ impl Kind {
                 expect(&mut socket, "0{").await?;
                 socket.send("40").await?;
                 expect(&mut socket, "40").await?;
-                Ok(socket)
+                Ok(Opened { socket, nonce: String::new() })
             }
         }
     }
 
-    pub(crate) fn join(self, room: &str, user: &str) -> String {
-        let body = format!(
-            r#""roomId":"{room}","userId":"{user}","displayName":{{"plain":"{{\"name\":\"Bench\"}}"}},"media":{{"audio":true,"video":true}}"#
-        );
-        match self {
-            Self::Snug => format!(r#"{{"type":"join_room",{body}}}"#),
-            Self::Reference => format!(r#"420["join_room",{{{body}}}]"#),
-        }
+    /// A join of somebody who was never there, ready to be sent: drawing a key and signing are not the server's time.
+    ///
+    /// # Errors
+    /// When the server's nonce cannot be signed.
+    pub(crate) fn join(self, opened: &Opened, room: &str, number: usize) -> Result<String> {
+        Ok(match self {
+            Self::Snug => {
+                format!(r#"{{"type":"join_room",{}}}"#, Person::draw()?.join(room, &opened.nonce)?)
+            }
+            Self::Version1 => format!(r#"{{"type":"join_room",{}}}"#, join_without_key(room, number)),
+            Self::Reference => format!(r#"420["join_room",{{{}}}]"#, join_without_key(room, number)),
+        })
     }
 
     pub(crate) fn toggle(self, enabled: bool) -> String {
         match self {
-            Self::Snug => format!(r#"{{"type":"toggle_audio","enabled":{enabled}}}"#),
+            Self::Snug | Self::Version1 => format!(r#"{{"type":"toggle_audio","enabled":{enabled}}}"#),
             Self::Reference => format!(r#"42["toggle_audio",{{"enabled":{enabled}}}]"#),
         }
     }
@@ -151,7 +175,7 @@ impl Kind {
     /// A sign of life; `last` is the highest sequence number seen.
     pub(crate) fn heartbeat(self, last: u64) -> String {
         match self {
-            Self::Snug => format!(r#"{{"type":"ping","lastSeq":{last}}}"#),
+            Self::Snug | Self::Version1 => format!(r#"{{"type":"ping","lastSeq":{last}}}"#),
             Self::Reference => "3".to_owned(),
         }
     }
@@ -159,7 +183,7 @@ impl Kind {
     /// Reads the head of a message only: the generator must not be what is measured.
     pub(crate) fn heard(self, text: &str) -> Heard {
         match self {
-            Self::Snug => match field(text, r#""type":""#) {
+            Self::Snug | Self::Version1 => match field(text, r#""type":""#) {
                 "peer_state" => Heard::PeerState,
                 "room_joined" => Heard::Joined,
                 "error" | "room_full" | "auth_required" => Heard::Refused(text.to_owned()),
@@ -192,12 +216,12 @@ pub(crate) fn sequence(text: &str) -> Option<u64> {
     rest[..digits].parse().ok()
 }
 
-async fn expect(socket: &mut Socket, part: &str) -> Result<()> {
+async fn expect(socket: &mut Socket, part: &str) -> Result<String> {
     let text = socket.receive().await?;
     if !text.contains(part) {
         bail!("expected {part} but heard {text}");
     }
-    Ok(())
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! microphone and the next goes as soon as the four others have been told.
 
 use anyhow::{Context, Result, ensure};
-use data_encoding::BASE64URL_NOPAD;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -79,6 +79,66 @@ pub(crate) async fn run(smoke: bool) -> Result<String> {
     Ok(format!(
         "{table}\n| sockets | RSS, ours / theirs | KB a socket | join p99 | fan-out p99 | CPU per message |\n|---|---|---|---|---|---|\n{verdicts}"
     ))
+}
+
+/// Two relays side by side, one window after the other, so that whatever else the machine does meets both.
+const WINDOWS: usize = 9;
+
+/// An earlier relay of version 1 beside this one, in turns: what signatures, tickets and identities cost.
+pub(crate) async fn beside(old: &Path, smoke: bool) -> Result<String> {
+    let (sockets, busy, windows) =
+        if smoke { (50, Duration::from_secs(1), 2) } else { (1_000, Duration::from_secs(5), WINDOWS) };
+    let mut table = format!(
+        "### signaling beside an earlier relay ({sockets} sockets, {windows} windows in turns)\n\n\
+         | window | join p50, old → new | CPU s per 10⁶ delivered, old → new | fan-out p50, old → new |\n|---|---|---|---|\n"
+    );
+    let (mut joins, mut cpus, mut fan_outs) = (Vec::new(), Vec::new(), Vec::new());
+    for window in 0..windows {
+        let mut figures = [None, None];
+        // Who goes first alternates.
+        for place in [window % 2, 1 - window % 2] {
+            let server = if place == 0 {
+                Server::binary(Kind::Version1, old, NO_LIMITS).context("the earlier relay")?
+            } else {
+                Server::relay(NO_LIMITS)?
+            };
+            figures[place] = Some(measure(server, sockets, busy, Rooms::OnDisk).await?);
+        }
+        let [Some(mut before), Some(mut after)] = figures else { unreachable!("both were measured") };
+        let join = (before.join.percentile(0.5), after.join.percentile(0.5));
+        let cpu = (before.cpu_per_million.total(), after.cpu_per_million.total());
+        let fan_out = (before.fan_out.percentile(0.5), after.fan_out.percentile(0.5));
+        table += &format!(
+            "| {} | {:.2} → {:.2} ms | {:.2} → {:.2} | {:.2} → {:.2} ms |\n",
+            window + 1,
+            join.0,
+            join.1,
+            cpu.0,
+            cpu.1,
+            fan_out.0,
+            fan_out.1
+        );
+        joins.push(join.1 / join.0);
+        cpus.push(cpu.1 / cpu.0);
+        fan_outs.push(fan_out.1 / fan_out.0);
+    }
+    table += "\n| new / old | median | quartiles | all | median ≤ 1.05 |\n|---|---|---|---|---|\n";
+    for (what, ratios) in
+        [("CPU per message", &mut cpus), ("join p50", &mut joins), ("fan-out p50", &mut fan_outs)]
+    {
+        ratios.sort_unstable_by(f64::total_cmp);
+        let at = |part: f64| ratios[((ratios.len() - 1) as f64 * part).round() as usize];
+        let median = at(0.5);
+        table += &format!(
+            "| {what} | {median:.3} | {:.3} to {:.3} | {:.3} to {:.3} | {} |\n",
+            at(0.25),
+            at(0.75),
+            at(0.0),
+            at(1.0),
+            against(median, 1.05)
+        );
+    }
+    Ok(table)
 }
 
 /// What one server did at one size.
@@ -255,11 +315,12 @@ async fn measure(server: Server, sockets: usize, busy: Duration, known: Rooms) -
 
 /// Joins each room once and leaves it.
 async fn visit_every_room(server: &Server, rooms: usize) -> Result<()> {
-    let mut socket = server.kind.open(server.address, Ipv4Addr::LOCALHOST).await?;
+    let mut opened = server.kind.open(server.address, Ipv4Addr::LOCALHOST).await?;
     for room in 0..rooms {
-        socket.send(&server.kind.join(&format!("bench-room-{room}"), &user_id(room))).await?;
-        seated(server.kind, &mut socket).await?;
-        socket.send(r#"{"type":"leave_room"}"#).await?;
+        let join = server.kind.join(&opened, &format!("bench-room-{room}"), room)?;
+        opened.socket.send(&join).await?;
+        seated(server.kind, &mut opened.socket).await?;
+        opened.socket.send(r#"{"type":"leave_room"}"#).await?;
     }
     Ok(())
 }
@@ -267,14 +328,18 @@ async fn visit_every_room(server: &Server, rooms: usize) -> Result<()> {
 /// Connects and joins; notes how long the join alone took, and both together.
 async fn join(run: &Run, server: std::net::SocketAddr, number: usize) -> Result<Socket> {
     let began = Instant::now();
-    let mut socket = run.kind.open(server, Ipv4Addr::LOCALHOST).await?;
+    let opened = run.kind.open(server, Ipv4Addr::LOCALHOST).await?;
+    let connected = began.elapsed();
+    let message = run.kind.join(&opened, &format!("bench-room-{}", number / ROOM), number)?;
+    let mut socket = opened.socket;
     let asked = Instant::now();
-    socket.send(&run.kind.join(&format!("bench-room-{}", number / ROOM), &user_id(number))).await?;
+    socket.send(&message).await?;
     timeout(Duration::from_secs(30), seated(run.kind, &mut socket))
         .await
         .context("no answer to a join within 30 s")??;
-    run.join.lock().expect("no panic while locked").push(asked.elapsed());
-    run.connect.lock().expect("no panic while locked").push(began.elapsed());
+    let answered = asked.elapsed();
+    run.join.lock().expect("no panic while locked").push(answered);
+    run.connect.lock().expect("no panic while locked").push(connected + answered);
     Ok(socket)
 }
 
@@ -317,7 +382,7 @@ async fn stay(run: Arc<Run>, room: Arc<Room>, mut socket: Socket, mut turns: mps
                 *room.sent.lock().expect("no panic while locked") = Instant::now();
                 socket.send(&run.kind.toggle(enabled)).await
             }
-            _ = beat.tick(), if run.kind == Kind::Snug => socket.send(&run.kind.heartbeat(last)).await,
+            _ = beat.tick(), if run.kind != Kind::Reference => socket.send(&run.kind.heartbeat(last)).await,
         };
         if let Err(error) = result {
             if run.lost.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -338,11 +403,4 @@ fn told(run: &Run, room: &Room) {
             room.next_turn();
         }
     }
-}
-
-/// A well-formed user id for a number.
-pub(crate) fn user_id(number: usize) -> String {
-    let mut bytes = [0; 16];
-    bytes[8..].copy_from_slice(&(number as u64).to_be_bytes());
-    BASE64URL_NOPAD.encode(&bytes)
 }

@@ -10,11 +10,11 @@ use snug_wire::link::RoomSecret;
 use snug_wire::message::{JoinRoom, RoomJoined};
 use snug_wire::seal::{Kind, Opened, SealError, Sealer};
 use snug_wire::{
-    ClientMessage, ErrorCode, IceServer, JoinNonce, LeaveReason, Media, Participant, Password, Payload,
-    RoomId, RoomInfo, ServerMessage, Token, UserId,
+    Admission, ClientMessage, ErrorCode, IceServer, JoinNonce, LeaveReason, Media, Participant, Password,
+    Payload, PublicKey, RoomId, RoomInfo, ServerMessage, Token, UserId,
 };
 
-use crate::channel::{ChannelMessage, NameBody, Tile, body, read_chat};
+use crate::channel::{ChannelMessage, NameBody, NewLinkBody, Tile, body, read_chat};
 use crate::chat::{ChatLog, compose};
 use crate::context::{At, Context, Route, draw_name};
 use crate::identity::{KeptIdentity, OwnIdentity};
@@ -22,9 +22,10 @@ use crate::input::{Input, LinkId, Now, OwnerRequest};
 use crate::limits;
 use crate::link::Link;
 use crate::output::{CallEvent, Candidate, EndCode, Output, RequestKind, RoomStats};
-use crate::roster::Member;
+use crate::roster::{Member, read_name};
+use crate::safety::Safety;
 use crate::signaling::{Act, Signaling};
-use crate::snapshot::{CallSnapshot, LinkState, ParticipantSnapshot, SignalingState};
+use crate::snapshot::{CallSnapshot, KnockSnapshot, LinkState, ParticipantSnapshot, SignalingState};
 
 /// Which room to join, and as whom.
 pub struct CallConfig {
@@ -46,13 +47,32 @@ pub struct CallConfig {
     pub kept: Option<KeptIdentity>,
 }
 
+/// A new link of the room.
+#[derive(Default)]
+struct NewLink {
+    /// Its secret, before the relay has confirmed it.
+    secret: Option<RoomSecret>,
+    /// The relay has confirmed it, and nobody has told us the secret: until when we wait for it.
+    awaited: Option<Instant>,
+    /// Until when what was sealed under the link before still opens.
+    old_until: Option<Instant>,
+}
+
 /// One call, from the first connection to the relay until [`CallEvent::Ended`].
 pub struct Call {
     config: CallConfig,
     context: Context,
     own: OwnIdentity,
+    /// The owner's token was drawn for this call; else it is the link's.
+    drawn_token: bool,
+    token_confirmed: bool,
+    /// Who waits in the lobby, as far as we may let them in.
+    knocks: Vec<KnockSnapshot>,
+    new_link: NewLink,
     /// In the order of their coming.
     members: Vec<Member>,
+    /// Who came back under another key, and which id they had: they stay marked when they are away for long.
+    new_keys: BTreeMap<UserId, UserId>,
     room: Option<RoomInfo>,
     is_owner: bool,
     joined: bool,
@@ -77,7 +97,14 @@ impl Call {
     /// Starts a call; all its randomness comes from `seed`, which must be drawn afresh for each call.
     pub fn new(mut config: CallConfig, seed: [u8; 32], now: Now) -> Self {
         let mut random = ChaCha20Rng::from_seed(seed);
-        let own = OwnIdentity::new(config.kept.take(), &mut random, now.unix_ms);
+        let mut own = OwnIdentity::new(config.kept.take(), &mut random, now.unix_ms);
+        let drawn_token = config.owner_token.is_none();
+        if drawn_token {
+            // A creator whose connection is lost before the answer comes back as the owner.
+            let token = own.kept.owner_token.clone().unwrap_or_else(|| draw_token(&mut random));
+            own.set_pending(Some(token.clone()));
+            config.owner_token = Some(token);
+        }
         let user = own.kept.key.user_id();
         let jitter = ChaCha20Rng::seed_from_u64(random.next_u64());
         let signaling = Signaling::new(config.agent.clone(), config.room.clone(), user, jitter, now.at);
@@ -85,6 +112,7 @@ impl Call {
         let media = config.media;
         let context = Context {
             own: user,
+            own_key: own.kept.key.public_key().clone(),
             sealer,
             media,
             ice_servers: Vec::new(),
@@ -97,7 +125,12 @@ impl Call {
             config,
             context,
             own,
+            drawn_token,
+            token_confirmed: false,
+            knocks: Vec::new(),
+            new_link: NewLink::default(),
             members: Vec::new(),
+            new_keys: BTreeMap::new(),
             room: None,
             is_owner: false,
             joined: false,
@@ -128,7 +161,11 @@ impl Call {
             return None;
         }
         let tick = (!self.members.is_empty() || self.ending.is_some()).then_some(self.next_tick);
-        [tick, self.tiles_at, self.context.signaling.timeout()].into_iter().flatten().min()
+        let NewLink { awaited, old_until, .. } = self.new_link;
+        [tick, self.tiles_at, awaited, old_until, self.context.signaling.timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Lets time pass.
@@ -142,6 +179,7 @@ impl Call {
             self.tiles_at = None;
             self.send_tiles(now);
         }
+        self.await_link(now);
         if self.next_tick <= now.at {
             self.tick(now);
         }
@@ -203,10 +241,11 @@ impl Call {
     /// The call as a view sees it.
     pub fn snapshot(&self) -> CallSnapshot {
         let participants = self.members.iter().filter_map(|member| {
-            let Member { user, media, away, owner, verified, .. } = *member;
-            let link = member.link.as_ref()?.state();
+            let Member { user, media, away, owner, .. } = *member;
+            let (link, safety) = member.link.as_ref().map(|link| (link.state(), link.safety))?;
             let (name, new_key) = (member.name.clone(), member.former.is_some());
-            Some(ParticipantSnapshot { user, verified, new_key, name, media, away, owner, link })
+            let verified = member.key.is_some();
+            Some(ParticipantSnapshot { user, verified, new_key, name, media, away, owner, link, safety })
         });
         CallSnapshot {
             signaling: self.context.signaling.state,
@@ -216,6 +255,7 @@ impl Call {
             room: self.room.clone(),
             media: self.context.media,
             participants: participants.collect(),
+            knocks: self.knocks.clone(),
             chat: self.chat.messages.clone(),
         }
     }
@@ -244,6 +284,10 @@ impl Call {
             (told.video != media.video, ClientMessage::ToggleVideo { enabled: media.video }),
             (told.screen != media.screen, ClientMessage::ToggleScreen { enabled: media.screen }),
             (told.hand != media.hand, ClientMessage::ToggleHand { enabled: media.hand }),
+            (
+                told.recording != media.recording && self.context.signaling.supports("recording"),
+                ClientMessage::ToggleRecording { enabled: media.recording },
+            ),
         ];
         for (_, message) in changes.into_iter().filter(|(changed, _)| *changed) {
             self.context.signaling.send(message);
@@ -291,7 +335,39 @@ impl Call {
         });
     }
 
+    /// Why a request cannot be carried out by the relay, or by the program of somebody it is about.
+    fn lacks(&self, request: &OwnerRequest) -> Option<String> {
+        let lobby =
+            |lobby: &Option<bool>, admission: &Option<Admission>| lobby.is_some() || admission.is_some();
+        let (capability, about) = match request {
+            OwnerRequest::Unban | OwnerRequest::EndCall => ("ownership", None),
+            OwnerRequest::OfferOwnership(user) => ("ownership", Some(*user)),
+            OwnerRequest::AskMute(user) => ("ask_mute", Some(*user)),
+            OwnerRequest::Admit { .. } => ("lobby", None),
+            OwnerRequest::UpdateSettings { lobby: on, admission, .. } if lobby(on, admission) => {
+                ("lobby", None)
+            }
+            OwnerRequest::NewLink => ("new_link", None),
+            _ => return None,
+        };
+        if !self.context.signaling.supports(capability) {
+            return Some("This relay is too old for that. Ask its operator to update it.".to_owned());
+        }
+        let can = |member: &&Member| member.capabilities.iter().any(|known| known == capability);
+        let concerned = self.members.iter().filter(|member| {
+            about.map_or(matches!(request, OwnerRequest::NewLink), |user| user == member.user)
+        });
+        let name = concerned.filter(|member| !can(member)).map(|member| member.name.clone()).next()?;
+        Some(format!(
+            "The program of {name} is too old for that. Ask them to update it, or to load the page again."
+        ))
+    }
+
     fn request(&mut self, request: OwnerRequest, now: Now) {
+        if let Some(message) = self.lacks(&request) {
+            let kind = RequestKind::of(&request);
+            return self.context.signaling.fail(kind, message);
+        }
         let mut kept = None;
         let (kind, message) = match request {
             OwnerRequest::SetPassword { password, hint } => {
@@ -309,8 +385,141 @@ impl Call {
                 (RequestKind::RotateOwnerToken, ClientMessage::RotateOwnerToken {})
             }
             OwnerRequest::GetStats => (RequestKind::GetStats, ClientMessage::GetStats {}),
+            OwnerRequest::Unban => (RequestKind::Unban, ClientMessage::Unban {}),
+            OwnerRequest::AskMute(target_id) => (RequestKind::AskMute, ClientMessage::AskMute { target_id }),
+            OwnerRequest::Admit { user, admitted } => {
+                (RequestKind::Admit, ClientMessage::Admit { target_id: user, admitted })
+            }
+            OwnerRequest::OfferOwnership(target_id) => {
+                (RequestKind::OfferOwnership, ClientMessage::OfferOwnership { target_id })
+            }
+            OwnerRequest::NewLink => return self.make_link(now),
+            OwnerRequest::EndCall => (RequestKind::EndCall, ClientMessage::EndCall {}),
         };
         self.context.signaling.request(kind, message, kept, now.at);
+    }
+
+    // A new link.
+
+    /// Draws a secret, tells it to everybody inside, and then its proof to the relay.
+    fn make_link(&mut self, now: Now) {
+        if self.config.secret.is_none() {
+            let message =
+                "The link of this room has no secret, so there cannot be a new one. Make another room.";
+            return self.context.signaling.fail(RequestKind::NewLink, message.to_owned());
+        }
+        if !self.is_owner {
+            let message = ErrorCode::NotOwner.message();
+            return self.context.signaling.fail(RequestKind::NewLink, message.to_owned());
+        }
+        let secret = RoomSecret::from_bytes(self.context.draw_sixteen());
+        let text = body(&NewLinkBody { secret: secret.to_string() });
+        let payload = self.context.sealer.seal(Kind::NewLink, None, &text);
+        self.each_link(now, |link, at| {
+            link.send(&ChannelMessage::NewLink { payload: payload.clone() }, at);
+        });
+        let link_proof = secret.link_proof(&self.config.room);
+        self.expect_link(Some(secret));
+        let message = ClientMessage::NewLink { link_proof };
+        self.context.signaling.request(RequestKind::NewLink, message, None, now.at);
+    }
+
+    /// The owner tells the secret of a new link, which opens from here on and seals once the relay has confirmed it.
+    fn on_new_link(&mut self, index: usize, payload: &Payload, now: Now) {
+        let Ok(text) = self.unseal(index, Kind::NewLink, payload, now) else { return };
+        let Ok(NewLinkBody { secret }) = snug_wire::object::from_str(&text) else { return };
+        let Ok(secret) = secret.parse::<RoomSecret>() else { return };
+        if !self.members[index].owner || self.config.secret.is_none() {
+            return;
+        }
+        self.expect_link(Some(secret));
+        if self.new_link.awaited.is_some() {
+            self.take_link(now);
+        }
+    }
+
+    fn expect_link(&mut self, secret: Option<RoomSecret>) {
+        self.context.signaling.knows_new_link = secret.is_some();
+        self.context.sealer.also_open(secret.clone());
+        self.new_link.secret = secret;
+    }
+
+    /// The relay knows the new link's proof: the one before opens no door any more.
+    fn take_link(&mut self, now: Now) {
+        if self.config.secret.is_none() {
+            return;
+        }
+        let Some(secret) = self.new_link.secret.take() else {
+            self.new_link.awaited.get_or_insert(now.at + limits::NEW_LINK);
+            return;
+        };
+        self.context.signaling.knows_new_link = false;
+        self.new_link = NewLink { old_until: Some(now.at + limits::OLD_LINK), ..NewLink::default() };
+        self.context.sealer.seal_under(secret.clone());
+        self.config.secret = Some(secret.clone());
+        if self.context.signaling.supports("names") {
+            let name = body(&NameBody { name: clean_name(&self.config.name) });
+            let display_name = self.context.sealer.seal(Kind::Name, None, &name);
+            self.context.signaling.send(ClientMessage::SetName { display_name });
+        }
+        self.context.event(CallEvent::LinkChanged(secret));
+    }
+
+    fn await_link(&mut self, now: Now) {
+        if self.new_link.old_until.take_if(|until| *until <= now.at).is_some() {
+            self.context.sealer.also_open(self.new_link.secret.clone());
+        }
+        if self.new_link.awaited.is_some_and(|until| until <= now.at) {
+            let message = "The owner made a new link for this room. Ask them for it, and join with it.";
+            self.finish(EndCode::LinkChanged, message.to_owned(), now);
+        }
+    }
+
+    // The owner.
+
+    /// The owner hands the room over: we take it with a token of our own.
+    fn on_ownership_offered(&mut self, from: UserId, now: Now) {
+        let is_owner = self.index_of(from).is_some_and(|index| self.members[index].owner);
+        if !is_owner {
+            return;
+        }
+        let token = draw_token(&mut self.context.random);
+        self.own.set_pending(Some(token.clone()));
+        self.keep_identity();
+        let message = ClientMessage::TakeOwnership { owner_token: token };
+        self.context.signaling.request(RequestKind::TakeOwnership, message, None, now.at);
+    }
+
+    fn on_owner_changed(&mut self, user: UserId) {
+        for member in &mut self.members {
+            member.owner = member.user == user;
+        }
+        self.is_owner = user == self.context.own;
+        if !self.is_owner {
+            self.config.owner_token = None;
+            self.knocks.clear();
+        }
+        self.context.event(CallEvent::OwnerChanged(user));
+    }
+
+    fn on_knock(&mut self, user: UserId, key: &PublicKey, name: &Payload) {
+        let known = self.context.sealer.introduce(user, Some(key));
+        let opened = known.and_then(|()| self.context.sealer.open(Kind::Name, user, true, name));
+        let name = opened.ok().and_then(|Opened { text, .. }| read_name(&text)).unwrap_or_default();
+        self.knocks.retain(|knock| knock.user != user);
+        if self.knocks.len() < limits::KNOCKS {
+            let knock = KnockSnapshot { user, name };
+            self.knocks.push(knock.clone());
+            self.context.event(CallEvent::Knock(knock));
+        }
+    }
+
+    fn on_knock_gone(&mut self, user: UserId) {
+        let before = self.knocks.len();
+        self.knocks.retain(|knock| knock.user != user);
+        if self.knocks.len() < before {
+            self.context.event(CallEvent::KnockGone(user));
+        }
     }
 
     // The relay.
@@ -333,18 +542,30 @@ impl Call {
                 Act::Resumed => self.on_resumed(now),
                 Act::Draining => self.context.event(CallEvent::Draining),
                 Act::Heard(message) => self.on_message(message, now),
-                Act::Done(request, message) => self.on_done(request.kind, request.password, *message),
+                Act::Done(request, message) => self.on_done(request.kind, request.password, *message, now),
                 Act::Failed(request, code, message) => {
+                    match request {
+                        RequestKind::NewLink => self.expect_link(None),
+                        RequestKind::TakeOwnership => self.own.set_pending(None),
+                        _ => {}
+                    }
                     self.context.event(CallEvent::RequestFailed { request, code, message });
                 }
                 Act::PasswordNeeded { hint, wrong } => {
                     self.context.event(CallEvent::PasswordNeeded { hint, wrong });
                 }
                 Act::NoSeat(no_seat) => self.context.event(CallEvent::NoSeat(no_seat)),
+                Act::TakeNewLink => {
+                    self.take_link(now);
+                    self.context.signaling.join_as(self.context.own, now.at);
+                }
                 Act::TicketInvalid { start_anew } => {
                     if start_anew {
+                        let pending = self.own.kept.owner_token.take();
                         self.own = OwnIdentity::new(None, &mut self.context.random, now.unix_ms);
+                        self.own.set_pending(pending);
                         self.context.own = self.own.kept.key.user_id();
+                        self.context.own_key = self.own.kept.key.public_key().clone();
                         self.context.sealer = sealer(&self.config, &self.own);
                     }
                     self.own.set_ticket(None);
@@ -387,13 +608,13 @@ impl Call {
         self.online_since = now.at;
         self.ending = None;
         self.own.set_ticket(Some(joined.ticket));
+        self.own.set_pending(None);
         self.keep_identity();
         self.room = Some(joined.room_info);
         self.is_owner = joined.is_owner;
+        self.knocks.clear();
         self.context.event(CallEvent::Joined { again });
-        if let Some(token) = joined.owner_token {
-            self.keep_owner_token(token);
-        }
+        self.confirm_owner_token(joined.owner_token);
         self.take_ice_servers(joined.ice_servers, joined.ice_ttl_seconds, now);
         // A relay that forgot us may have forgotten others, who return by themselves.
         for member in &mut self.members {
@@ -422,6 +643,21 @@ impl Call {
         self.sync_media();
         if self.refresh_at.is_some_and(|at| at < now.at) {
             self.context.signaling.send(ClientMessage::TurnCredentials {});
+        }
+    }
+
+    /// A token counts once the relay has confirmed it: anybody can write a link with a wrong one. `given` is one that the relay drew.
+    fn confirm_owner_token(&mut self, given: Option<Token>) {
+        let confirmed = std::mem::replace(&mut self.token_confirmed, self.is_owner);
+        if let Some(token) = given {
+            return self.keep_owner_token(token);
+        }
+        if self.is_owner && !confirmed {
+            if let Some(token) = self.config.owner_token.clone() {
+                self.keep_owner_token(token);
+            }
+        } else if !self.is_owner && self.config.owner_token.take().is_some() && !self.drawn_token {
+            self.context.event(CallEvent::OwnerTokenRefused);
         }
     }
 
@@ -457,7 +693,12 @@ impl Call {
                 self.members.len() - 1
             }
         };
-        let known = self.members[index].link.is_some();
+        let member = &mut self.members[index];
+        member.former = member.former.or_else(|| self.new_keys.get(&user).copied());
+        if let Some(former) = member.former.filter(|_| self.new_keys.len() < limits::PARTICIPANTS) {
+            self.new_keys.insert(user, former);
+        }
+        let known = member.link.is_some();
         let introduced = self.context.sealer.introduce(user, participant.public_key.as_ref());
         let named = introduced.and_then(|()| self.name(index, &participant.display_name, now));
         if announce && !known && named.is_ok() {
@@ -547,12 +788,21 @@ impl Call {
             }
             ServerMessage::PeerState { user_id, media } => self.on_media(user_id, media),
             ServerMessage::PeerName { user_id, display_name } => {
-                if let Some(index) = self.index_of(user_id)
-                    && let Err(problem) = self.name(index, &display_name, now)
-                {
-                    self.with_link(index, now, |link, at| link.refuse(problem, at));
+                // One that cannot be opened may be sealed under a link that has not reached us yet: the name stays as it was.
+                if let Some(index) = self.index_of(user_id) {
+                    let _ = self.name(index, &display_name, now);
                 }
             }
+            ServerMessage::Knock { user_id, public_key, display_name } => {
+                self.on_knock(user_id, &public_key, &display_name);
+            }
+            ServerMessage::KnockGone { user_id } => self.on_knock_gone(user_id),
+            ServerMessage::MuteRequested { from_id } => {
+                self.context.event(CallEvent::MuteRequested(from_id));
+            }
+            ServerMessage::OwnershipOffered { from_id } => self.on_ownership_offered(from_id, now),
+            ServerMessage::OwnerChanged { user_id } => self.on_owner_changed(user_id),
+            ServerMessage::LinkChanged {} => self.take_link(now),
             ServerMessage::RoomUpdated { room_info } => {
                 if !room_info.allow_screen_share && self.context.media.screen {
                     self.context.event(CallEvent::ScreenShareForbidden);
@@ -578,6 +828,8 @@ impl Call {
             Ok(text) => self.with_link(index, now, |link, at| link.receive(kind, &text, at)),
             // The relay may still have kept it for us.
             Err(SealError::EarlierRun) => {}
+            // It is probably sealed under the new link, which is on its way to us.
+            Err(SealError::Tampered) if self.new_link.awaited.is_some() => {}
             Err(problem) => self.with_link(index, now, |link, at| link.refuse(problem, at)),
         }
     }
@@ -591,7 +843,13 @@ impl Call {
         }
     }
 
-    fn on_done(&mut self, request: RequestKind, password: Option<Password>, message: ServerMessage) {
+    fn on_done(
+        &mut self,
+        request: RequestKind,
+        password: Option<Password>,
+        message: ServerMessage,
+        now: Now,
+    ) {
         match message {
             ServerMessage::OwnerToken { owner_token, .. } => self.keep_owner_token(owner_token),
             ServerMessage::RoomStats {
@@ -609,6 +867,15 @@ impl Call {
         match request {
             RequestKind::SetPassword => self.config.password = password,
             RequestKind::ClearPassword => self.config.password = None,
+            RequestKind::NewLink => self.take_link(now),
+            RequestKind::TakeOwnership => {
+                if let Some(token) = self.own.kept.owner_token.clone() {
+                    self.token_confirmed = true;
+                    self.keep_owner_token(token);
+                }
+                self.own.set_pending(None);
+                self.keep_identity();
+            }
             _ => {}
         }
         self.context.event(CallEvent::RequestDone(request));
@@ -656,6 +923,8 @@ impl Call {
             }
             ChannelMessage::Chat { payload } => self.on_chat(index, &payload, now),
             ChannelMessage::MediaState { media } => self.on_media(user, media),
+            ChannelMessage::Safety { nonce } => self.by_id(id, now, |link, at| link.on_nonce(&nonce, at)),
+            ChannelMessage::NewLink { payload } => self.on_new_link(index, &payload, now),
             ChannelMessage::Tile(tile) => self.context.push(Output::Tile { link: id, tile }),
             ChannelMessage::Bye {} => self.remove(user, LeaveReason::Left, now),
         }
@@ -773,14 +1042,18 @@ impl Call {
             (true, true) => Route::Away,
             (true, false) => Route::Live,
         };
-        let before = link.state();
+        let (before, safety_before) = (link.state(), link.safety);
         let sends = member.media.audio || member.media.video || member.media.screen;
-        act(link, &mut At { context: &mut self.context, now, route, sends });
-        let after = link.state();
+        let key = member.key.as_ref();
+        act(link, &mut At { context: &mut self.context, now, route, sends, key });
+        let (after, safety) = (link.state(), link.safety);
+        let user = member.user;
+        if safety != safety_before && safety != Safety::Unknown {
+            self.context.event(CallEvent::Safety { user, safety });
+        }
         if before == after {
             return;
         }
-        let user = member.user;
         match after {
             LinkState::Connected => self.context.event(CallEvent::ParticipantConnected(user)),
             LinkState::Interrupted { .. } => {
@@ -794,6 +1067,12 @@ impl Call {
             LinkState::Connecting => {}
         }
     }
+}
+
+fn draw_token(random: &mut ChaCha20Rng) -> Token {
+    let mut bytes = [0; 32];
+    random.fill_bytes(&mut bytes);
+    Token::from_bytes(bytes)
 }
 
 fn sealer(config: &CallConfig, own: &OwnIdentity) -> Sealer {
@@ -812,7 +1091,12 @@ fn may_return(code: EndCode) -> bool {
                 | ErrorCode::StorageUnavailable
                 | ErrorCode::VersionUnsupported
         ),
-        EndCode::Left | EndCode::Kicked | EndCode::Replaced | EndCode::CallEnded | EndCode::RoomFull => false,
+        EndCode::Left
+        | EndCode::Kicked
+        | EndCode::Replaced
+        | EndCode::CallEnded
+        | EndCode::LinkChanged
+        | EndCode::RoomFull => false,
     }
 }
 

@@ -50,6 +50,14 @@ pub(crate) enum ChannelMessage {
         media: Media,
     },
     Tile(Tile),
+    /// The offerer's nonce of the safety words.
+    Safety {
+        nonce: String,
+    },
+    /// The secret of the room's new link.
+    NewLink {
+        payload: Payload,
+    },
     Bye {},
 }
 
@@ -71,9 +79,11 @@ impl ChannelMessage {
             Self::Tile(tile) => [tile.width, tile.height, tile.screen_width, tile.screen_height]
                 .iter()
                 .all(|side| *side <= TILE_SIDE),
-            Self::Chat { .. } | Self::MediaState { .. } | Self::Bye {} => {
-                text.len() <= limits::CHANNEL_MESSAGE
-            }
+            Self::Chat { .. }
+            | Self::MediaState { .. }
+            | Self::Safety { .. }
+            | Self::NewLink { .. }
+            | Self::Bye {} => text.len() <= limits::CHANNEL_MESSAGE,
         };
         fits.then_some(message)
     }
@@ -81,10 +91,23 @@ impl ChannelMessage {
 
 /// The body of an offer or answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Description {
     pub(crate) sdp: String,
     pub(crate) session: String,
     pub(crate) restart: bool,
+    /// In an offer of a new session: what the offerer binds itself to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) commitment: Option<String>,
+    /// In the answer to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) safety_nonce: Option<String>,
+}
+
+/// The body of a new link.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct NewLinkBody {
+    pub(crate) secret: String,
 }
 
 /// The body of a candidate.
@@ -120,7 +143,12 @@ pub(crate) fn body(value: &impl Serialize) -> String {
 
 pub(crate) fn read_description(text: &str) -> Option<Description> {
     let description: Description = object::from_str(text).ok()?;
-    (description.sdp.len() <= limits::SDP && is_session(&description.session)).then_some(description)
+    let fits = |text: &Option<String>| text.as_ref().is_none_or(|text| text.len() <= limits::SAFETY);
+    (description.sdp.len() <= limits::SDP
+        && is_session(&description.session)
+        && fits(&description.commitment)
+        && fits(&description.safety_nonce))
+    .then_some(description)
 }
 
 pub(crate) fn read_candidate(text: &str) -> Option<CandidateBody> {

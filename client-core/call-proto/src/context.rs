@@ -6,7 +6,7 @@ use data_encoding::BASE64URL_NOPAD;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 use snug_wire::seal::Sealer;
-use snug_wire::{IceServer, Media, UserId};
+use snug_wire::{IceServer, Media, PublicKey, UserId};
 
 use crate::input::{JobId, LinkId, Now};
 use crate::output::{CallEvent, Output};
@@ -15,6 +15,7 @@ use crate::signaling::Signaling;
 /// Shared by all links of a call.
 pub(crate) struct Context {
     pub(crate) own: UserId,
+    pub(crate) own_key: PublicKey,
     pub(crate) sealer: Sealer,
     pub(crate) media: Media,
     pub(crate) ice_servers: Vec<IceServer>,
@@ -41,6 +42,13 @@ impl Context {
     pub(crate) fn job_id(&mut self) -> JobId {
         self.next_id += 1;
         JobId(self.next_id)
+    }
+
+    /// Sixteen random bytes: a nonce of safety words, or the secret of a link.
+    pub(crate) fn draw_sixteen(&mut self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        self.random.fill_bytes(&mut bytes);
+        bytes
     }
 
     /// Eight random bytes as base64url: the name of a session or of a chat message.
@@ -71,4 +79,6 @@ pub(crate) struct At<'a> {
     pub(crate) route: Route,
     /// Whether they say that they send sound or pictures.
     pub(crate) sends: bool,
+    /// Their key, if they have one.
+    pub(crate) key: Option<&'a PublicKey>,
 }

@@ -5,8 +5,8 @@ use std::fmt;
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
-use snug_wire::SigningIdentity;
 use snug_wire::seal::Run;
+use snug_wire::{SigningIdentity, Token};
 
 /// What a shell keeps while a client is in a room, so that a client that is started anew is the same participant.
 #[derive(Clone)]
@@ -15,6 +15,9 @@ pub struct KeptIdentity {
     pub key: SigningIdentity,
     /// When the newest run of the key began, in milliseconds since 1970. The next run begins later, whatever the clock says.
     pub started_ms: u64,
+    /// An owner's token of the room that the relay has not confirmed yet: one that we drew for a room that may not exist, or for one that
+    /// was offered to us.
+    pub owner_token: Option<Token>,
     /// The newest ticket, which opens the room while its session lasts. Whoever has it is let in: it is a secret, too.
     pub ticket: Option<String>,
 }
@@ -42,6 +45,12 @@ impl OwnIdentity {
         Self { kept: KeptIdentity { started_ms, ..kept }, run, told: false }
     }
 
+    /// Keeps a token until the relay confirms it; `None` once it has, or has not.
+    pub(crate) fn set_pending(&mut self, token: Option<Token>) {
+        self.told &= token.is_none() && self.kept.owner_token.is_none();
+        self.kept.owner_token = token;
+    }
+
     pub(crate) fn set_ticket(&mut self, ticket: Option<String>) {
         self.told &= self.kept.ticket == ticket;
         self.kept.ticket = ticket;
@@ -54,5 +63,5 @@ fn draw(random: &mut ChaCha20Rng) -> KeptIdentity {
         random.fill_bytes(&mut bytes);
         bytes
     });
-    KeptIdentity { key, started_ms: 0, ticket: None }
+    KeptIdentity { key, started_ms: 0, owner_token: None, ticket: None }
 }

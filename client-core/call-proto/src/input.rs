@@ -88,6 +88,23 @@ pub enum OwnerRequest {
     RotateOwnerToken,
     /// Asks for the room's statistics.
     GetStats,
+    /// Forgets who was removed: they may join as everybody else.
+    Unban,
+    /// Asks somebody to switch the microphone off.
+    AskMute(UserId),
+    /// Lets somebody in from the lobby, or does not.
+    Admit {
+        /// Who waits.
+        user: UserId,
+        /// Whether they come in.
+        admitted: bool,
+    },
+    /// Hands the room over to somebody, who becomes its owner instead of us.
+    OfferOwnership(UserId),
+    /// Makes a new link; those inside are moved over, and the one before opens nothing.
+    NewLink,
+    /// Ends the call for everybody.
+    EndCall,
 }
 
 /// Everything that can happen to a call.

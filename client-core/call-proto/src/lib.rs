@@ -16,6 +16,7 @@ mod limits;
 mod link;
 mod output;
 mod roster;
+mod safety;
 mod signaling;
 mod snapshot;
 
@@ -25,4 +26,5 @@ pub use chat::ChatMessage;
 pub use identity::KeptIdentity;
 pub use input::{ConnectFailure, IceState, Input, JobId, LinkId, Now, OwnerRequest};
 pub use output::{CallEvent, Candidate, EndCode, NoSeat, NoSeatReason, Output, RequestKind, RoomStats};
-pub use snapshot::{CallSnapshot, LinkState, ParticipantSnapshot, SignalingState, TILE_KEPT};
+pub use safety::Safety;
+pub use snapshot::{CallSnapshot, KnockSnapshot, LinkState, ParticipantSnapshot, SignalingState, TILE_KEPT};

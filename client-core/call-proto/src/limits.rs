@@ -22,6 +22,8 @@ pub(crate) const CHANNEL_MESSAGE: usize = 16 * 1024;
 pub(crate) const SDP: usize = 32 * 1024;
 /// Longest candidate line, in bytes.
 pub(crate) const CANDIDATE: usize = 1024;
+/// Longest commitment or nonce of safety words, in bytes: 43 are used.
+pub(crate) const SAFETY: usize = 64;
 /// Candidates for one description, sent as well as taken.
 pub(crate) const CANDIDATES: usize = snug_wire::limits::CANDIDATES as usize;
 /// Owner's requests under way.
@@ -94,5 +96,11 @@ pub(crate) const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 pub(crate) const MOST_BACKOFF: Duration = Duration::from_secs(4);
 /// A connection whose seat was held for so long was of use: the next wait is the first one again.
 pub(crate) const HELD: Duration = Duration::from_secs(10);
+/// How long what was sealed under the link before still opens.
+pub(crate) const OLD_LINK: Duration = Duration::from_secs(60);
+/// How long somebody waits for the secret of a new link that the relay knows already.
+pub(crate) const NEW_LINK: Duration = Duration::from_secs(10);
+/// People in the lobby that are shown; the relay lets ten wait.
+pub(crate) const KNOCKS: usize = 16;
 /// A sender's clock is believed within this, in milliseconds.
 pub(crate) const CLOCK_MS: u64 = 86_400_000;

@@ -21,6 +21,7 @@ use crate::context::{At, Route};
 use crate::input::{IceState, JobId, LinkId};
 use crate::limits;
 use crate::output::{Candidate, Output};
+use crate::safety::{Safety, SafetyExchange};
 use crate::snapshot::LinkState;
 
 /// For how long a link may be dead before this side acts; the newer participant acts first, the other when that did not help.
@@ -86,6 +87,7 @@ struct Connection {
     broken: bool,
     channel: Channel,
     last_media: Option<Instant>,
+    safety: SafetyExchange,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -117,6 +119,7 @@ pub(crate) struct Link {
     doubted_since: Option<Instant>,
     our_tile: Option<Tile>,
     refusal: Option<SealError>,
+    pub(crate) safety: Safety,
 }
 
 impl Link {
@@ -139,6 +142,7 @@ impl Link {
             doubted_since: None,
             our_tile: None,
             refusal: None,
+            safety: Safety::Unknown,
         }
     }
 
@@ -405,7 +409,7 @@ impl Link {
             if !self.may_replace(at.now.at) {
                 return;
             }
-            self.build(offer.session, false, at);
+            self.build(offer.session.clone(), false, at);
         }
         self.negotiated_at = Some(at.now.at);
         let Some(connection) = &mut self.connection else { return };
@@ -417,6 +421,7 @@ impl Link {
         connection.described = true;
         connection.held.get_or_insert_default();
         connection.job = Some(Job { id: job, kind: Kind::Answer, restart: offer.restart, since: at.now.at });
+        connection.safety.described(&offer);
         at.context.push(Output::AcceptOffer { link: connection.id, job, sdp: offer.sdp, rollback });
         connection.add_early(at);
     }
@@ -443,8 +448,34 @@ impl Link {
         connection.ignoring = false;
         connection.described = true;
         connection.accepting = Some(job);
+        connection.safety.described(&answer);
         at.context.push(Output::AcceptAnswer { link: connection.id, job, sdp: answer.sdp });
         connection.add_early(at);
+        self.show_nonce(at);
+    }
+
+    /// The offerer shows its nonce once the answer has come and the channel is open.
+    fn show_nonce(&mut self, at: &mut At<'_>) {
+        if self.channel_open()
+            && let Some(nonce) = self.connection.as_mut().and_then(|connection| connection.safety.show())
+        {
+            self.send(&ChannelMessage::Safety { nonce }, at);
+        }
+        self.find_words(at);
+    }
+
+    /// They show their nonce.
+    pub(crate) fn on_nonce(&mut self, nonce: &str, at: &mut At<'_>) {
+        if let Some(connection) = &mut self.connection {
+            connection.safety.shown(&connection.session, nonce);
+            self.find_words(at);
+        }
+    }
+
+    fn find_words(&mut self, at: &At<'_>) {
+        if let Some(connection) = self.connection.as_ref().filter(|_| self.safety == Safety::Unknown) {
+            self.safety = connection.safety.words(&at.context.own_key, at.key);
+        }
     }
 
     fn on_candidate(&mut self, body: CandidateBody, at: &mut At<'_>) {
@@ -467,7 +498,7 @@ impl Link {
 
     fn build(&mut self, session: String, offerer: bool, at: &mut At<'_>) {
         self.teardown(at);
-        let link = at.context.link_id();
+        let (link, nonce) = (at.context.link_id(), at.context.draw_sixteen());
         self.connection = Some(Connection {
             id: link,
             session,
@@ -488,7 +519,9 @@ impl Link {
             broken: false,
             channel: Channel::Opening,
             last_media: None,
+            safety: SafetyExchange::new(offerer, nonce),
         });
+        self.safety = Safety::Unknown;
         self.dead_since.get_or_insert(at.now.at);
         let ice_servers = at.context.ice_servers.clone();
         at.context.push(Output::OpenLink { link, user: self.user, offerer, ice_servers });
@@ -498,6 +531,7 @@ impl Link {
         self.waiting.clear();
         self.our_tile = None;
         self.doubted_since = None;
+        self.safety = Safety::Unknown;
         if let Some(connection) = self.connection.take() {
             at.context.push(Output::CloseLink { link: connection.id });
         }
@@ -521,7 +555,14 @@ impl Link {
         let held = connection.held.take().unwrap_or_default();
         connection.candidates_sent = held.len();
         self.negotiated_at = Some(at.now.at);
-        let description = Description { sdp, session: session.clone(), restart: done.restart };
+        let mut description = Description {
+            sdp,
+            session: session.clone(),
+            restart: done.restart,
+            commitment: None,
+            safety_nonce: None,
+        };
+        connection.safety.describe(&mut description);
         self.negotiate(done.kind, &body(&description), at);
         for candidate in held {
             self.negotiate(Kind::IceCandidate, &candidate_body(candidate, &session), at);
@@ -576,6 +617,7 @@ impl Link {
         self.our_tile = None;
         let media = at.context.media;
         self.send(&ChannelMessage::MediaState { media }, at);
+        self.show_nonce(at);
         while let Some(text) = self.chat_waiting.pop_front() {
             self.send_text(text, at);
         }

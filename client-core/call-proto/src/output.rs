@@ -1,11 +1,14 @@
 //! What a call asks of the shell, and what it tells it.
 
+use snug_wire::link::RoomSecret;
 use snug_wire::{ErrorCode, IceServer, LeaveReason, Media, Token, UserId, seal::SealError};
 
 use crate::channel::Tile;
 use crate::chat::ChatMessage;
 use crate::identity::KeptIdentity;
-use crate::input::{JobId, LinkId};
+use crate::input::{JobId, LinkId, OwnerRequest};
+use crate::safety::Safety;
+use crate::snapshot::KnockSnapshot;
 
 /// An ICE candidate as it travels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +123,8 @@ pub enum EndCode {
     Replaced,
     /// The owner ended the call for everybody.
     CallEnded,
+    /// The owner made a new link that did not reach us.
+    LinkChanged,
     /// The room holds no more.
     RoomFull,
     /// The relay could not be reached.
@@ -156,7 +161,10 @@ pub struct NoSeat {
 
 /// Which of the owner's requests an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "named as the variants of OwnerRequest")]
+#[expect(
+    missing_docs,
+    reason = "named as the variants of OwnerRequest; TakeOwnership answers an offer of the owner"
+)]
 pub enum RequestKind {
     SetPassword,
     ClearPassword,
@@ -165,6 +173,39 @@ pub enum RequestKind {
     UpdateSettings,
     RotateOwnerToken,
     GetStats,
+    Unban,
+    AskMute,
+    Admit,
+    OfferOwnership,
+    TakeOwnership,
+    NewLink,
+    EndCall,
+}
+
+impl RequestKind {
+    /// What a request is called.
+    pub(crate) const fn of(request: &OwnerRequest) -> Self {
+        match request {
+            OwnerRequest::SetPassword { .. } => Self::SetPassword,
+            OwnerRequest::ClearPassword => Self::ClearPassword,
+            OwnerRequest::Lock(_) => Self::Lock,
+            OwnerRequest::Kick(_) => Self::Kick,
+            OwnerRequest::UpdateSettings { .. } => Self::UpdateSettings,
+            OwnerRequest::RotateOwnerToken => Self::RotateOwnerToken,
+            OwnerRequest::GetStats => Self::GetStats,
+            OwnerRequest::Unban => Self::Unban,
+            OwnerRequest::AskMute(_) => Self::AskMute,
+            OwnerRequest::Admit { .. } => Self::Admit,
+            OwnerRequest::OfferOwnership(_) => Self::OfferOwnership,
+            OwnerRequest::NewLink => Self::NewLink,
+            OwnerRequest::EndCall => Self::EndCall,
+        }
+    }
+
+    /// Whether the relay answers when it has carried it out; else it answers only when it refuses.
+    pub(crate) const fn is_answered(self) -> bool {
+        !matches!(self, Self::AskMute | Self::Admit | Self::OfferOwnership | Self::EndCall)
+    }
 }
 
 /// A room's statistics.
@@ -250,8 +291,27 @@ pub enum CallEvent {
     Chat(ChatMessage),
     /// The owner does not allow sharing screens: stop ours.
     ScreenShareForbidden,
-    /// The owner's token of this room: keep it.
+    /// The owner's token of this room, confirmed by the relay: keep it.
     OwnerToken(Token),
+    /// The owner's token of our link is not the room's.
+    OwnerTokenRefused,
+    /// Somebody else owns the room, or we do.
+    OwnerChanged(UserId),
+    /// The owner asks us to switch the microphone off: it is to be done and shown.
+    MuteRequested(UserId),
+    /// Somebody waits in the lobby.
+    Knock(KnockSnapshot),
+    /// Somebody waits no longer, whether they came in or not.
+    KnockGone(UserId),
+    /// The room has a new link with this secret: show it. The one before opens nothing.
+    LinkChanged(RoomSecret),
+    /// The safety words of a link are known, or are not to be trusted.
+    Safety {
+        /// Who is at the other end.
+        user: UserId,
+        /// The words.
+        safety: Safety,
+    },
     /// The answer to `GetStats`.
     Stats(RoomStats),
     /// A request of ours was carried out.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use snug_wire::{Media, Participant, UserId, text};
+use snug_wire::{Media, Participant, PublicKey, UserId, text};
 
 use crate::channel::NameBody;
 use crate::link::Link;
@@ -16,8 +16,9 @@ pub(crate) struct Member {
     /// The relay holds its seat.
     pub(crate) away: bool,
     pub(crate) owner: bool,
-    /// It has a key.
-    pub(crate) verified: bool,
+    pub(crate) key: Option<PublicKey>,
+    /// What its program can do.
+    pub(crate) capabilities: Vec<String>,
     /// The id that it gave up with this one, as the relay says.
     pub(crate) former: Option<UserId>,
     /// When it last did something that the relay told us of.
@@ -37,7 +38,8 @@ impl Member {
             media,
             away,
             owner,
-            verified: participant.public_key.is_some(),
+            key: participant.public_key.clone(),
+            capabilities: participant.capabilities.clone(),
             former: former_id,
             heard: now,
             listed: true,
@@ -49,15 +51,24 @@ impl Member {
         self.media = participant.media;
         self.away = participant.away;
         self.owner = participant.owner;
-        self.verified |= participant.public_key.is_some();
+        if participant.public_key.is_some() {
+            self.key.clone_from(&participant.public_key);
+        }
+        self.capabilities.clone_from(&participant.capabilities);
         self.former = self.former.or(participant.former_id);
         self.listed = true;
     }
 
     /// Takes the body of a name; one that cannot be read leaves the name as it is.
     pub(crate) fn set_name(&mut self, body: &str) {
-        if let Ok(NameBody { name }) = snug_wire::object::from_str(body) {
-            self.name = text::clean(&name, snug_wire::limits::NAME_CHARS);
+        if let Some(name) = read_name(body) {
+            self.name = name;
         }
     }
+}
+
+/// The cleaned name in a name's body.
+pub(crate) fn read_name(body: &str) -> Option<String> {
+    let NameBody { name } = snug_wire::object::from_str(body).ok()?;
+    Some(text::clean(&name, snug_wire::limits::NAME_CHARS))
 }

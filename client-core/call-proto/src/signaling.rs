@@ -16,6 +16,9 @@ use crate::limits;
 use crate::output::{EndCode, NoSeat, NoSeatReason, RequestKind};
 use crate::snapshot::SignalingState;
 
+/// What this client can do beyond what every client can (PROTOCOL.md §2).
+const CAPABILITIES: [&str; 3] = ["ownership", "ask_mute", "new_link"];
+
 /// The connection is given up without leaving the room.
 pub(crate) const ABANDONED: u16 = 3001;
 /// Leaves the room.
@@ -51,6 +54,8 @@ pub(crate) enum Act {
     TicketInvalid {
         start_anew: bool,
     },
+    /// Our link opens nothing any more: take the new one, and then call [`Signaling::join_as`].
+    TakeNewLink,
     /// The relay will not have us; in [`SignalingState::Refused`] somebody may still want to ask again.
     Ended {
         code: EndCode,
@@ -121,6 +126,10 @@ pub(crate) struct Signaling {
     nonce: Option<JoinNonce>,
     /// A join, with or without password, that waits for the welcome.
     unsent_join: Option<bool>,
+    /// What the relay can do beyond what every relay can.
+    capabilities: Vec<String>,
+    /// Somebody told us the secret of a new link that the relay has not confirmed.
+    pub(crate) knows_new_link: bool,
     /// The last thing that was told of why there is no seat.
     pub(crate) no_seat: Option<NoSeat>,
     /// Why the last connection could not be opened.
@@ -156,6 +165,8 @@ impl Signaling {
             proof_refused: false,
             nonce: None,
             unsent_join: None,
+            capabilities: Vec::new(),
+            knows_new_link: false,
             no_seat: None,
             failure: None,
             requests: BTreeMap::new(),
@@ -166,6 +177,15 @@ impl Signaling {
 
     pub(crate) fn online(&self) -> bool {
         self.state == SignalingState::Online
+    }
+
+    /// Whether the relay has this capability.
+    pub(crate) fn supports(&self, capability: &str) -> bool {
+        self.capabilities.iter().any(|known| known == capability)
+    }
+
+    pub(crate) fn fail(&mut self, kind: RequestKind, message: String) {
+        self.acts.push_back(Act::Failed(kind, None, message));
     }
 
     pub(crate) fn poll(&mut self) -> Option<Act> {
@@ -220,7 +240,12 @@ impl Signaling {
         let late: Vec<u32> =
             self.requests.iter().filter(|(_, request)| request.deadline <= now).map(|(id, _)| *id).collect();
         for id in late {
-            self.fail_request(id, None, "The relay did not answer in time. Try again.");
+            // What is answered only when it is refused was carried out.
+            if self.requests.get(&id).is_some_and(|request| request.kind.is_answered()) {
+                self.fail_request(id, None, "The relay did not answer in time. Try again.");
+            } else {
+                self.requests.remove(&id);
+            }
         }
     }
 
@@ -242,7 +267,7 @@ impl Signaling {
     ) {
         if !self.online() || self.requests.len() >= limits::REQUESTS {
             let message = "There is no connection to the relay at the moment. Try again when it is back.";
-            return self.acts.push_back(Act::Failed(kind, None, message.to_owned()));
+            return self.fail(kind, message.to_owned());
         }
         let request_id = self.next_request;
         self.next_request = self.next_request.wrapping_add(1);
@@ -323,7 +348,7 @@ impl Signaling {
         self.connection = Connection::Open;
         self.write(ClientMessage::Hello {
             versions: snug_wire::VERSIONS.to_vec(),
-            capabilities: Vec::new(),
+            capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
             agent: Some(self.agent.chars().take(snug_wire::limits::AGENT_CHARS).collect()),
         });
         self.timers.beat = Some(now + self.heartbeat);
@@ -562,13 +587,15 @@ impl Signaling {
             return;
         }
         match message {
-            ServerMessage::Welcome { versions, heartbeat_seconds, nonce, .. } => {
+            ServerMessage::Welcome { versions, capabilities, heartbeat_seconds, nonce, .. } => {
                 if snug_wire::negotiate_version(&versions).is_none() {
                     return self.other_version(&versions);
                 }
                 self.heartbeat = Duration::from_secs(heartbeat_seconds.clamp(1, 60));
                 self.timers.beat = Some(now + self.heartbeat);
                 self.nonce = Some(nonce);
+                self.capabilities = capabilities;
+                self.capabilities.truncate(snug_wire::limits::CAPABILITIES);
                 if let Some(with_password) = self.unsent_join.take() {
                     self.acts.push_back(Act::Join { nonce, with_password });
                 }
@@ -725,6 +752,9 @@ impl Signaling {
                 self.need_password(None, true);
             }
             ErrorCode::Kicked => self.end(EndCode::Kicked, message),
+            ErrorCode::LinkIncomplete if std::mem::take(&mut self.knows_new_link) => {
+                self.acts.push_back(Act::TakeNewLink);
+            }
             ErrorCode::LinkIncomplete if self.seated => {
                 let message =
                     "The room has a new link. Ask somebody inside for it, and join with it.".to_owned();

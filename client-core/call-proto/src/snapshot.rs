@@ -7,6 +7,7 @@ use snug_wire::{Media, RoomInfo, UserId, seal::SealError};
 
 use crate::chat::ChatMessage;
 use crate::output::NoSeat;
+use crate::safety::Safety;
 
 /// Where the connection to the relay stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +67,17 @@ pub struct ParticipantSnapshot {
     pub owner: bool,
     /// The link to it.
     pub link: LinkState,
+    /// What the two people can compare by voice.
+    pub safety: Safety,
+}
+
+/// Somebody who waits in the lobby.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnockSnapshot {
+    /// Who.
+    pub user: UserId,
+    /// Their cleaned name; empty when it could not be read.
+    pub name: String,
 }
 
 /// Everything about a call.
@@ -85,6 +97,8 @@ pub struct CallSnapshot {
     pub media: Media,
     /// The others, in the order of their coming.
     pub participants: Vec<ParticipantSnapshot>,
+    /// Who waits in the lobby, as far as we may let them in.
+    pub knocks: Vec<KnockSnapshot>,
     /// The last 500 messages, oldest first.
     pub chat: Arc<Vec<ChatMessage>>,
 }

@@ -10,6 +10,7 @@ use snug_call_proto::{
     NoSeatReason, Now, Output, OwnerRequest, RequestKind, SignalingState,
 };
 use snug_wire::message::{Forwarded, JoinRoom, Received, RoomJoined};
+use snug_wire::seal::{Kind, Run, Sealer};
 use snug_wire::{
     Admission, ClientMessage, ErrorCode, IceServer, JoinNonce, Media, Participant, Password, Payload,
     Request, RoomInfo, ServerFrame, ServerMessage, SigningIdentity, Token, UserId,
@@ -36,7 +37,13 @@ struct Seat {
     seq: u64,
     outputs: Vec<Output>,
     sent: Vec<Request>,
+    relay_can: &'static [&'static str],
+    is_owner: bool,
+    /// Which of the others is the owner.
+    owner: Option<UserId>,
 }
+
+const ALL: &[&str] = &["lobby", "ownership", "ask_mute", "new_link", "names", "recording"];
 
 impl Seat {
     /// Connected, and about to join.
@@ -51,11 +58,16 @@ impl Seat {
     }
 
     fn not_connected(kept: Option<KeptIdentity>) -> Self {
+        Self::of_link(kept, None)
+    }
+
+    /// With the owner's token of a link.
+    fn of_link(kept: Option<KeptIdentity>, owner_token: Option<Token>) -> Self {
         let now = Now { at: Instant::now(), unix_ms: 1_764_000_000_000 };
         let config = CallConfig {
             room: "sunny-mountain-42".parse().unwrap(),
             secret: None,
-            owner_token: None,
+            owner_token,
             name: "Ana".into(),
             password: None,
             media: Media::default(),
@@ -63,7 +75,16 @@ impl Seat {
             kept,
         };
         let call = Call::new(config, [3; 32], now);
-        Self { call, now, seq: 0, outputs: Vec::new(), sent: Vec::new() }
+        Self {
+            call,
+            now,
+            seq: 0,
+            outputs: Vec::new(),
+            sent: Vec::new(),
+            relay_can: ALL,
+            is_owner: true,
+            owner: None,
+        }
     }
 
     /// A connection is open, and the relay says welcome.
@@ -75,7 +96,7 @@ impl Seat {
     fn welcome(&mut self, versions: &[u32]) {
         self.says(&ServerMessage::Welcome {
             versions: versions.to_vec(),
-            capabilities: Vec::new(),
+            capabilities: self.relay_can.iter().map(|one| (*one).to_owned()).collect(),
             relay: "test".into(),
             heartbeat_seconds: 15,
             nonce: NONCE,
@@ -138,11 +159,15 @@ impl Seat {
             user_id: *user_id,
             public_key: None,
             former_id: None,
-            capabilities: Vec::new(),
+            capabilities: if *user_id == HIGH {
+                vec!["ask_mute".into(), "ownership".into()]
+            } else {
+                Vec::new()
+            },
             display_name: plain(r#"{"name":"Ben"}"#),
             media: Media { audio: true, ..Media::default() },
             away: false,
-            owner: false,
+            owner: self.owner == Some(*user_id),
         });
         let joined = RoomJoined {
             room_id: "sunny-mountain-42".parse().unwrap(),
@@ -160,7 +185,7 @@ impl Seat {
                 admission: Admission::Owner,
                 removed: 0,
             },
-            is_owner: true,
+            is_owner: self.is_owner,
             owner_token: None,
             ice_servers: Vec::new(),
             ice_ttl_seconds: 600,
@@ -409,6 +434,7 @@ fn a_relay_that_is_out_of_reach_at_the_start_leaves_what_was_kept_alone() {
     let kept = KeptIdentity {
         key: SigningIdentity::from_bytes(&[5; 32]).unwrap(),
         started_ms: 1,
+        owner_token: None,
         ticket: Some("a-ticket".into()),
     };
     let mut seat = Seat::not_connected(Some(kept));
@@ -603,6 +629,188 @@ fn who_waits_in_the_lobby_is_told_so_and_is_let_in_or_not() {
     seat.refused(ErrorCode::NotAdmitted);
     let end = EndCode::Refused(ErrorCode::NotAdmitted);
     assert!(matches!(seat.events().last(), Some(CallEvent::Ended { code, .. }) if *code == end));
+}
+
+/// The last request that failed, and with what words.
+fn failed(seat: &Seat) -> Option<(RequestKind, String)> {
+    seat.events().into_iter().rev().find_map(|event| match event {
+        CallEvent::RequestFailed { request, message, .. } => Some((*request, message.clone())),
+        _ => None,
+    })
+}
+
+#[test]
+fn what_a_relay_or_somebodys_program_cannot_do_is_not_asked_of_it_and_told_in_words() {
+    let requests = [
+        OwnerRequest::Unban,
+        OwnerRequest::AskMute(HIGH),
+        OwnerRequest::Admit { user: HIGH, admitted: true },
+        OwnerRequest::OfferOwnership(HIGH),
+        OwnerRequest::NewLink,
+        OwnerRequest::EndCall,
+    ];
+    for request in requests {
+        let mut seat = Seat::not_connected(None);
+        seat.relay_can = &[];
+        seat.connected();
+        seat.join(&[HIGH]);
+        let sent = seat.sent.len();
+        seat.input(Input::Owner(request));
+        assert_eq!(seat.sent.len(), sent);
+        let (kind, message) = failed(&seat).unwrap();
+        assert!(message.contains("operator"), "{kind:?}: {message}");
+    }
+    let mut seat = Seat::joined(&[LOW]);
+    for request in [OwnerRequest::AskMute(LOW), OwnerRequest::OfferOwnership(LOW)] {
+        seat.input(Input::Owner(request));
+        assert!(failed(&seat).is_some_and(|(_, message)| message.contains("Ben")), "{:?}", failed(&seat));
+    }
+    let mut seat = Seat::not_connected(None);
+    seat.relay_can = &[];
+    seat.connected();
+    seat.join(&[]);
+    seat.input(Input::SetMedia(Media { recording: true, ..Media::default() }));
+    assert!(
+        !seat.sent.iter().any(|request| matches!(request.message, ClientMessage::ToggleRecording { .. }))
+    );
+    let mut seat = Seat::joined(&[]);
+    seat.input(Input::SetMedia(Media { recording: true, ..Media::default() }));
+    assert!(
+        seat.sent
+            .iter()
+            .any(|request| matches!(request.message, ClientMessage::ToggleRecording { enabled: true }))
+    );
+}
+
+#[test]
+fn a_request_that_is_answered_only_when_it_is_refused_does_not_fail_by_silence() {
+    let mut seat = Seat::joined(&[HIGH]);
+    seat.input(Input::Owner(OwnerRequest::AskMute(HIGH)));
+    assert!(matches!(seat.sent.last().unwrap().message, ClientMessage::AskMute { target_id: HIGH }));
+    seat.pass(Duration::from_secs(15));
+    assert_eq!(failed(&seat), None);
+    seat.input(Input::Owner(OwnerRequest::Admit { user: LOW, admitted: true }));
+    let error = ServerMessage::error(ErrorCode::UnknownTarget, seat.request_id());
+    seat.says(&error);
+    assert!(matches!(failed(&seat), Some((RequestKind::Admit, _))));
+}
+
+#[test]
+fn whoever_waits_in_the_lobby_is_shown_until_somebody_decides() {
+    let mut seat = Seat::joined(&[]);
+    let key = SigningIdentity::from_bytes(&[5; 32]).unwrap();
+    let mut sealer =
+        Sealer::new(None, "sunny-mountain-42".parse().unwrap(), key.clone(), Run::new(1, [0; 8]));
+    let display_name = sealer.seal(Kind::Name, None, r#"{"name":"Chidi"}"#);
+    let (user_id, public_key) = (key.user_id(), key.public_key().clone());
+    seat.numbered(&ServerMessage::Knock { user_id, public_key, display_name });
+    let knocks = |seat: &Seat| -> Vec<String> {
+        seat.call.snapshot().knocks.into_iter().map(|knock| knock.name).collect()
+    };
+    assert_eq!(knocks(&seat), ["Chidi"]);
+    assert!(matches!(seat.events().last(), Some(CallEvent::Knock(knock)) if knock.user == user_id));
+    seat.input(Input::Owner(OwnerRequest::Admit { user: user_id, admitted: true }));
+    let admitted = ClientMessage::Admit { target_id: user_id, admitted: true };
+    assert_eq!(format!("{:?}", seat.sent.last().unwrap().message), format!("{admitted:?}"));
+    seat.numbered(&ServerMessage::KnockGone { user_id });
+    assert!(knocks(&seat).is_empty());
+    // A relay cannot fill the list.
+    for byte in 10..60 {
+        let key = SigningIdentity::from_bytes(&[byte; 32]).unwrap();
+        let (user_id, public_key) = (key.user_id(), key.public_key().clone());
+        seat.numbered(&ServerMessage::Knock { user_id, public_key, display_name: plain("no name") });
+    }
+    assert_eq!(knocks(&seat).len(), 16);
+}
+
+#[test]
+fn an_owner_who_asks_to_be_quiet_is_told_to_the_shell() {
+    let mut seat = Seat::joined(&[HIGH]);
+    seat.numbered(&ServerMessage::MuteRequested { from_id: HIGH });
+    assert!(matches!(seat.events().last(), Some(CallEvent::MuteRequested(HIGH))));
+}
+
+/// The owner's tokens that the shell was told to keep.
+fn tokens(seat: &Seat) -> Vec<Token> {
+    let of = |event: &&CallEvent| match event {
+        CallEvent::OwnerToken(token) => Some(token.clone()),
+        _ => None,
+    };
+    seat.events().iter().filter_map(of).collect()
+}
+
+fn same(one: &Token, other: &Token) -> bool {
+    one.matches(&other.digest())
+}
+
+#[test]
+fn a_creator_whose_connection_breaks_comes_back_with_the_token_it_drew() {
+    let mut seat = Seat::new();
+    let drawn = seat.joins()[0].owner_token.clone().unwrap();
+    assert!(tokens(&seat).is_empty(), "nothing is confirmed");
+    assert!(same(seat.kept().unwrap().owner_token.as_ref().unwrap(), &drawn));
+    seat.reconnect();
+    assert!(same(seat.joins()[1].owner_token.as_ref().unwrap(), &drawn));
+    // Even the program may be started again in between.
+    let again = Seat::started_with(seat.kept());
+    assert!(same(again.joins()[0].owner_token.as_ref().unwrap(), &drawn));
+    seat.join(&[]);
+    assert!(matches!(&tokens(&seat)[..], [token] if same(token, &drawn)));
+    assert!(seat.kept().unwrap().owner_token.is_none(), "it is the person's now");
+}
+
+#[test]
+fn a_token_that_was_drawn_for_a_room_that_there_was_is_thrown_away() {
+    let mut seat = Seat::new();
+    seat.is_owner = false;
+    seat.join(&[HIGH]);
+    assert!(tokens(&seat).is_empty() && seat.kept().unwrap().owner_token.is_none());
+    assert!(!seat.events().iter().any(|event| matches!(event, CallEvent::OwnerTokenRefused)));
+    seat.rejoins();
+    assert!(seat.joins().last().unwrap().owner_token.is_none());
+}
+
+#[test]
+fn a_wrong_token_of_a_link_is_told_and_never_kept() {
+    let mut seat = Seat::of_link(None, Some(Token::from_bytes([4; 32])));
+    seat.connected();
+    seat.is_owner = false;
+    seat.join(&[HIGH]);
+    assert!(tokens(&seat).is_empty());
+    assert!(seat.events().iter().any(|event| matches!(event, CallEvent::OwnerTokenRefused)));
+}
+
+#[test]
+fn ownership_that_the_owner_offers_is_taken_with_a_token_of_our_own() {
+    let offered = |owner: bool| {
+        let mut seat = Seat::new();
+        seat.is_owner = false;
+        seat.owner = owner.then_some(HIGH);
+        seat.join(&[HIGH]);
+        seat.numbered(&ServerMessage::OwnershipOffered { from_id: HIGH });
+        seat
+    };
+    let taken = |seat: &Seat| match &seat.sent.last().unwrap().message {
+        ClientMessage::TakeOwnership { owner_token } => Some(owner_token.clone()),
+        _ => None,
+    };
+    assert!(taken(&offered(false)).is_none(), "only the owner can give it");
+    let mut seat = offered(true);
+    let token = taken(&seat).unwrap();
+    assert!(same(seat.kept().unwrap().owner_token.as_ref().unwrap(), &token), "kept before the relay has it");
+    assert!(tokens(&seat).is_empty());
+    let own = seat.call.snapshot().self_id;
+    seat.numbered(&ServerMessage::OwnerChanged { user_id: own });
+    let request_id = seat.request_id();
+    seat.says(&ServerMessage::Done { request_id });
+    assert!(matches!(&tokens(&seat)[..], [kept] if same(kept, &token)));
+    let snapshot = seat.call.snapshot();
+    assert!(snapshot.is_owner && !snapshot.participants[0].owner);
+    seat.numbered(&ServerMessage::OwnerChanged { user_id: HIGH });
+    let snapshot = seat.call.snapshot();
+    assert!(!snapshot.is_owner && snapshot.participants[0].owner);
+    seat.rejoins();
+    assert!(seat.joins().last().unwrap().owner_token.is_none(), "the token is dead");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use snug_call_proto::{
     Call, CallConfig, CallEvent, EndCode, IceState, Input, JobId, KeptIdentity, LinkId, LinkState, NoSeat,
-    NoSeatReason, Now, Output, ParticipantSnapshot, SignalingState,
+    NoSeatReason, Now, Output, OwnerRequest, ParticipantSnapshot, RequestKind, Safety, SignalingState,
 };
 use snug_wire::link::RoomSecret;
 use snug_wire::message::{Forwarded, Received, RoomJoined};
@@ -63,6 +63,10 @@ struct World {
     /// Seats that can be resumed.
     remember: bool,
     secret: bool,
+    /// Nonces of safety words are exchanged for others on the data channels.
+    spoil_nonces: bool,
+    /// New links reach nobody over the data channels.
+    lose_links: bool,
 }
 
 impl World {
@@ -95,6 +99,8 @@ impl World {
             serial: 0,
             remember: true,
             secret,
+            spoil_nonces: false,
+            lose_links: false,
         }
     }
 
@@ -238,6 +244,13 @@ impl World {
             }
             Output::SendChannel { link, text } => {
                 let other = self.peer(who, link).wired;
+                let text = match &*text {
+                    _ if self.lose_links && text.contains("new_link") => return,
+                    _ if self.spoil_nonces && text.contains("safety") => {
+                        r#"{"type":"safety","nonce":"AAAAAAAAAAAAAAAAAAAAAA"}"#.to_owned()
+                    }
+                    _ => text,
+                };
                 if let Some((index, link)) = other {
                     self.give(index, Input::ChannelMessage { link, text });
                 }
@@ -255,7 +268,8 @@ impl World {
 
     fn describe(&mut self, who: usize, link: LinkId) -> String {
         self.serial += 1;
-        let sdp = format!("v=0 {who} {}", self.serial);
+        let certificate = vec![format!("{who:02X}"); 32].join(":");
+        let sdp = format!("v=0 {who} {}\r\na=fingerprint:sha-256 {certificate}\r\n", self.serial);
         self.peer(who, link).local = Some(sdp.clone());
         sdp
     }
@@ -321,7 +335,7 @@ impl World {
                     who,
                     &ServerMessage::Welcome {
                         versions: vec![2],
-                        capabilities: Vec::new(),
+                        capabilities: ["new_link", "names", "recording"].map(str::to_owned).to_vec(),
                         relay: "test".into(),
                         heartbeat_seconds: 15,
                         nonce: NONCE,
@@ -352,11 +366,11 @@ impl World {
                     user_id,
                     public_key: Some(join.public_key),
                     former_id,
-                    capabilities: Vec::new(),
+                    capabilities: vec!["new_link".into()],
                     display_name: join.display_name,
                     media: join.media,
                     away: false,
-                    owner: false,
+                    owner: who == 0,
                 };
                 self.clients[who].user = Some(user_id);
                 self.clients[who].join = Some(participant.clone());
@@ -371,7 +385,7 @@ impl World {
                         .map(|other| self.clients[*other].join.clone().unwrap())
                         .collect(),
                     room_info: info(),
-                    is_owner: false,
+                    is_owner: who == 0,
                     owner_token: None,
                     ice_servers: Vec::new(),
                     ice_ttl_seconds: 600,
@@ -405,6 +419,28 @@ impl World {
             }
             ClientMessage::IceCandidate(forward) => {
                 self.forward(who, forward.target_id, forward.payload, ServerMessage::IceCandidateReceived);
+            }
+            ClientMessage::SetName { display_name } => {
+                let user_id = self.clients[who].user.unwrap();
+                for other in self.others(who) {
+                    self.number(
+                        other,
+                        &ServerMessage::PeerName { user_id, display_name: display_name.clone() },
+                    );
+                }
+            }
+            ClientMessage::NewLink { .. } => {
+                self.tell(who, &ServerMessage::Done { request_id: request.request_id });
+                for other in self.others(who) {
+                    self.number(other, &ServerMessage::LinkChanged {});
+                }
+            }
+            ClientMessage::ToggleRecording { enabled } => {
+                let user_id = self.clients[who].user.unwrap();
+                let media = Media { recording: enabled, ..Media::default() };
+                for other in self.others(who) {
+                    self.number(other, &ServerMessage::PeerState { user_id, media });
+                }
             }
             ClientMessage::LeaveRoom {} => {
                 self.clients[who].join = None;
@@ -733,7 +769,7 @@ fn who_comes_back_with_the_ticket_and_another_key_is_marked() {
     world.kill(1);
     let ticket = world.clients[1].kept.clone().unwrap().ticket;
     let key = SigningIdentity::from_bytes(&[9; 32]).unwrap();
-    world.start_again(1, Some(KeptIdentity { key, started_ms: 0, ticket }));
+    world.start_again(1, Some(KeptIdentity { key, started_ms: 0, owner_token: None, ticket }));
     assert!(world.all_connected());
     assert_ne!(world.clients[1].user, former);
     for who in [0, 2] {
@@ -932,4 +968,147 @@ fn of_one_description_no_more_candidates_are_taken_than_the_protocol_has() {
         taken += usize::from(matches!(output, Output::AddCandidate { .. }));
     }
     assert_eq!(taken, 64);
+}
+
+/// The words that one sees for another.
+fn words(world: &World, who: usize, other: usize) -> Safety {
+    world.sees(who, other).unwrap().safety
+}
+
+#[test]
+fn both_ends_of_a_link_see_the_same_safety_words_and_other_links_have_others() {
+    for secret in [true, false] {
+        let mut world = joined(3, secret);
+        let pairs = [(0, 1), (0, 2), (1, 2)];
+        let seen = pairs.map(|(one, other)| {
+            assert_eq!(words(&world, one, other), words(&world, other, one), "secret: {secret}");
+            words(&world, one, other)
+        });
+        assert!(seen.iter().all(|words| matches!(words, Safety::Words(_))), "{seen:?}");
+        assert!(seen[0] != seen[1] && seen[1] != seen[2]);
+        let told = |event: &CallEvent| matches!(event, CallEvent::Safety { safety: Safety::Words(_), .. });
+        assert_eq!(world.clients[0].events.iter().filter(|event| told(event)).count(), 2);
+        world.pass(Duration::from_secs(2));
+        world.cut();
+        world.pass(Duration::from_secs(4));
+        assert!(world.clients.iter().any(|client| client.restarts > 0));
+        assert_eq!(words(&world, 0, 1), seen[0], "a restart of ICE keeps the words");
+        // Another session has other words.
+        world.kill(1);
+        let kept = world.clients[1].kept.clone();
+        world.start_again(1, kept);
+        assert!(matches!(words(&world, 0, 1), Safety::Words(_)));
+        assert_ne!(words(&world, 0, 1), seen[0]);
+    }
+}
+
+#[test]
+fn a_nonce_that_does_not_fit_its_commitment_is_a_warning_and_no_words() {
+    let mut world = World::new(2, false);
+    world.spoil_nonces = true;
+    world.settle();
+    assert!(world.all_connected());
+    assert_eq!(words(&world, 0, 1), Safety::Mismatch, "the answerer checks what the offerer shows");
+    let warned = |event: &CallEvent| matches!(event, CallEvent::Safety { safety: Safety::Mismatch, .. });
+    assert_eq!(world.clients[0].events.iter().filter(|event| warned(event)).count(), 1);
+}
+
+#[test]
+fn who_records_is_shown_to_all_and_to_newcomers() {
+    let mut world = World::new(2, true);
+    world.settle();
+    world.input(1, Input::SetMedia(Media { recording: true, ..Media::default() }));
+    assert!(world.sees(0, 1).unwrap().media.recording);
+}
+
+/// What those inside were told to be the secret of the new link.
+fn new_secrets(world: &World) -> Vec<String> {
+    let secret = |client: &Client| {
+        client.events.iter().find_map(|event| match event {
+            CallEvent::LinkChanged(secret) => Some(secret.to_string()),
+            _ => None,
+        })
+    };
+    world.clients.iter().filter_map(secret).collect()
+}
+
+#[test]
+fn a_new_link_moves_everybody_inside_and_the_old_one_reads_nothing_more() {
+    let mut world = joined(3, true);
+    world.input(0, Input::Owner(OwnerRequest::NewLink));
+    let secrets = new_secrets(&world);
+    assert_eq!(secrets.len(), 3);
+    assert!(secrets.iter().all(|secret| *secret == secrets[0]));
+    let done = |event: &CallEvent| matches!(event, CallEvent::RequestDone(RequestKind::NewLink));
+    assert!(world.clients[0].events.iter().any(done));
+    for second in 0..3 {
+        world.input(second, Input::SendChat(format!("message {second}")));
+    }
+    assert!(world.clients.iter().all(|client| client.call.snapshot().chat.len() == 3));
+    assert!(world.all_connected());
+    assert_eq!(world.sees(1, 2).unwrap().name, "Guest 2");
+    world.pass(Duration::from_secs(61));
+    world.input(1, Input::NetworkChanged);
+    world.pass(Duration::from_secs(1));
+    assert!(world.all_connected(), "negotiation is sealed under the new link");
+    // The proof of the new link is what opens the door from here on.
+    world.remember = false;
+    world.drop_relay();
+    world.relay_up = true;
+    world.pass(Duration::from_secs(6));
+    let proof = |client: &Client| {
+        client.frames.iter().rev().find_map(|frame| match frame {
+            ClientMessage::JoinRoom(join) => join.link_proof.as_ref().map(ToString::to_string),
+            _ => None,
+        })
+    };
+    let secret: RoomSecret = secrets[0].parse().unwrap();
+    let expected = secret.link_proof(&"sunny-mountain-42".parse().unwrap()).to_string();
+    assert!(world.clients.iter().all(|client| proof(client).as_ref() == Some(&expected)));
+}
+
+#[test]
+fn whoever_is_not_told_the_new_link_leaves_after_ten_seconds_and_is_told_why() {
+    let mut world = joined(2, true);
+    world.lose_links = true;
+    world.input(0, Input::Owner(OwnerRequest::NewLink));
+    world.pass(Duration::from_millis(9_900));
+    assert_eq!(world.clients[1].call.snapshot().participants.len(), 1);
+    world.pass(Duration::from_millis(200));
+    let Some(CallEvent::Ended { code: EndCode::LinkChanged, message }) = world.clients[1].events.last()
+    else {
+        panic!("{:?}", world.clients[1].events.last())
+    };
+    assert!(message.contains("Ask"), "{message}");
+}
+
+#[test]
+fn a_new_link_of_somebody_who_is_not_the_owner_is_not_taken() {
+    let mut world = joined(3, true);
+    world.input(1, Input::Owner(OwnerRequest::NewLink));
+    assert!(new_secrets(&world).is_empty());
+    let refused =
+        |event: &CallEvent| matches!(event, CallEvent::RequestFailed { request: RequestKind::NewLink, .. });
+    assert!(world.clients[1].events.iter().any(refused));
+    let mut world = joined(2, false);
+    world.input(0, Input::Owner(OwnerRequest::NewLink));
+    assert!(new_secrets(&world).is_empty(), "a room without a secret cannot get one");
+}
+
+#[test]
+fn whoever_was_away_when_the_link_changed_comes_back_with_the_new_one() {
+    let mut world = joined(2, true);
+    // Told by the owner, but not yet by the relay.
+    world.clients[1].connected = false;
+    world.give(1, Input::Disconnected { close_code: None, error: None });
+    world.relay_up = false;
+    world.settle();
+    world.input(0, Input::Owner(OwnerRequest::NewLink));
+    world.remember = false;
+    let refused = world.clients[1].joins + 1;
+    world.clients[1].refusals.insert(refused, ServerMessage::error(ErrorCode::LinkIncomplete, None));
+    world.relay_up = true;
+    world.pass(Duration::from_secs(6));
+    assert_eq!(world.clients[1].call.snapshot().signaling, SignalingState::Online);
+    assert_eq!(new_secrets(&world).len(), 2);
 }

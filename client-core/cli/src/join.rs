@@ -1,7 +1,7 @@
 //! `snug join`: one call from options to exit code. With --json, events go out and commands come in as JSON lines, which is how a window
 //! in a process of its own is driven, too.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -462,6 +462,30 @@ fn words(event: &Event) -> String {
         Event::DeviceUsed { kind, name } => {
             format!("{}: {}", kind.word(), name.as_deref().unwrap_or("none"))
         }
+        Event::MuteRequested { name, .. } => {
+            format!("{} asked you to switch your microphone off, and it is off.", printable::line(name))
+        }
+        Event::Knock { name, .. } => format!("{} waits to be let in.", printable::line(name)),
+        Event::KnockGone { user } => format!("{user} waits no longer."),
+        Event::OwnerChanged { own: true, .. } => "You own this room now.".to_owned(),
+        Event::OwnerChanged { user, own: false } => format!("{user} owns this room now."),
+        // A secret is shown to a person and not to a journal.
+        Event::LinkChanged { link } if std::io::stdout().is_terminal() => {
+            format!("The room has a new link, and the old one opens nothing: {link}")
+        }
+        Event::LinkChanged { .. } => {
+            "The room has a new link, and the old one opens nothing. Ask the owner for it.".to_owned()
+        }
+        Event::SafetyWords { name, words, .. } => format!(
+            "Safety words with {}: {}. Read them to each other: if they differ, somebody sits between you.",
+            printable::line(name),
+            words.join(" ")
+        ),
+        Event::SafetyWarning { name, .. } => format!(
+            "Somebody sits between you and {}, and can hear and see what you say. Leave the call.",
+            printable::line(name)
+        ),
+        Event::RequestDone { request } => format!("{request}: done."),
         Event::OwnerToken { .. } => "You own this room.".to_owned(),
         Event::Problem { message, .. } | Event::Ended { message, .. } => message.clone(),
     }

@@ -27,6 +27,15 @@ pub(crate) const COMMANDS: &str = r#"With --json, standard input takes one comma
   {"command":"retry"}
   {"command":"kick","user":"USER"}
   {"command":"lock","locked":true}
+  {"command":"set_password","password":"our tea is green","hint":"what is our tea?"}
+  {"command":"clear_password"}
+  {"command":"set_lobby","enabled":true,"anyone":false}
+  {"command":"admit","user":"USER","admitted":true}
+  {"command":"ask_mute","user":"USER"}
+  {"command":"unban"}
+  {"command":"offer_ownership","user":"USER"}
+  {"command":"new_link"}
+  {"command":"end_call"}
   {"command":"leave"}"#;
 
 /// What a line of standard input asks for.

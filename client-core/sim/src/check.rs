@@ -120,7 +120,7 @@ impl World {
         }
     }
 
-    /// Whether this participant waits for somebody to let it in, which nobody does here.
+    /// Whether this participant waits for somebody to let it in. Without the owner nobody does.
     fn is_shut_out(&self, who: usize) -> bool {
         self.clients[who].call.snapshot().signaling == SignalingState::Waiting
     }

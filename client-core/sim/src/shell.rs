@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use snug_call_proto::{
     Call, CallConfig, CallEvent, ConnectFailure, EndCode, IceState, Input, JobId, KeptIdentity, LinkId, Now,
-    Output, Tile,
+    Output, OwnerRequest, Tile,
 };
 use snug_room_proto::{ConnectionId, Input as RoomInput};
 use snug_turn_proto::Transport;
@@ -269,6 +269,7 @@ impl World {
             CallEvent::ParticipantLeft { user, .. } => {
                 self.clients[who].present.remove(&user);
             }
+            CallEvent::Knock(knock) => self.after(TYPING, Event::Admits { who, user: knock.user }),
             CallEvent::PasswordNeeded { .. } => {
                 self.disturbed(who);
                 self.after(TYPING, Event::Types(who));
@@ -293,6 +294,14 @@ impl World {
         self.clients[who].present = others.iter().map(|other| other.user).collect();
         let tiles = others.into_iter().map(|other| (other.user, shown)).collect();
         self.tell(who, Input::SetTiles(tiles));
+    }
+
+    /// Whoever may lets everybody in.
+    pub(crate) fn let_in(&mut self, who: usize, user: UserId) {
+        if let Some(knocker) = self.client_with(user) {
+            self.disturbed(knocker);
+        }
+        self.tell(who, Input::Owner(OwnerRequest::Admit { user, admitted: true }));
     }
 
     pub(crate) fn type_password(&mut self, who: usize) {

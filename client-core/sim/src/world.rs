@@ -71,6 +71,11 @@ pub(crate) enum Event {
     },
     Look(usize),
     Types(usize),
+    /// Somebody lets somebody in from the lobby.
+    Admits {
+        who: usize,
+        user: UserId,
+    },
     Relay,
     Answer {
         life: u64,
@@ -257,6 +262,11 @@ impl World {
             Event::Described { who, link, job, sdp } => self.described(who, link, job, sdp),
             Event::Look(who) => self.look(who),
             Event::Types(who) => self.type_password(who),
+            Event::Admits { who, user } => {
+                if self.clients[who].is_well() {
+                    self.let_in(who, user);
+                }
+            }
             Event::Relay => {
                 if self.relay_scheduled == Some(self.now) {
                     self.relay_scheduled = None;

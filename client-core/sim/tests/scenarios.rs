@@ -142,6 +142,14 @@ fn neither_a_password_nor_a_lock_keeps_out_who_was_inside_restarts_of_the_relay_
     }
 }
 
+#[test]
+fn after_a_removal_newcomers_are_let_in_by_the_owner() {
+    let mut plan = Plan::quiet(20, 4).with(10, Fault::Kick(2));
+    plan.people[3].joins = seconds(20);
+    plan.length = seconds(70);
+    play(&plan);
+}
+
 /// Within five seconds after somebody's program is started again, everybody is connected to everybody.
 fn soon_after(mut plan: Plan, second: u64) {
     plan.length = seconds(second + 5);

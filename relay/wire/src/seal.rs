@@ -130,6 +130,8 @@ pub enum SealError {
 /// Signs and seals what one participant sends, and opens what it receives.
 pub struct Sealer {
     secret: Option<RoomSecret>,
+    /// Opens, too: the secret of the link before, or of the one to come.
+    other_secret: Option<RoomSecret>,
     room: RoomId,
     identity: SigningIdentity,
     own: UserId,
@@ -175,7 +177,21 @@ impl Sealer {
     /// never have been used with this `identity`.
     pub fn new(secret: Option<RoomSecret>, room: RoomId, identity: SigningIdentity, run: Run) -> Self {
         let own = identity.user_id();
-        Self { secret, room, identity, own, run, counter: 0, senders: HashMap::new(), clock: 0 }
+        let senders = HashMap::new();
+        Self { secret, other_secret: None, room, identity, own, run, counter: 0, senders, clock: 0 }
+    }
+
+    /// Opens what is sealed under `other`, too: the secret of a link that is to come. `None` forgets the one before.
+    pub fn also_open(&mut self, other: Option<RoomSecret>) {
+        self.other_secret = other;
+    }
+
+    /// Seals under the secret of a new link from here on, and still opens what is sealed under the one before, until
+    /// [`Sealer::also_open`] says otherwise. A room whose link has no secret cannot get one: then nothing changes.
+    pub fn seal_under(&mut self, secret: RoomSecret) {
+        if self.secret.is_some() {
+            self.other_secret = self.secret.replace(secret);
+        }
     }
 
     /// Takes note of a participant and its key, as the relay named them; `None` is a participant that has none.
@@ -258,12 +274,16 @@ impl Sealer {
                 }
                 _ => return Err(SealError::NotSigned),
             },
-            (Some(secret), Payload::Sealed(sealed)) => {
+            (Some(_), Payload::Sealed(sealed)) => {
                 let (header, run, counter, ciphertext) = split(sealed).ok_or(SealError::Tampered)?;
                 let bound = self.bound(kind, sender, receiver, &header);
-                let signed = cipher(secret, &self.room, sender, run)
-                    .decrypt(&nonce(counter), AeadPayload { msg: &ciphertext, aad: &bound })
-                    .map_err(|_| SealError::Tampered)?;
+                let under = |secret| {
+                    cipher(secret, &self.room, sender, run)
+                        .decrypt(&nonce(counter), AeadPayload { msg: &ciphertext, aad: &bound })
+                        .ok()
+                };
+                let mut secrets = self.secret.iter().chain(&self.other_secret);
+                let signed = secrets.find_map(under).ok_or(SealError::Tampered)?;
                 let (signature, text) =
                     signed.split_first_chunk::<SIGNATURE_BYTES>().ok_or(SealError::Tampered)?;
                 let text = str::from_utf8(text).map_err(|_| SealError::Tampered)?;

@@ -295,3 +295,35 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_new_link_seals_at_once_and_what_was_sealed_before_opens_for_a_while() {
+    let secret = |byte| RoomSecret::from_bytes([byte; 16]);
+    let (mut a, mut b) = (sealer(Some(9), "room-1", 1), sealer(Some(9), "room-1", 2));
+    let before = a.seal(Kind::Chat, None, "before");
+    let late = a.seal(Kind::Chat, None, "late");
+    a.seal_under(secret(10));
+    let after = a.seal(Kind::Chat, None, "after");
+    assert_eq!(
+        b.open(Kind::Chat, ana(), true, &after),
+        Err(SealError::Tampered),
+        "a former member reads nothing"
+    );
+    b.also_open(Some(secret(10)));
+    assert_eq!(
+        b.open(Kind::Chat, ana(), true, &after),
+        said("after"),
+        "who has the new link before the others"
+    );
+    assert_eq!(b.open(Kind::Chat, ana(), true, &before), said("before"));
+    b.seal_under(secret(10));
+    assert_eq!(b.open(Kind::Chat, ana(), true, &late), said("late"));
+    b.also_open(None);
+    let mut old = sealer_of(Some(9), "room-1", 1, 5000);
+    let sealed = old.seal(Kind::Chat, None, "old");
+    assert_eq!(b.open(Kind::Chat, ana(), true, &sealed), Err(SealError::Tampered));
+    // A room without a secret cannot get one.
+    let mut plain = sealer(None, "room-1", 1);
+    plain.seal_under(secret(10));
+    assert!(matches!(plain.seal(Kind::Chat, None, "x"), snug_wire::Payload::Plain { .. }));
+}

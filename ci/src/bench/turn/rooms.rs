@@ -11,7 +11,6 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::stun::Login;
 use crate::bench::server::{Heard, Kind, sequence};
-use crate::bench::signaling::user_id;
 use crate::bench::socket::Socket;
 
 /// Participants in each room, as many as a room takes.
@@ -60,9 +59,10 @@ impl Rooms {
 async fn seat(relay: SocketAddr, participants: usize) -> Result<Vec<Ticket>> {
     let mut tickets = Vec::with_capacity(participants);
     for number in 0..participants {
-        let mut socket = Kind::Snug.open(relay, Ipv4Addr::LOCALHOST).await?;
-        let room = format!("bench-turn-{}", number / ROOM);
-        socket.send(&Kind::Snug.join(&room, &user_id(number))).await?;
+        let opened = Kind::Snug.open(relay, Ipv4Addr::LOCALHOST).await?;
+        let join = Kind::Snug.join(&opened, &format!("bench-turn-{}", number / ROOM), number)?;
+        let mut socket = opened.socket;
+        socket.send(&join).await?;
         let told = timeout(Duration::from_secs(30), room_joined(&mut socket))
             .await
             .context("no answer to a join within 30 s")??;
