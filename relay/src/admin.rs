@@ -1,13 +1,17 @@
-//! The operator's commands: `snug-relay rooms list`, `show`, `delete`, `prune`, `export`.
-//! What they print has no secrets and no hashes, but for `export`, whose records are what is on disk.
+//! The operator's commands: `snug-relay rooms list`, `show`, `delete`, `prune`, `export`. What they
+//! print has no secrets and no hashes, but for `export`, whose records are what is on disk.
 //!
-//! 1. While a relay runs, the room files are its own: redb and `relay.lock` keep every other process out. So the command asks the relay, at the
-//!    Unix socket `relay.sock` in the data directory (`admin/socket.rs`). The relay alone knows who is in which room, and puts a removal
-//!    in order with its own loads and saves: a room that somebody is in, or enters meanwhile, is not removed.
-//! 2. Where nobody answers there, the command opens the files itself, and takes `relay.lock` as a relay does: none can start meanwhile.
+//! 1. While a relay runs, the room files are its own: redb and `relay.lock` keep every other
+//!    process out. So the command asks the relay, at the Unix socket `relay.sock` in the data
+//!    directory (`admin/socket.rs`). The relay alone knows who is in which room, and puts a removal
+//!    in order with its own loads and saves: a room that somebody is in, or enters meanwhile, is
+//!    not removed.
+//! 2. Where nobody answers there, the command opens the files itself, and takes `relay.lock` as a
+//!    relay does: none can start meanwhile.
 //!
-//! Signals, a second listener or a lock with two holders were the other ways. A signal carries no answer; a TCP listener needs a
-//! password, which a socket's owner and mode do not; and two processes that write one redb file are what its lock is there to prevent.
+//! Signals, a second listener or a lock with two holders were the other ways. A signal carries no
+//! answer; a TCP listener needs a password, which a socket's owner and mode do not; and two
+//! processes that write one redb file are what its lock is there to prevent.
 
 pub(crate) mod socket;
 
@@ -60,8 +64,8 @@ pub(crate) enum RoomsCommand {
     },
     /// Remove rooms that were not used for some time
     ///
-    /// Those in which two people never met and that have no password, as the relay does by itself after --room-expiry days; with --all
-    /// any room. Rooms that somebody is in stay.
+    /// Those in which two people never met and that have no password, as the relay does by itself
+    /// after --room-expiry days; with --all any room. Rooms that somebody is in stay.
     Prune {
         /// Days without use
         #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..))]

@@ -1,12 +1,17 @@
-//! Rooms that nobody needs leave the disk: those without a password in which two people never met. It decides which, and looks for
-//! them now and then; the hub keeps those that somebody is in.
+//! Rooms that nobody needs leave the disk: those without a password in which two people never met.
+//! It decides which, and looks for them now and then; the hub keeps those that somebody is in.
 //!
 //! 1. A room like that expires when it was not used for `--room-expiry` days.
-//! 2. Near the limit of rooms ([`Capacity::is_near`]) it expires earlier, those first that were unused for longest, until there is some
-//!    room again. Rooms used today stay in any case: whoever fills the disk today empties it of his own rooms only tomorrow, and of
-//!    nobody's rooms in which people met.
+//! 2. Near the limit of rooms ([`Capacity::is_near`]) it expires earlier, those first that were
+//!    unused for longest, until there is some room again. Rooms used today stay in any case:
+//!    whoever fills the disk today empties it of his own rooms only tomorrow, and of nobody's rooms
+//!    in which people met.
 //!
-//! What is lost with such a room is its owner: the link goes on to work, and whoever opens it first makes the room anew.
+//! Whoever wants to keep a relay full sets passwords in rooms of their own, or meets themselves in
+//! them. Their networks' limits of new rooms slow that down; `--room-creation` and `rooms prune` end it.
+//!
+//! What is lost with such a room is its owner: the link goes on to work, and whoever opens it first
+//! makes the room anew.
 
 use std::collections::BinaryHeap;
 use std::sync::Arc;

@@ -32,7 +32,8 @@ impl Day {
 
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Proleptic Gregorian calendar. Years start in March here, so that the leap day is a year's last.
+        // Proleptic Gregorian calendar. Years start in March here, so that the leap day is a year's
+        // last.
         let days = self.0 + BEFORE_1970;
         let era = days / 146_097;
         let day_of_era = days % 146_097;

@@ -1,26 +1,33 @@
-//! Limits for wrong passwords: guessing is slow, and whoever has the right one gets in while others guess.
+//! Limits for wrong passwords: guessing is slow, and whoever has the right one gets in while others
+//! guess.
 //!
-//! The scheme. Failures are counted in four places, each by the name of the room as it was asked for, whether there is such a
-//! room or not. `source` is one IPv4 address or IPv6 /64, `block` one IPv4 /24 or IPv6 /56.
+//! The scheme. Failures are counted in four places, each by the name of the room as it was asked
+//! for, whether there is such a room or not. `source` is one IPv4 address or IPv6 /64, `block` one
+//! IPv4 /24 or IPv6 /56.
 //!
 //! 1. source at a room: 3 are free, then 1 s doubling to 5 min. It ends one machine's guessing.
 //! 2. block at a room: [`BLOCK_AT_ROOM`]. It ends the guessing of somebody who has a whole block.
 //! 3. a room: [`ROOM`]. It ends the guessing from many networks.
-//! 4. all rooms together: [`SOURCE`] and [`BLOCK`]. They end the trying of one password at many rooms.
+//! 4. all rooms together: [`SOURCE`] and [`BLOCK`]. They end the trying of one password at many
+//!    rooms.
 //!
-//! 2 and 3 keep half of their tokens for sources that have not failed at this room lately: a guesser is stopped by the first half,
-//! and its neighbours' first tries go on. All four but the first refill at a steady rate instead of doubling, so nobody is
-//! shut out for long after an attack, and a source that got a room's password right ([`Guesses::succeeded`]) is held to the first
-//! alone when it comes back to that room.
+//! 2 and 3 keep half of their tokens for sources that have not failed at this room lately: a
+//! guesser is stopped by the first half, and its neighbours' first tries go on. All four but the
+//! first refill at a steady rate instead of doubling, so nobody is shut out for long after an
+//! attack, and a source that got a room's password right ([`Guesses::succeeded`]) is held to the
+//! first alone when it comes back to that room.
 //!
 //! Security considerations:
-//! - No count and no answer depends on whether a room exists, so the limits are no oracle. Failures at rooms that do not exist count
-//!   for the names that were tried, never for a room that does; only 4 is shared, and its first dozen is free.
-//! - What a guesser gets in a day at one room: about 290 tries from one source, 2,900 from one block, 8,700 from any number of
-//!   networks. A weak password does not survive months of that; the link's secret keeps such guessers off in sealed rooms.
-//! - Two people behind one address cannot be told apart. A guesser behind somebody's own address can make them wait at that room, up
-//!   to 5 min; at other rooms not.
-//! - Failures are counted when they are known. `server.rs` bounds how many checks are under way meanwhile.
+//! - No count and no answer depends on whether a room exists, so the limits are no oracle. Failures
+//!   at rooms that do not exist count for the names that were tried, never for a room that does;
+//!   only 4 is shared, and its first dozen is free.
+//! - What a guesser gets in a day at one room: about 290 tries from one source, 2,900 from one
+//!   block, 8,700 from any number of networks. A weak password does not survive months of that; the
+//!   link's secret keeps such guessers off in sealed rooms.
+//! - Two people behind one address cannot be told apart. A guesser behind somebody's own address
+//!   can make them wait at that room, up to 5 min; at other rooms not.
+//! - Failures are counted when they are known. `server.rs` bounds how many checks are under way
+//!   meanwhile.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

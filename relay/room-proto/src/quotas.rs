@@ -1,5 +1,6 @@
-//! How often what costs the relay something may be asked for, by room and by address block (PROTOCOL.md §5).
-//! A room is always asked before its block: what one owner's flood is refused must not use up its neighbours' share.
+//! How often what costs the relay something may be asked for, by room and by address block
+//! (PROTOCOL.md §5). A room is always asked before its block: what one owner's flood is refused
+//! must not use up its neighbours' share.
 
 use std::time::{Duration, Instant};
 
@@ -20,8 +21,8 @@ const ROOM_HASHES: RateLimit = RateLimit { burst: 5.0, per_second: 0.1 };
 const BLOCK_HASHES: RateLimit = RateLimit { burst: 15.0, per_second: 0.25 };
 /// Seats that are resumed from one address block: an office comes back at once after an outage.
 const BLOCK_RESUMES: RateLimit = RateLimit { burst: 600.0, per_second: 20.0 };
-/// Tries of one address block to resume what is no seat, or with a wrong token. They have a count of their own: whoever makes them does
-/// not slow down a neighbour who has a token.
+/// Tries of one address block to resume what is no seat, or with a wrong token. They have a count
+/// of their own: whoever makes them does not slow down a neighbour who has a token.
 const BLOCK_FAILED_RESUMES: RateLimit = RateLimit { burst: 300.0, per_second: 5.0 };
 /// Wrong creation keys of one address block.
 const BLOCK_WRONG_KEYS: RateLimit = RateLimit { burst: 10.0, per_second: 0.1 };
@@ -62,7 +63,8 @@ impl Quotas {
         }
     }
 
-    /// Counts a change of `room` by somebody in `block` that is written to disk, or says how long it has to wait.
+    /// Counts a change of `room` by somebody in `block` that is written to disk, or says how long
+    /// it has to wait.
     pub(crate) fn change(
         &mut self,
         room: &RoomId,

@@ -1,22 +1,28 @@
-//! How much of a receiver's queue each sender may fill, so that no sender and no number of them can overflow it.
+//! How much of a receiver's queue each sender may fill, so that no sender and no number of them can
+//! overflow it.
 //!
-//! What a participant is sent waits in its queue (`limits::QUEUE_BYTES`) and is kept for a replay (`limits::REPLAY_BYTES`) until it
-//! is confirmed. Whoever fills these makes the relay close the receiver as a slow reader, or forget what it would have to
-//! replay. So every sender is charged for what the receiver has not confirmed, and may be charged at most as much as is left free after it:
-//! a dynamic threshold, as switches use for buffers that several ports share (Choudhury and Hahne, "Dynamic queue length thresholds for
-//! shared-memory packet switches", 1998). One sender alone gets half of [`BUDGET`]; of nine that send without end each gets a tenth, and
-//! a tenth is still free.
+//! What a participant is sent waits in its queue (`limits::QUEUE_BYTES`) and is kept for a replay
+//! (`limits::REPLAY_BYTES`) until it is confirmed. Whoever fills these makes the relay close the
+//! receiver as a slow reader, or forget what it would have to replay. So every sender is charged
+//! for what the receiver has not confirmed, and may be charged at most as much as is left free
+//! after it: a dynamic threshold, as switches use for buffers that several ports share (Choudhury
+//! and Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998). One
+//! sender alone gets half of [`BUDGET`]; of nine that send without end each gets a tenth, and a
+//! tenth is still free.
 //!
-//! A charge ends when the receiver confirms: `ping` carries `lastSeq`, every 15 s. To a receiver that does not confirm for longer
-//! than a seat that is away is held ([`GRACE`]), all charges shrink by [`DECAY`], so that it can be reached all the same.
+//! A charge ends when the receiver confirms: `ping` carries `lastSeq`, every 15 s. To a receiver
+//! that does not confirm for longer than a seat that is away is held ([`GRACE`]), all charges
+//! shrink by [`DECAY`], so that it can be reached all the same.
 
 use std::time::{Duration, Instant};
 
 use snug_wire::{UserId, limits};
 
-/// What all senders together may have under way to one receiver, in bytes. The rest of a queue is for what the relay says itself.
+/// What all senders together may have under way to one receiver, in bytes. The rest of a queue is
+/// for what the relay says itself.
 const BUDGET: f64 = 200.0 * 1024.0;
-/// How long charges last without a confirmation: a connection that is silent is closed after the first, its seat held for the second.
+/// How long charges last without a confirmation: a connection that is silent is closed after the
+/// first, its seat held for the second.
 const GRACE: Duration = limits::IDLE_TIMEOUT.saturating_add(limits::SEAT_HOLD);
 /// By how much the charge of each sender shrinks after that, in bytes a second.
 const DECAY: f64 = 1024.0;
@@ -94,7 +100,8 @@ impl Shares {
         }
     }
 
-    /// When it is worth to try again: after the next confirmation, or when charges have shrunk by `surplus`.
+    /// When it is worth to try again: after the next confirmation, or when charges have shrunk by
+    /// `surplus`.
     fn wait(&self, surplus: f64, now: Instant) -> Duration {
         let next = self.confirmed_at + limits::HEARTBEAT;
         let wait = if now < self.confirmed_at + GRACE {

@@ -1,5 +1,5 @@
-//! When something is due, at most once for each thing: what is planned again and again takes no more memory than what is
-//! planned once.
+//! When something is due, at most once for each thing: what is planned again and again takes no
+//! more memory than what is planned once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -16,7 +16,8 @@ impl<T: Ord + Clone> Timers<T> {
         Self { order: BTreeSet::new(), planned: BTreeMap::new() }
     }
 
-    /// Plans `timer` for `at`, or leaves it where it is when that is earlier: whoever is woken too early plans anew.
+    /// Plans `timer` for `at`, or leaves it where it is when that is earlier: whoever is woken too
+    /// early plans anew.
     pub(crate) fn set(&mut self, at: Instant, timer: T) {
         match self.planned.get(&timer) {
             Some(planned) if *planned <= at => return,

@@ -1,5 +1,6 @@
-//! The Unix socket in the data directory at which a running relay answers its operator: one JSON line in, JSON lines out.
-//! It takes nobody but its own user and root: by the socket's mode (0600), and by what the system says of who connects.
+//! The Unix socket in the data directory at which a running relay answers its operator: one JSON
+//! line in, JSON lines out. It takes nobody but its own user and root: by the socket's mode (0600),
+//! and by what the system says of who connects.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,8 +27,9 @@ pub(crate) fn path(dir: &Path) -> PathBuf {
     dir.join("relay.sock")
 }
 
-/// Answers commands for as long as the process lives. The relay goes on without when the socket cannot be made; it must have the
-/// directory to itself by then, because what an ended relay left there is removed.
+/// Answers commands for as long as the process lives. The relay goes on without when the socket
+/// cannot be made; it must have the directory to itself by then, because what an ended relay left
+/// there is removed.
 pub(crate) fn serve(dir: &Path, access: Access) {
     let path = path(dir);
     match bind(&path) {

@@ -1,13 +1,14 @@
-//! Who is next for a password thread: address blocks take turns, so that one block's backlog makes no other block wait.
-//! It holds jobs and knows nothing of passwords.
+//! Who is next for a password thread: address blocks take turns, so that one block's backlog makes
+//! no other block wait. It holds jobs and knows nothing of passwords.
 //!
-//! A block with nothing waiting gets its turn after at most one job of each other block. Its own line is bounded, and so is the whole; when
-//! that is full, the longest line gives up its newest job for a block that has fewer.
+//! A block with nothing waiting gets its turn after at most one job of each other block. Its own
+//! line is bounded, and so is the whole; when that is full, the longest line gives up its newest
+//! job for a block that has fewer.
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// Jobs of one block that may wait: more than a room, and little more than the checks that `snug-room-proto` lets one block have
-/// under way.
+/// Jobs of one block that may wait: more than a room, and little more than the checks that
+/// `snug-room-proto` lets one block have under way.
 pub(super) const PER_BLOCK: usize = 16;
 /// Jobs that may wait in all.
 pub(super) const TOTAL: usize = 256;
@@ -37,7 +38,8 @@ impl<K: Copy + Ord, J> Turns<K, J> {
         self.lines.values().map(|line| line.len().min(own + 1)).sum()
     }
 
-    /// Adds a job. One that cannot wait comes back: this one, or that of another block which has more.
+    /// Adds a job. One that cannot wait comes back: this one, or that of another block which has
+    /// more.
     pub(super) fn push(&mut self, block: K, job: J) -> Option<J> {
         let own = self.lines.get(&block).map_or(0, VecDeque::len);
         if own >= PER_BLOCK {

@@ -303,7 +303,8 @@ fn unread(world: &World, client: Client) -> (usize, usize, u64) {
     (bytes, messages.len(), last.unwrap_or(0))
 }
 
-/// Attacks `ana` for most of a minute: nobody's queue may overflow, though she reads only when she confirms, every 15 s.
+/// Attacks `ana` for most of a minute: nobody's queue may overflow, though she reads only when she
+/// confirms, every 15 s.
 fn attack(senders: usize, per_second: u32, message: impl Fn(Client, u64) -> Value) {
     let mut world = World::new();
     let (ana, joined, others) = full_room(&mut world);
