@@ -8,7 +8,7 @@ use snug_core::wire::message::{
     ClientMessage, IceServer, JoinRoom, Media, Received, Request, RoomJoined, ServerMessage,
 };
 use snug_core::wire::seal::{Kind, Run, Sealer};
-use snug_core::wire::{JoinNonce, RoomId, SigningIdentity, VERSIONS, negotiate_version};
+use snug_core::wire::{ErrorCode, JoinNonce, RoomId, SigningIdentity, VERSIONS, negotiate_version};
 
 use super::Limits;
 use super::report::{Check, Finding};
@@ -99,12 +99,24 @@ pub(super) async fn enter(
         let text = Request::new(ClientMessage::JoinRoom(Box::new(join))).encode();
         connection.send(&text).await.map_err(|error| error.to_string())?;
         match answer(connection).await? {
-            ServerMessage::RoomJoined(joined) => Ok(joined),
+            ServerMessage::RoomJoined(joined) => Ok(Ok(joined)),
+            ServerMessage::Error {
+                code: ErrorCode::CreationClosed | ErrorCode::CreationKeyRequired, ..
+            } => Ok(Err("this relay makes no rooms for strangers, so there is no seat to look from")),
             other => Err(refusal(&other)),
         }
     });
     match entered.await {
-        Some(Ok(joined)) => {
+        Some(Ok(Err(message))) => (
+            Finding::warn(
+                Check::Room,
+                message,
+                "start the relay with --room-creation open while you look at its TURN server",
+            )
+            .since(start),
+            Vec::new(),
+        ),
+        Some(Ok(Ok(joined))) => {
             let RoomJoined { ice_servers, ice_ttl_seconds, .. } = *joined;
             let message = if ice_servers.iter().any(|server| server.credential.is_some()) {
                 format!("a seat, and credentials for {} minutes", ice_ttl_seconds / 60)
