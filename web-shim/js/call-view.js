@@ -117,11 +117,61 @@ export function showCall(app, session) {
     }
     if (lost) notices.show('lost', t('banner.reconnecting'), { label: t('page.retry'), press: () => call.retryNow() });
     else notices.clear('lost');
+    drawRefused(snapshot.refused);
+    const recorders = snapshot.remotes.filter(({ media }) => media.recording).map(({ name }) => name);
+    if (recorders.length) notices.show('recording', t('banner.recording', { names: recorders.join(', ') }), null);
+    else notices.clear('recording');
+    for (const userId of knocking) if (!snapshot.knocks.some((knock) => knock.userId === userId)) forgetKnock(userId);
+    for (const knock of snapshot.knocks) drawKnock(knock);
     for (const remote of snapshot.remotes) {
       const key = `refused-${remote.userId}`;
       if (remote.link === 'refused') notices.show(key, t(`refused.${remote.refusal ?? 'tampered'}`, { name: remote.name }), null, true);
       else notices.clear(key);
     }
+  }
+
+  /** Who stands before the door, as shown. @type {Set<string>} */
+  const knocking = new Set();
+  /** @param {{userId: string, name: string}} knock */
+  function drawKnock({ userId, name }) {
+    const answer = (/** @type {boolean} */ admitted) => { forgetKnock(userId); call.admit(userId, admitted); };
+    notices.show(`knock-${userId}`, t('notice.knock', { name: name || t('page.guest') }),
+      { label: t('banner.letIn'), press: () => answer(true) }, false, { label: t('banner.notNow'), press: () => answer(false) });
+    knocking.add(userId);
+  }
+
+  /** @param {string} userId */
+  function forgetKnock(userId) {
+    notices.clear(`knock-${userId}`);
+    knocking.delete(userId);
+  }
+
+  /** Why the relay will not have us back, and the way to ask again. @type {CallEnd | null} */
+  let refused = null;
+  /** @param {CallEnd | null} end */
+  async function drawRefused(end) {
+    if (end === refused) return;
+    refused = end;
+    if (!end) return notices.clear('refused');
+    const { explain } = await import('./failures.js');
+    if (end !== refused) return;
+    const { text, action } = explain(end, Boolean(session.password));
+    const asks = /^(AUTH|PASSWORD)_/.test(end.code);
+    notices.show('refused', text, action ?? { label: t('left.rejoin'), press: () => asks ? askPassword() : void call.rejoin() });
+  }
+
+  async function askPassword() {
+    const { openDialog } = await import('./dialogs.js');
+    const field = h('input', { type: 'password', autocomplete: 'current-password', 'aria-label': t('page.roomPassword') });
+    const dialog = openDialog(t('page.roomPassword'), [h('form', {
+      onsubmit: (/** @type {Event} */ event) => {
+        event.preventDefault();
+        dialog.close();
+        session.password = field.value;
+        void call.rejoin({ password: field.value });
+      },
+    }, field, h('div', { class: 'buttons' }, h('button', { type: 'submit', class: 'primary' }, t('left.rejoin'))))]);
+    field.focus();
   }
 
   /** The owner's token, once the relay has confirmed it. @param {string} token */
@@ -326,6 +376,9 @@ export function showCall(app, session) {
     if (kind === 'chat' && panel?.kind === 'chat') return;
     // Mutes are common: the tile shows them, and only joins, leaves and requests are told.
     if (kind === 'muted' && snapshot.remotes.length > 3) return;
+    // It stands in a banner with its two buttons.
+    if (kind === 'knock') return;
+    if (kind === 'muteAsked') void setMicrophone(false);
     notices.say(t(`notice.${kind}`, { name: name || t('page.guest') }), NOTICE_ICONS[kind] ?? '');
     if (kind === 'refused') stage.root.querySelector(`[data-user-id="${CSS.escape(userId)}"]`)?.scrollIntoView();
   }

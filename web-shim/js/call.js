@@ -14,12 +14,11 @@ import { Sealer, deriveLinkProof } from './seal.js';
 import { Signaling } from './signaling.js';
 import { cleanName } from './text.js';
 import { canConnect } from './webrtc.js';
-import { LIMITS, readChat, readMedia } from './wire.js';
+import { LIMITS, readChat, readMedia, readName } from './wire.js';
 
-/** @import { CallSnapshot, ChannelMessage, ClientMessage, Environment, JoinOptions, Media, Notice, NegotiationKind, Participant, Payload, RemoteSnapshot, RoomInfo, RoomJoined, RoomStats, ServerMessage, SignalingState, Tile } from './types.d.ts' */
+/** @import { CallSnapshot, ChannelMessage, ClientMessage, Environment, JoinOptions, Media, Notice, NegotiationKind, Participant, Payload, RemoteSnapshot, RoomInfo, RoomJoined, RoomSettings, RoomStats, ServerMessage, SignalingState, Tile } from './types.d.ts' */
 /** @import { Identity } from './identity.js' */
 /** @import { PeerLink } from './peer-link.js' */
-/** @import { Member } from './roster.js' */
 
 const AGENT = 'snug-web/2';
 const MICROPHONE = 0;
@@ -62,6 +61,9 @@ export class Call extends EventTarget {
   #over = false;
   /** Why the relay will not have us back, while links still carry the call. @type {CallError | null} */
   #ending = null;
+  #waiting = false;
+  /** Who waits in the lobby. @type {Map<string, { userId: string, name: string }>} */
+  #knocks = new Map();
   #media = readMedia({});
   /** What the relay tells the others of us. */
   #relayMedia = readMedia({});
@@ -84,24 +86,7 @@ export class Call extends EventTarget {
     this.#password = options.password;
     this.#tokens = [...options.ownerTokens];
     this.#self = this.#become(options.identity);
-    this.#signaling = new Signaling({
-      url: `${this.#env.origin.replace(/^http/, 'ws')}/ws`,
-      env: this.#env,
-      agent: AGENT,
-      owner: {
-        joinMessage: (nonce) => this.#joinMessage(nonce),
-        onTicketInvalid: () => this.#onTicketInvalid(),
-        onState: (state) => {
-          this.#state = state;
-          this.#changed();
-        },
-        acceptsSeat: (message) => this.#acceptsSeat(message),
-        onJoined: (message) => this.#onJoined(message),
-        onResumed: () => this.#onResumed(),
-        onMessage: (message) => this.#onMessage(message),
-        onEnded: (error) => this.#onEnded(error),
-      },
-    });
+    this.#signaling = this.#connect();
     this.#stopListening = this.#env.onNetworkHint((hint) => {
       if (!this.#joined) return;
       this.#signaling.probe(hint === 'moved');
@@ -127,11 +112,49 @@ export class Call extends EventTarget {
       try {
         return await this.#signaling.join(asksPassword);
       } catch (error) {
+        this.#waiting = false;
         if (!(error instanceof CallError) || !SAID_TO_GUESTS.has(error.code) || this.#tokens.length < 2) throw error;
         this.#tokens.push(/** @type {string} */ (this.#tokens.shift()));
         if (tried >= this.#tokens.length) throw error;
       }
     }
+  }
+
+  /**
+   * Asks the relay to have us back after `snapshot.refused`; the links go on meanwhile.
+   * @param {{ password?: string }} [again]
+   */
+  async rejoin({ password } = {}) {
+    this.#ending = null;
+    this.#state = 'reconnecting';
+    this.#signaling = this.#connect();
+    this.#changed();
+    try {
+      await this.join(password === undefined ? {} : { password });
+    } catch (error) {
+      if (!this.#over) this.#onEnded(/** @type {CallError} */ (error));
+    }
+  }
+
+  #connect() {
+    return new Signaling({
+      url: `${this.#env.origin.replace(/^http/, 'ws')}/ws`,
+      env: this.#env,
+      agent: AGENT,
+      owner: {
+        joinMessage: (nonce) => this.#joinMessage(nonce),
+        onTicketInvalid: () => this.#onTicketInvalid(),
+        onState: (state) => {
+          this.#state = state;
+          this.#changed();
+        },
+        acceptsSeat: (message) => this.#acceptsSeat(message),
+        onJoined: (message) => this.#onJoined(message),
+        onResumed: () => this.#onResumed(),
+        onMessage: (message) => this.#onMessage(message),
+        onEnded: (error) => this.#onEnded(error),
+      },
+    });
   }
 
   /** @param {Identity} identity */
@@ -283,9 +306,31 @@ export class Call extends EventTarget {
     await this.#signaling.request({ type: 'kick', targetId: userId });
   }
 
-  /** @param {{ maxParticipants?: number, allowScreenShare?: boolean }} settings */
+  /** @param {RoomSettings} settings */
   async updateSettings(settings) {
     await this.#signaling.request({ type: 'update_settings', ...settings });
+  }
+
+  /** Whom the owner removed may come back. */
+  async unban() {
+    await this.#signaling.request({ type: 'unban' });
+  }
+
+  /** For everybody. */
+  async endCall() {
+    await this.#signaling.request({ type: 'end_call' });
+  }
+
+  /** Their microphone goes off, and they are told by whom. @param {string} userId */
+  askMute(userId) {
+    this.#signaling.send({ type: 'ask_mute', targetId: userId });
+  }
+
+  /** Decides about somebody in the lobby. @param {string} userId @param {boolean} admitted */
+  admit(userId, admitted) {
+    this.#signaling.send({ type: 'admit', targetId: userId, admitted });
+    this.#knocks.delete(userId);
+    this.#changed();
   }
 
   /** @returns {Promise<string>} the new token; the old one is dead */
@@ -374,6 +419,8 @@ export class Call extends EventTarget {
     identity.setTicket(message.ticket);
     const first = !this.#joined;
     this.#joined = true;
+    this.#waiting = false;
+    this.#knocks.clear();
     this.#room = message.roomInfo;
     this.#isOwner = message.isOwner;
     this.#takeIceServers(message);
@@ -462,6 +509,20 @@ export class Call extends EventTarget {
         const member = roster.members.get(message.userId);
         return void (member && roster.openName(member, message).then(() => this.#changed()));
       }
+      case 'waiting':
+        this.#waiting = true;
+        return this.#changed();
+      case 'knock':
+        return void this.#onKnock(message);
+      case 'knock_gone':
+        this.#knocks.delete(message.userId);
+        return this.#changed();
+      case 'mute_requested': {
+        const member = roster.members.get(message.fromId);
+        if (!member || !this.#media.audio) return;
+        this.setAudioEnabled(false);
+        return this.#notice('muteAsked', member);
+      }
       case 'owner_changed':
         for (const member of roster.members.values()) member.owner = member.userId === message.userId;
         this.#isOwner = message.userId === this.#self.id;
@@ -480,6 +541,23 @@ export class Call extends EventTarget {
       default:
         return undefined;
     }
+  }
+
+  /** @param {{ userId: string, publicKey: string, displayName: Payload }} guest */
+  async #onKnock({ userId, publicKey, displayName }) {
+    const { sealer } = this.#self;
+    const knock = { userId, name: '' };
+    if (this.#knocks.size >= LIMITS.participants) return;
+    this.#knocks.set(userId, knock);
+    try {
+      await sealer.introduce(userId, publicKey);
+      knock.name = cleanName(readName(await sealer.open('name', userId, '*', displayName)) ?? '');
+    } catch {
+      // Who cannot say a name that opens knocks without one.
+    }
+    if (this.#knocks.get(userId) !== knock) return;
+    this.#notice('knock', knock);
+    this.#changed();
   }
 
   /** @param {CallError} error */
@@ -566,7 +644,7 @@ export class Call extends EventTarget {
 
   // What the view gets.
 
-  /** @param {Notice['kind']} kind @param {Member} member */
+  /** @param {Notice['kind']} kind @param {{ userId: string, name: string }} member */
   #notice(kind, { userId, name }) {
     /** @type {Notice} */
     const detail = { kind, userId, name };
@@ -587,6 +665,8 @@ export class Call extends EventTarget {
     return (this.#snapshot ??= {
       signaling: this.#state,
       refused: this.#ending,
+      waiting: this.#waiting,
+      knocks: this.#isOwner || this.#room?.admission === 'anyone' ? [...this.#knocks.values()] : [],
       selfId: this.#self.id,
       selfName: this.#name,
       isOwner: this.#isOwner,
@@ -603,11 +683,11 @@ export class Call extends EventTarget {
   /** @returns {RemoteSnapshot[]} */
   #remotes() {
     const { roster, mesh } = this.#self;
-    return [...roster.members.values()].flatMap(({ userId, name, media, away, owner, verified, newKey }) => {
+    return [...roster.members.values()].flatMap(({ userId, name, media, away, owner, verified, newKey, capabilities }) => {
       const link = mesh.links.get(userId);
       if (!link) return [];
       const { state, refusal, level, voice, camera, screen } = link;
-      return [{ userId, name, media, away, owner, verified, newKey, link: state, refusal, trouble: away ? null : link.trouble, ...link.quality.health, level: media.audio ? level : 0, voice, camera, screen }];
+      return [{ userId, name, media, away, owner, verified, newKey, capabilities, link: state, refusal, trouble: away ? null : link.trouble, ...link.quality.health, level: media.audio ? level : 0, voice, camera, screen }];
     });
   }
 }

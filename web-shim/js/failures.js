@@ -11,7 +11,7 @@ const AGAIN = new Set(['SERVER_BUSY', 'DRAINING']);
 const FULL_MS = 5000;
 /** Whatever the relay asks for, it is not asked at the speed of the network. */
 const LEAST_MS = 1000;
-const RELOAD = new Set(['VERSION_UNSUPPORTED', 'NO_WEBRTC']);
+const RELOAD = new Set(['VERSION_UNSUPPORTED', 'KEY_PROOF_INVALID', 'NO_WEBRTC']);
 
 /**
  * @param {CallEnd} end @param {boolean} [triedPassword] whether the person had typed one

@@ -64,13 +64,15 @@ export class Notices {
    * A lasting line, until it is cleared.
    * @param {string} key one line each @param {string} text
    * @param {{label: string, press: () => void} | null} [action] @param {boolean} [closable]
+   * @param {{label: string, press: () => void} | null} [other] a second action
    */
-  show(key, text, action, closable) {
+  show(key, text, action, closable, other) {
     const old = this.#banners.get(key);
     if (old?.dataset.text === text) return;
     old?.remove();
     const line = h('div', { class: 'banner-line', 'data-text': text, 'data-banner': key }, icon('warn'), h('p', null, text),
       action ? button('', action.label, action.press, { class: 'small' }) : null,
+      other ? button('', other.label, other.press, { class: 'small' }) : null,
       closable ? iconButton('close', t('page.close'), () => this.clear(key)) : null);
     this.#banners.set(key, line);
     this.banner.append(line);

@@ -58,6 +58,20 @@ export function openRoomOptions({ call, session }) {
     }
   }
 
+  const removed = h('p', null);
+  const unban = button('', t('room.unban'), async () => {
+    if (await attempt(() => call.unban(), t('room.saved'))) drawRemoved(0);
+  });
+  /** @param {number} count */
+  function drawRemoved(count) {
+    removed.hidden = unban.hidden = !count;
+    removed.textContent = t('room.removed', { n: count });
+  }
+  drawRemoved(room.removed ?? 0);
+  const end = button('leave', t('room.endCall'), () => confirmDialog(t('room.endCall'), [h('p', null, t('room.endCallText'))], t('room.endCall'), () => {
+    call.endCall().catch(() => {});
+  }), { class: 'danger' });
+
   const most = h('select', { id: 'room-most', onchange: () => attempt(() => call.updateSettings({ maxParticipants: Number(most.value) }), t('room.saved')) },
     ...Array.from({ length: 9 }, (_, at) => h('option', { value: at + 2 }, String(at + 2))));
   most.value = String(room.maxParticipants);
@@ -95,6 +109,9 @@ export function openRoomOptions({ call, session }) {
     status,
     h('section', null, h('h3', null, t('room.door')),
       setting(t('room.lock'), room.locked, (on) => call.lock(on)),
+      setting(t('room.lobby'), room.lobby ?? false, (on) => call.updateSettings({ lobby: on })),
+      setting(t('room.admission'), room.admission === 'anyone', (on) => call.updateSettings({ admission: on ? 'anyone' : 'owner' })),
+      removed, unban,
       setting(t('room.share'), room.allowScreenShare, (on) => call.updateSettings({ allowScreenShare: on })),
       field(t('room.most'), most)),
     h('section', null, h('h3', null, t('page.roomPassword')), now,
@@ -102,6 +119,7 @@ export function openRoomOptions({ call, session }) {
         field(t('room.passwordNew'), password), field(t('room.hint'), hint, h('p', { class: 'quiet' }, t('room.hintText'))),
         h('div', { class: 'buttons' }, h('button', { type: 'submit', class: 'primary' }, t('room.passwordSet')), clear))),
     h('section', null, h('h3', null, t('room.ownership')), h('p', null, t('room.recoveryText')), recovery, rotate),
+    h('section', null, end),
     h('section', null, h('h3', null, t('room.stats')), stats, h('p', { class: 'quiet' }, t('room.statsText'))),
   ]);
 }

@@ -2,6 +2,7 @@
 // Never shows a colour without its word.
 
 import { confirmDialog } from './dialogs.js';
+import { doubtOf } from './stage.js';
 import { h, hue, icon, iconButton, initials, t, toggle } from './page.js';
 
 /** @import { Call } from './call.js' */
@@ -32,9 +33,9 @@ export function peoplePanel({ call, stage, close }) {
     const { remotes, media, selfId } = snapshot;
     heading.textContent = t('people.title', { n: remotes.length + 1, most: snapshot.room?.maxParticipants ?? 10 });
     const people = [
-      { userId: selfId, name: t('tile.self', { name: snapshot.selfName }), media, owner: snapshot.isOwner, words: '', quality: '', self: true, screenSound: false },
+      { userId: selfId, name: t('tile.self', { name: snapshot.selfName }), media, owner: snapshot.isOwner, doubt: '', mutes: false, words: '', quality: '', self: true, screenSound: false },
       ...remotes.map((remote) => ({
-        userId: remote.userId, name: remote.name, media: remote.media, owner: remote.owner, words: linkWords(remote),
+        userId: remote.userId, name: remote.name, media: remote.media, owner: remote.owner, doubt: doubtOf(remote), mutes: remote.capabilities.includes('ask_mute'), words: linkWords(remote),
         quality: remote.link === 'connected' ? remote.quality : 'lost', self: false, screenSound: remote.media.screen && remote.screen.getAudioTracks().length > 0,
       })),
     ];
@@ -61,16 +62,18 @@ function personRow({ userId, name: firstName, self }, { call, stage }) {
   let name = firstName;
   const label = h('bdi', { class: 'person-name' });
   const marks = h('span', { class: 'marks' });
+  const doubt = h('div', { class: 'doubts' });
   const words = h('small', { class: 'link-words' });
   const avatar = h('div', { class: 'avatar', 'aria-hidden': 'true' });
   avatar.style.setProperty('--hue', String(hue(userId)));
   const pin = iconButton('pin', '', () => { stage.pin(self ? 'self' : userId); drawPin(); });
   const kick = iconButton('kick', '', askKick, { hidden: true });
+  const mute = iconButton('mic-off', '', () => call.askMute(userId), { hidden: true });
   const voice = volume(userId, () => t('people.volume', { name }));
   const screen = volume(`${userId}/screen`, () => t('people.screenVolume', { name }));
   const root = h('li', { 'data-person': userId }, avatar,
-    h('div', { class: 'person' }, h('div', { class: 'person-line' }, label, marks), words, !self && canSetVolume && voice.root, !self && canSetVolume && screen.root),
-    pin, !self && kick);
+    h('div', { class: 'person' }, h('div', { class: 'person-line' }, label, marks), doubt, words, !self && canSetVolume && voice.root, !self && canSetVolume && screen.root),
+    pin, !self && mute, !self && kick);
 
   /** @param {string} key @param {() => string} text */
   function volume(key, text) {
@@ -103,11 +106,12 @@ function personRow({ userId, name: firstName, self }, { call, stage }) {
     draw(person, ownerLooks) {
       drawPin();
       kick.hidden = !ownerLooks;
+      mute.hidden = !ownerLooks || !person.mutes || !person.media.audio;
       words.dataset.quality = person.quality;
       if (words.textContent !== person.words) words.textContent = person.words;
       screen.root.hidden = !person.screenSound;
-      const { audio, video, screen: shares, hand } = person.media;
-      const key = [person.name, audio, video, shares, hand, person.owner].join();
+      const { audio, video, screen: shares, hand, recording } = person.media;
+      const key = [person.name, audio, video, shares, hand, recording, person.owner, person.doubt].join();
       if (key === drawn) return;
       drawn = key;
       name = person.name;
@@ -117,6 +121,8 @@ function personRow({ userId, name: firstName, self }, { call, stage }) {
       pin.title = t('tile.pin', { name });
       kick.setAttribute('aria-label', t('people.kick', { name }));
       kick.title = t('people.kick', { name });
+      mute.setAttribute('aria-label', t('people.askMute', { name }));
+      mute.title = t('people.askMute', { name });
       voice.label();
       screen.label();
       /** @type {[boolean, string, string][]} */
@@ -126,6 +132,8 @@ function personRow({ userId, name: firstName, self }, { call, stage }) {
       ];
       marks.replaceChildren(...flags.filter(([on]) => on).map(([, iconName, text]) =>
         h('span', { title: t(text) }, icon(iconName), h('span', { class: 'unseen' }, t(text)))));
+      doubt.replaceChildren(...[recording && t('tile.recording'), person.doubt].filter((text) => typeof text === 'string' && text !== '')
+        .map((text) => h('small', null, icon('warn'), String(text))));
     },
   };
 }

@@ -305,7 +305,12 @@ export function showPrejoin(app, known) {
       call.setAudioEnabled(Boolean(devices.microphone) && devices.wanted.audio);
       call.setMicrophone(devices.microphone);
       call.setCamera(devices.camera);
-      await call.join({ password: session.password, asksPassword });
+      call.addEventListener('change', drawWaiting);
+      try {
+        await call.join({ password: session.password, asksPassword });
+      } finally {
+        call.removeEventListener('change', drawWaiting);
+      }
       if (disposed) return;
       handedOn = true;
       await app.show('call', session);
@@ -335,6 +340,16 @@ export function showPrejoin(app, known) {
     return false;
   }
 
+  /** In the lobby: said once, with the way out of it. */
+  function drawWaiting() {
+    if (!session?.call?.snapshot.waiting || status.querySelector('#waiting')) return;
+    join.textContent = t('prejoin.waiting');
+    status.replaceChildren(h('p', { id: 'waiting' }, t('prejoin.waitingText')), button('', t('page.cancel'), () => {
+      status.replaceChildren();
+      dropCall();
+    }, { id: 'cancel-waiting', class: 'small' }));
+  }
+
   /** @param {boolean} busy */
   function setBusy(busy) {
     join.setAttribute('aria-busy', String(busy));
@@ -343,6 +358,8 @@ export function showPrejoin(app, known) {
 
   /** @param {CallEnd} end */
   async function fail(end) {
+    // The person called it off.
+    if (end.code === 'LEFT') return;
     const { explain } = await import('./failures.js');
     const aboutPassword = /^(AUTH|PASSWORD)_/.test(end.code);
     const said = explain(end, Boolean(session?.password));

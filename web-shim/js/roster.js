@@ -17,6 +17,7 @@ import { readMedia, readName } from './wire.js';
  * @property {boolean} owner
  * @property {boolean} verified what it says is checked against a key
  * @property {boolean} newKey the relay says that it was here before, with another key
+ * @property {string[]} capabilities what its client can do beyond what all can
  * @property {boolean} listed the relay named it since we last joined
  */
 
@@ -36,10 +37,10 @@ export class Roster {
   }
 
   /** @param {Participant} participant @returns {Member} */
-  put({ userId, media, away, owner, formerId }) {
+  put({ userId, media, away, owner, formerId, capabilities = [] }) {
     const member = this.members.get(userId)
-      ?? { userId, name: '', media: readMedia({}), away, owner, verified: false, newKey: false, listed: true };
-    Object.assign(member, { media: readMedia(media), away, owner, newKey: formerId !== undefined, listed: true });
+      ?? { userId, name: '', media: readMedia({}), away, owner, verified: false, newKey: false, capabilities, listed: true };
+    Object.assign(member, { media: readMedia(media), away, owner, newKey: formerId !== undefined, capabilities, listed: true });
     this.members.set(userId, member);
     return member;
   }

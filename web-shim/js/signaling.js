@@ -37,8 +37,8 @@ const FINAL = new Set([
   'KICKED', 'AUTH_FAILED', 'AUTH_REQUIRED', 'LINK_INCOMPLETE', 'NOT_ADMITTED', 'KEY_PROOF_INVALID', 'VERSION_UNSUPPORTED', 'RELAY_OUTDATED',
   'BAD_MESSAGE', 'TOO_LARGE',
 ]);
-/** What this page can do beyond what every client of version 2 can. @type {string[]} */
-const CAPABILITIES = [];
+/** What this page can do beyond what every client of version 2 can. */
+const CAPABILITIES = ['ask_mute'];
 
 export class Signaling {
   #owner;

@@ -107,6 +107,7 @@ export class Stage {
     tile.attach(remote.camera);
     tile.draw({
       name: remote.name, picture: remote.media.video && connected, muted: !remote.media.audio, hand: remote.media.hand, owner: remote.owner,
+      recording: remote.media.recording, doubt: doubtOf(remote),
       speaking: connected && remote.media.audio && (active || remote.level > SPEAKING), link: remote.link, veil: veilOf(remote),
     });
     let voice = this.voices.get(remote.userId);
@@ -253,6 +254,11 @@ export class Stage {
     for (const tile of this.tiles.values()) tile.remove();
     for (const voice of this.voices.values()) voice.srcObject = null;
   }
+}
+
+/** Why somebody may be another person than it seems, or nothing. @param {RemoteSnapshot} remote */
+export function doubtOf(remote) {
+  return remote.newKey ? t('tile.newKey') : remote.verified || !remote.name ? '' : t('tile.unverified');
 }
 
 /** The words over a tile whose person cannot be seen or heard. @param {RemoteSnapshot} remote */

@@ -6,6 +6,12 @@ export const TABLE = {
   room: {
     door: 'Tür',
     lock: 'Raum abschließen: niemand sonst kommt herein',
+    lobby: 'Wer neu kommt, klopft an und wartet auf Einlass',
+    admission: 'Alle im Raum dürfen hereinlassen',
+    removed: 'Aus diesem Anruf entfernt: {n}.',
+    unban: 'Entfernte wieder hereinlassen',
+    endCall: 'Anruf für alle beenden',
+    endCallText: 'Alle müssen sofort gehen. Der Raum und sein Link bleiben.',
     share: 'Alle dürfen ihren Bildschirm teilen',
     most: 'Personen höchstens',
     passwordOn: 'Der Raum fragt nach einem Passwort.',

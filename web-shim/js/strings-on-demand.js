@@ -5,6 +5,12 @@ export const TABLE = {
   room: {
     door: 'Door',
     lock: 'Lock the room: nobody else may enter',
+    lobby: 'Newcomers knock and wait to be let in',
+    admission: 'Everybody inside may let people in',
+    removed: 'You removed {n} from this call.',
+    unban: 'Let removed people back in',
+    endCall: 'End the call for everybody',
+    endCallText: 'Everybody is put out at once. The room and its link stay.',
     share: 'Everybody may share a screen',
     most: 'People at most',
     passwordOn: 'The room asks for a password.',

@@ -30,6 +30,8 @@ export class Tile {
     this.mute = icon('mic-off');
     this.hand = h('span', { class: 'hand' }, icon('hand'));
     this.crown = icon('owner');
+    this.doubt = h('span', { class: 'doubt' }, icon('warn'));
+    this.record = h('span', { class: 'record' });
     this.wave = h('span', { class: 'wave', 'aria-hidden': 'true' }, h('i', null), h('i', null), h('i', null));
     this.pinButton = iconButton('pin', '', () => on.pin(this));
     this.fullButton = iconButton('full', t('tile.full'), () => on.fullScreen(this));
@@ -38,7 +40,7 @@ export class Tile {
       'data-user-id': kind === 'camera' ? id : null, 'data-screen-of': kind === 'screen' ? id : null, 'data-self': kind === 'self',
     },
     this.video, this.avatar, this.veil, this.hand,
-    h('div', { class: 'label' }, this.mute, this.wave, this.crown, this.name),
+    h('div', { class: 'label' }, this.mute, this.wave, this.crown, this.record, this.doubt, this.name),
     h('div', { class: 'tile-buttons' }, this.fullButton, this.pinButton));
   }
 
@@ -69,6 +71,10 @@ export class Tile {
     root.classList.toggle('muted', state.muted);
     root.classList.toggle('raised', state.hand);
     root.classList.toggle('owned', state.owner);
+    root.classList.toggle('recording', Boolean(state.recording));
+    root.classList.toggle('doubted', Boolean(state.doubt));
+    this.doubt.title = state.doubt ?? '';
+    this.record.title = t('tile.recording');
     root.classList.toggle('veiled', state.veil !== '');
     this.veil.textContent = state.veil;
     if (before?.name !== state.name) {
@@ -78,7 +84,7 @@ export class Tile {
       this.name.title = state.name;
     }
     // Speaking changes too often to be part of the name that is read out.
-    const words = [state.name, state.muted && t('tile.muted'), state.hand && t('tile.hand'), state.owner && t('tile.owner'), state.veil];
+    const words = [state.name, state.muted && t('tile.muted'), state.hand && t('tile.hand'), state.owner && t('tile.owner'), state.recording && t('tile.recording'), state.doubt, state.veil];
     const label = words.filter(Boolean).join(', ');
     if (root.getAttribute('aria-label') !== label) root.setAttribute('aria-label', label);
     this.drawPin();

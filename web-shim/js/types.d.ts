@@ -27,6 +27,8 @@ export type RoomInfo = {
   removed?: number;
 };
 export type IceServer = { urls: string[]; username?: string; credential?: string };
+/** What the owner may set. */
+export type RoomSettings = { maxParticipants?: number; allowScreenShare?: boolean; lobby?: boolean; admission?: 'owner' | 'anyone' };
 export type RoomStats = { createdAt: string; lastUsed: string; totalSessions: number; totalDurationSeconds: number };
 export type RoomMeta = {
   roomId: string;
@@ -86,6 +88,7 @@ export type RemoteSnapshot = {
   media: Media;
   away: boolean;
   owner: boolean;
+  capabilities: string[];
   /** Whether what it says is checked against a key; its id stands for that key. */
   verified: boolean;
   /** The relay says that this is somebody who was here before; it has another key. */
@@ -119,6 +122,10 @@ export type CallSnapshot = {
   /** Set once the relay has confirmed it. */
   ownerToken: string | null;
   room: RoomInfo | null;
+  /** In the lobby: somebody inside has to let us in. */
+  waiting: boolean;
+  /** Who waits in the lobby, where we may let them in. */
+  knocks: { userId: string; name: string }[];
   /** The link has a secret, so payloads are sealed. */
   sealed: boolean;
   media: Media;
@@ -138,7 +145,7 @@ export type CallEnd = {
 };
 /* The page's own codes: ROOM_FULL, AUTH_REQUIRED (a password was wanted; `hint` if the owner set one), NETWORK (no connection to the relay),
  * RELAY_FULL, TIMEOUT, INSECURE (no WebCrypto outside https and localhost), NO_WEBRTC, NO_WEBSOCKET (a proxy refuses it), BAD_ORIGIN,
- * SUSPENDED (the page was left and came back). */
+ * SUSPENDED (the page was left and came back), RELAY_OUTDATED (the relay speaks an earlier version of the protocol), CALL_ENDED (by the owner). */
 
 // What follows is the engine's own vocabulary (wire.js, signaling.js, mesh.js, peer-link.js).
 
@@ -158,13 +165,15 @@ export type ClientMessage = (
       media: Media;
     }
   | { type: 'resume'; roomId: string; userId: string; resumeToken: string; lastSeq: number }
+  | { type: 'unban' | 'end_call' }
+  | { type: 'admit'; targetId: string; admitted: boolean }
   | { type: 'leave_room' | 'clear_room_password' | 'rotate_owner_token' | 'get_stats' | 'turn_credentials' }
   | { type: NegotiationKind; targetId: string; payload: Payload }
   | { type: 'toggle_audio' | 'toggle_video' | 'toggle_screen' | 'toggle_hand'; enabled: boolean }
   | { type: 'set_room_password'; password: string; hint?: string }
   | { type: 'lock_room'; locked: boolean }
-  | { type: 'kick'; targetId: string }
-  | { type: 'update_settings'; maxParticipants?: number; allowScreenShare?: boolean }
+  | { type: 'kick' | 'ask_mute'; targetId: string }
+  | ({ type: 'update_settings' } & RoomSettings)
   | { type: 'ping'; lastSeq?: number }
 ) & { requestId?: number };
 
@@ -245,7 +254,7 @@ export type Environment = {
 export type LinkHealth = { quality: Quality; path: 'direct' | 'relayed' | null; roundTripMs: number | null; loss: number | null };
 
 export type Notice = {
-  kind: 'joined' | 'left' | 'away' | 'back' | 'kicked' | 'muted' | 'screen' | 'chat' | 'hand' | 'refused';
+  kind: 'joined' | 'left' | 'away' | 'back' | 'kicked' | 'muted' | 'screen' | 'chat' | 'hand' | 'refused' | 'muteAsked' | 'knock';
   userId: string;
   name: string;
 };

@@ -42,6 +42,10 @@ export type TileState = {
   muted: boolean;
   hand: boolean;
   owner: boolean;
+  /** Its client stores the call. */
+  recording?: boolean;
+  /** What is in doubt about who it is, or empty. */
+  doubt?: string;
   speaking: boolean;
   veil: string;
   link: string;
@@ -53,6 +57,10 @@ export type Person = {
   name: string;
   media: Media;
   owner: boolean;
+  /** What is in doubt about who it is, or empty. */
+  doubt: string;
+  /** Whether it obeys the owner's request to mute. */
+  mutes: boolean;
   words: string;
   quality: string;
   self: boolean;

@@ -699,3 +699,89 @@ test('more people than anybody remembers come and go, and the next one is let in
   await join('Ben', secret);
   await sees(ana, ['Ben connected']);
 });
+
+test('a room that asks for a password on the way back is joined again with the one that the person types, and the links go on', async () => {
+  const ana = await join('Ana');
+  await join('Ben');
+  await sees(ana, ['Ben connected']);
+  const connections = network.connections.length;
+  relay.kill();
+  const received = relay.received.bind(relay);
+  relay.received = (socket, seat, message) => {
+    if (message.type !== 'join_room' || message.password === 'rex') return received(socket, seat, message);
+    socket.receive({ type: 'auth_required' });
+    return seat;
+  };
+  relay.up = true;
+  await clock.advance(6000, 250);
+  await equals(() => ana.call.snapshot.refused?.code, 'AUTH_REQUIRED');
+  void ana.call.rejoin({ password: 'wrong' });
+  await clock.advance(500);
+  await equals(() => ana.call.snapshot.refused?.code, 'AUTH_REQUIRED');
+  void ana.call.rejoin({ password: 'rex' });
+  await equals(() => ana.call.snapshot.signaling, 'online');
+  assert.equal(ana.call.snapshot.refused, null);
+  await sees(ana, ['Ben connected']);
+  assert.equal(network.connections.length, connections);
+  assert.deepEqual(ana.ended, []);
+});
+
+test('who knocks is told by name to those who may let them in, until somebody decides', async () => {
+  const secret = newSecret();
+  const ana = await join('Ana', secret);
+  const ben = await join('Ben', secret);
+  const guest = await anonymous();
+  const displayName = await new Sealer({ secret, roomId: 'sunny-mountain-42', identity: guest }).seal('name', '*', { name: 'Cleo' });
+  const knock = { type: 'knock', userId: guest.userId, publicKey: guest.publicKey, displayName };
+  for (const seat of relay.seats.values()) relay.send(seat, knock);
+  await equals(() => ana.call.snapshot.knocks, [{ userId: guest.userId, name: 'Cleo' }]);
+  assert.deepEqual(ben.call.snapshot.knocks, [], 'guests decide nothing here');
+  assert.ok(ana.notices.includes('knock Cleo'));
+  const admits = [];
+  const received = relay.received.bind(relay);
+  relay.received = (socket, seat, message) => {
+    if (message.type === 'admit') admits.push(message);
+    return received(socket, seat, message);
+  };
+  ana.call.admit(guest.userId, true);
+  await equals(() => admits, [{ type: 'admit', targetId: guest.userId, admitted: true }]);
+  assert.deepEqual(ana.call.snapshot.knocks, []);
+  relay.toAll(knock);
+  await equals(() => ana.call.snapshot.knocks.length, 1);
+  relay.toAll({ type: 'knock_gone', userId: guest.userId });
+  await equals(() => ana.call.snapshot.knocks.length, 0);
+});
+
+test('a request to mute is obeyed and says whose it is; nobody is unmuted', async () => {
+  const ana = await join('Ana');
+  const ben = await join('Ben');
+  await sees(ben, ['Ana connected']);
+  const ask = { type: 'mute_requested', fromId: ana.call.snapshot.selfId };
+  const seat = relay.seats.get(ben.call.snapshot.selfId);
+  relay.send(seat, ask);
+  await equals(() => ben.call.snapshot.media.audio, false);
+  assert.equal(ben.notices.at(-1), 'muteAsked Ana');
+  relay.send(seat, ask);
+  await settle();
+  assert.equal(ben.call.snapshot.media.audio, false);
+});
+
+test('who waits in the lobby knows it, and may call it off', async () => {
+  relay.received = (socket, seat, { type }) => {
+    if (type === 'hello') socket.receive({ type: 'welcome', versions: [2], relay: 'fake', heartbeatSeconds: 15, nonce: NONCE });
+    if (type === 'join_room') socket.receive({ type: 'waiting' });
+    return seat;
+  };
+  const ana = await make('Ana', null);
+  const rejected = assert.rejects(ana.call.join(), { code: 'LEFT' });
+  await equals(() => ana.call.snapshot.waiting, true);
+  ana.call.leave();
+  await rejected;
+});
+
+test('an owner who ends the call ends it for everybody', async () => {
+  const ana = await join('Ana');
+  relay.send(relay.seats.get(ana.call.snapshot.selfId), { type: 'call_ended' });
+  await settle();
+  assert.deepEqual(ana.ended, ['CALL_ENDED']);
+});
