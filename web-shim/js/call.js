@@ -686,8 +686,8 @@ export class Call extends EventTarget {
     return [...roster.members.values()].flatMap(({ userId, name, media, away, owner, verified, newKey, capabilities }) => {
       const link = mesh.links.get(userId);
       if (!link) return [];
-      const { state, refusal, level, voice, camera, screen } = link;
-      return [{ userId, name, media, away, owner, verified, newKey, capabilities, link: state, refusal, trouble: away ? null : link.trouble, ...link.quality.health, level: media.audio ? level : 0, voice, camera, screen }];
+      const { state, refusal, level, voice, camera, screen, safety } = link;
+      return [{ userId, name, media, away, owner, verified, newKey, capabilities, safety, link: state, refusal, trouble: away ? null : link.trouble, ...link.quality.health, level: media.audio ? level : 0, voice, camera, screen }];
     });
   }
 }

@@ -7,8 +7,9 @@
 // All steps of a link run one after the other, so none sees another half done.
 
 import { SOUND_ENCODING, VOICE_ENCODING, cameraEncoding, cameraLayer, limitSender, screenEncoding } from './encoder-limits.js';
-import { toBase64Url } from './link.js';
+import { fromBase64Url, toBase64Url } from './link.js';
 import { LinkQuality, hushOf, voiceLevel } from './quality.js';
+import { commitmentOf, newNonce, placesOf } from './safety.js';
 import { SealError } from './seal.js';
 import { Steering, floor, readSenderStats } from './steering.js';
 import { LIMITS, encode, parseChannelMessage, readCandidate, readDescription, readMedia } from './wire.js';
@@ -99,6 +100,10 @@ export class PeerLink {
   #connectedAt = 0;
   #steeredAt = -Infinity;
 
+  /** What this session's safety words are made of. @type {{ own: Uint8Array<ArrayBuffer> | null, their: Uint8Array<ArrayBuffer> | null, commitment: string | null, shown: boolean }} */
+  #safety = { own: null, their: null, commitment: null, shown: false };
+  /** @type {number[] | 'forged' | null} */
+  safety = null;
   /** @type {SealProblem | null} */
   refusal = null;
   #closed = false;
@@ -382,10 +387,17 @@ export class PeerLink {
     const pc = this.#pc;
     if (!pc) return;
     if (fresh) this.#addTransceivers(pc);
+    /** @type {Partial<Description>} */
+    const extra = {};
+    if (fresh) {
+      const own = newNonce();
+      this.#safety.own = own;
+      extra.commitment = await commitmentOf(this.#session, own);
+    }
     this.#restarting = !fresh;
     this.#held ??= [];
     await pc.setLocalDescription(await pc.createOffer({ iceRestart: !fresh }));
-    this.#describe('offer', pc, !fresh);
+    this.#describe('offer', pc, !fresh, extra);
   }
 
   /** @param {Description | null} offer */
@@ -410,8 +422,10 @@ export class PeerLink {
     // An offer of our own that waits for its answer is rolled back by this.
     await pc.setRemoteDescription({ type: 'offer', sdp });
     if (!known) this.#takeTransceivers(pc);
+    if (!known && offer.commitment) this.#safety = { own: newNonce(), their: null, commitment: offer.commitment, shown: false };
     await pc.setLocalDescription();
-    this.#describe('answer', pc, restart);
+    const { own, commitment } = this.#safety;
+    this.#describe('answer', pc, restart, !restart && own && commitment ? { safetyNonce: toBase64Url(own) } : {});
     await this.#addEarly(pc);
     this.limit();
   }
@@ -422,6 +436,8 @@ export class PeerLink {
     if (!pc || answer?.session !== this.#session || pc.signalingState !== 'have-local-offer') return;
     this.#negotiatedAt = this.#owner.env.now();
     await pc.setRemoteDescription({ type: 'answer', sdp: answer.sdp });
+    if (answer.safetyNonce && !this.#safety.commitment) this.#safety.their ??= fromBase64Url(answer.safetyNonce);
+    await this.#showSafety();
     await this.#addEarly(pc);
     this.limit();
   }
@@ -461,6 +477,7 @@ export class PeerLink {
       this.send({ type: 'media_state', media: this.#owner.media() });
       for (const text of this.#chatWaiting.splice(0)) this.#sendChannel(text);
       this.flush();
+      void this.#showSafety();
       this.#owner.onOpen(this);
     };
     channel.onmessage = ({ data }) => channel === this.#channel && this.#onChannelMessage(parseChannelMessage(data));
@@ -484,6 +501,8 @@ export class PeerLink {
     this.#sessionConnected = this.#channelLost = this.#restarting = false;
     this.#ourTile = '';
     this.#theirTile = null;
+    this.#safety = { own: null, their: null, commitment: null, shown: false };
+    this.safety = null;
     this.quality.reset();
     this.steering = new Steering();
     for (const stream of [this.voice, this.camera, this.screen]) {
@@ -570,12 +589,49 @@ export class PeerLink {
     else if (this.#candidatesSent++ < LIMITS.candidates) void this.#negotiate('ice_candidate', own);
   }
 
-  /** @param {'offer' | 'answer'} kind @param {RTCPeerConnection} pc @param {boolean} restart */
-  #describe(kind, pc, restart) {
+  /** The offerer's nonce follows once the other's is there: each was bound to its own before it saw the other's. */
+  async #showSafety() {
+    const safety = this.#safety;
+    const { own, their, commitment, shown } = safety;
+    if (!own || !their || commitment || shown) return;
+    safety.shown = this.send({ type: 'safety', nonce: toBase64Url(own) });
+    if (safety.shown) await this.#findWords();
+  }
+
+  /** @param {string} text */
+  async #onSafety(text) {
+    const safety = this.#safety;
+    if (!safety.own || !safety.commitment || safety.their || this.safety) return;
+    const nonce = fromBase64Url(text);
+    const fits = (await commitmentOf(this.#session, nonce)) === safety.commitment;
+    if (safety !== this.#safety) return;
+    if (fits) safety.their = nonce;
+    else this.safety = 'forged';
+    await this.#findWords();
+  }
+
+  async #findWords() {
+    const safety = this.#safety;
+    const { own, their } = safety;
+    const { localDescription, remoteDescription } = this.#pc ?? {};
+    const keys = this.#owner.sealer.keysWith(this.userId);
+    if (own && their && keys && localDescription && remoteDescription) {
+      const places = await placesOf(
+        { userId: this.#owner.selfId, publicKey: keys.own, sdp: localDescription.sdp, nonce: own },
+        { userId: this.userId, publicKey: keys.their, sdp: remoteDescription.sdp, nonce: their },
+      );
+      if (safety !== this.#safety) return;
+      this.safety = places;
+    }
+    this.#owner.onChange(this);
+  }
+
+  /** @param {'offer' | 'answer'} kind @param {RTCPeerConnection} pc @param {boolean} restart @param {Partial<Description>} extra */
+  #describe(kind, pc, restart, extra) {
     if (pc !== this.#pc || !pc.localDescription) return;
     this.#negotiatedAt = this.#owner.env.now();
     this.#candidatesSent = 0;
-    void this.#negotiate(kind, { sdp: pc.localDescription.sdp, session: this.#session, restart });
+    void this.#negotiate(kind, { sdp: pc.localDescription.sdp, session: this.#session, restart, ...extra });
     const held = this.#held ?? [];
     this.#held = null;
     this.#candidatesSent = Math.min(held.length, LIMITS.candidates);
@@ -634,6 +690,8 @@ export class PeerLink {
       case 'tile':
         this.#theirTile = message;
         return this.limit();
+      case 'safety':
+        return void this.#onSafety(message.nonce).catch(() => {});
       case 'media_state':
         return this.#owner.onMessage(this, { type: 'media_state', media: readMedia(message.media) });
       default:

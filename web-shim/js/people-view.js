@@ -17,6 +17,15 @@ const canSetVolume = (() => {
   return audio.volume === 0.5;
 })();
 
+/** @type {Promise<string[]> | null} */
+let nouns = null;
+/** The list that safety words are taken from, fetched when somebody looks for them. */
+function safetyNouns() {
+  nouns ??= fetch('/assets/words.json').then((answer) => answer.json()).then((lists) => lists.nouns);
+  nouns.catch(() => { nouns = null; });
+  return nouns;
+}
+
 /**
  * @param {{call: Call, stage: Stage, close: () => void}} options
  */
@@ -33,9 +42,9 @@ export function peoplePanel({ call, stage, close }) {
     const { remotes, media, selfId } = snapshot;
     heading.textContent = t('people.title', { n: remotes.length + 1, most: snapshot.room?.maxParticipants ?? 10 });
     const people = [
-      { userId: selfId, name: t('tile.self', { name: snapshot.selfName }), media, owner: snapshot.isOwner, doubt: '', mutes: false, words: '', quality: '', self: true, screenSound: false },
+      { userId: selfId, name: t('tile.self', { name: snapshot.selfName }), media, owner: snapshot.isOwner, doubt: '', mutes: false, safety: null, words: '', quality: '', self: true, screenSound: false },
       ...remotes.map((remote) => ({
-        userId: remote.userId, name: remote.name, media: remote.media, owner: remote.owner, doubt: doubtOf(remote), mutes: remote.capabilities.includes('ask_mute'), words: linkWords(remote),
+        userId: remote.userId, name: remote.name, media: remote.media, owner: remote.owner, doubt: doubtOf(remote), mutes: remote.capabilities.includes('ask_mute'), safety: remote.safety, words: linkWords(remote),
         quality: remote.link === 'connected' ? remote.quality : 'lost', self: false, screenSound: remote.media.screen && remote.screen.getAudioTracks().length > 0,
       })),
     ];
@@ -63,6 +72,14 @@ function personRow({ userId, name: firstName, self }, { call, stage }) {
   const label = h('bdi', { class: 'person-name' });
   const marks = h('span', { class: 'marks' });
   const doubt = h('div', { class: 'doubts' });
+  const safety = h('small', { class: 'safety' });
+  /** @param {number[] | 'forged' | null} places */
+  async function drawSafety(places) {
+    if (!places) return safety.replaceChildren();
+    if (places === 'forged') return safety.replaceChildren(icon('warn'), t('people.forged'));
+    const list = await safetyNouns().catch(() => null);
+    if (list) safety.replaceChildren(t('people.safety', { words: places.map((place) => list[place]).join(' ') }));
+  }
   const words = h('small', { class: 'link-words' });
   const avatar = h('div', { class: 'avatar', 'aria-hidden': 'true' });
   avatar.style.setProperty('--hue', String(hue(userId)));
@@ -72,7 +89,7 @@ function personRow({ userId, name: firstName, self }, { call, stage }) {
   const voice = volume(userId, () => t('people.volume', { name }));
   const screen = volume(`${userId}/screen`, () => t('people.screenVolume', { name }));
   const root = h('li', { 'data-person': userId }, avatar,
-    h('div', { class: 'person' }, h('div', { class: 'person-line' }, label, marks), doubt, words, !self && canSetVolume && voice.root, !self && canSetVolume && screen.root),
+    h('div', { class: 'person' }, h('div', { class: 'person-line' }, label, marks), doubt, words, safety, !self && canSetVolume && voice.root, !self && canSetVolume && screen.root),
     pin, !self && mute, !self && kick);
 
   /** @param {string} key @param {() => string} text */
@@ -111,7 +128,7 @@ function personRow({ userId, name: firstName, self }, { call, stage }) {
       if (words.textContent !== person.words) words.textContent = person.words;
       screen.root.hidden = !person.screenSound;
       const { audio, video, screen: shares, hand, recording } = person.media;
-      const key = [person.name, audio, video, shares, hand, recording, person.owner, person.doubt].join();
+      const key = [person.name, audio, video, shares, hand, recording, person.owner, person.doubt, person.safety].join();
       if (key === drawn) return;
       drawn = key;
       name = person.name;
@@ -134,6 +151,7 @@ function personRow({ userId, name: firstName, self }, { call, stage }) {
         h('span', { title: t(text) }, icon(iconName), h('span', { class: 'unseen' }, t(text)))));
       doubt.replaceChildren(...[recording && t('tile.recording'), person.doubt].filter((text) => typeof text === 'string' && text !== '')
         .map((text) => h('small', null, icon('warn'), String(text))));
+      drawSafety(person.safety);
     },
   };
 }

@@ -10,7 +10,7 @@ import { fromBase64Url, toBase64Url } from './link.js';
 
 /** @import { Payload, SealKind, SealProblem } from './types.d.ts' */
 /** @import { Identity } from './identity.js' */
-/** @typedef {{ key: Promise<CryptoKey | null>, run: string, highest: bigint, window: Set<bigint>, name: bigint }} Sender */
+/** @typedef {{ key: Promise<CryptoKey | null>, publicKey: string | undefined, run: string, highest: bigint, window: Set<bigint>, name: bigint }} Sender */
 
 const WINDOW = 1024n;
 /** The one that was silent longest is forgotten first. */
@@ -76,8 +76,14 @@ export class Sealer {
     }
     const key = this.#check(userId, publicKey);
     key.catch(() => {});
-    this.#touch(userId, { key, run: '', highest: 0n, window: new Set(), name: 0n });
+    this.#touch(userId, { key, publicKey, run: '', highest: 0n, window: new Set(), name: 0n });
     return (await key) !== null;
+  }
+
+  /** Both keys of a link, once theirs is known. @param {string} userId */
+  keysWith(userId) {
+    const their = this.#senders.get(userId)?.publicKey;
+    return their ? { own: this.#identity.publicKey, their } : null;
   }
 
   /** The run in which a participant was last heard, or nothing. @param {string} userId */

@@ -210,6 +210,8 @@ export const TABLE = {
     kickText: 'Die Person geht sofort. Bis zum Ende des Anrufs muss hereingelassen werden, wer neu kommt.',
     kickLock: 'Den Raum auch abschließen',
     askMute: '{name} stummschalten',
+    safety: 'Vergleicht diese Wörter beim Sprechen: {words}',
+    forged: 'Die Prüfung ist misslungen: Jemand kann zwischen euch sitzen.',
   },
   link: {
     connecting: 'Verbinde…',

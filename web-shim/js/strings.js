@@ -209,6 +209,8 @@ export const TABLE = {
     kickText: 'They leave at once. Until the call ends, whoever comes newly has to be let in.',
     kickLock: 'Lock the room as well',
     askMute: 'Mute {name}',
+    safety: 'Compare these words by voice: {words}',
+    forged: 'The safety check failed: somebody may sit between you.',
   },
   link: {
     connecting: 'Connecting…',

@@ -93,6 +93,8 @@ export type RemoteSnapshot = {
   verified: boolean;
   /** The relay says that this is somebody who was here before; it has another key. */
   newKey: boolean;
+  /** Places of the safety words in the list of nouns; null until both sides have shown their part, `forged` when that does not fit. */
+  safety: number[] | 'forged' | null;
   link: LinkState;
   refusal: SealProblem | null;
   /** Set when the first connection takes long. */
@@ -226,10 +228,11 @@ export type ChannelMessage =
   | { type: 'chat'; payload: Payload }
   | { type: 'media_state'; media: Media }
   | ({ type: 'tile' } & Tile)
+  | { type: 'safety'; nonce: string }
   | { type: 'bye' };
 
 /** What is inside an offer or answer, and inside a candidate. */
-export type Description = { sdp: string; session: string; restart: boolean };
+export type Description = { sdp: string; session: string; restart: boolean; commitment?: string; safetyNonce?: string };
 export type Candidate = { candidate: string; sdpMid: string | null; sdpMLineIndex: number | null; session: string };
 export type ChatPayload = { id: string; text: string; sentAt: number };
 

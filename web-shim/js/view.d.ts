@@ -61,6 +61,7 @@ export type Person = {
   doubt: string;
   /** Whether it obeys the owner's request to mute. */
   mutes: boolean;
+  safety: number[] | 'forged' | null;
   words: string;
   quality: string;
   self: boolean;

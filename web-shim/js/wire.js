@@ -60,6 +60,8 @@ const userId = like(/^[A-Za-z0-9_-]{22}$/);
 const publicKey = like(/^[A-Za-z0-9_-]{87}$/);
 /** 32 bytes: no bits of the last character may be left over. */
 const token = like(/^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/);
+/** 16 bytes. */
+const nonce = like(/^[A-Za-z0-9_-]{21}[AQgw]$/);
 const session = like(/^[A-Za-z0-9_-]{11}$/);
 const date = like(/^\d{4}-\d\d-\d\d$/);
 const media = shape({ audio: maybe(flag), video: maybe(flag), screen: maybe(flag), hand: maybe(flag), recording: maybe(flag) });
@@ -145,10 +147,11 @@ const FROM_CHANNEL = {
   chat: shape({ payload: payload(LIMITS.chatPayload) }),
   media_state: shape({ media }),
   tile: shape({ width: whole(16384), height: whole(16384), screenWidth: whole(16384), screenHeight: whole(16384) }),
+  safety: shape({ nonce }),
   bye: shape({}),
 };
 
-const DESCRIPTION = shape({ sdp: text(LIMITS.sdp), session, restart: flag });
+const DESCRIPTION = shape({ sdp: text(LIMITS.sdp), session, restart: flag, commitment: maybe(token), safetyNonce: maybe(nonce) });
 const CANDIDATE = shape({
   candidate: text(1024),
   sdpMid: nullable(text(16)),

@@ -785,3 +785,26 @@ test('an owner who ends the call ends it for everybody', async () => {
   await settle();
   assert.deepEqual(ana.ended, ['CALL_ENDED']);
 });
+
+for (const secret of [newSecret(), null]) {
+  test(`two people have the same safety words, and other ones with each other person, ${secret ? 'with' : 'without'} a secret`, async () => {
+    const ana = await join('Ana', secret);
+    const ben = await join('Ben', secret);
+    const cleo = await join('Cleo', secret);
+    const of = ({ call }, other) => call.snapshot.remotes.find(({ userId }) => userId === other.call.snapshot.selfId)?.safety;
+    const pairs = [[ana, ben], [ana, cleo], [ben, cleo]];
+    await until(() => pairs.every(([one, other]) => of(one, other) && of(other, one)));
+    for (const [one, other] of pairs) {
+      assert.equal(of(one, other)?.length, 4);
+      assert.deepEqual(of(one, other), of(other, one));
+    }
+    assert.equal(new Set(pairs.map(([one, other]) => String(of(one, other)))).size, 3);
+  });
+}
+
+test('a nonce that does not fit what was promised is told as a failed check', async () => {
+  const ana = await join('Ana');
+  network.tamper = (text) => text.replace(/"type":"safety","nonce":"./, (head) => head.slice(0, -1) + (head.endsWith('A') ? 'B' : 'A'));
+  await join('Ben');
+  await equals(() => ana.call.snapshot.remotes[0].safety, 'forged');
+});

@@ -124,6 +124,8 @@ export class FakeNetwork {
   up = true;
   connections = [];
   count = 0;
+  /** What becomes of a data channel's messages on their way. */
+  tamper = (text) => text;
 
   get RTCPeerConnection() {
     const network = this;
@@ -165,7 +167,7 @@ class FakeChannel {
   send(data) {
     if (this.readyState !== 'open') throw new Error('not open');
     const other = this.pc.partner?.channel;
-    if (this.pc.connectionState === 'connected') queueMicrotask(() => other?.onmessage?.({ data }));
+    if (this.pc.connectionState === 'connected') queueMicrotask(() => other?.onmessage?.({ data: typeof data === 'string' ? this.pc.network.tamper(data) : data }));
   }
   close() {
     if (this.readyState === 'closed') return;
@@ -301,7 +303,8 @@ export class FakePeerConnection {
   #generation = 0;
   #sdp(iceRestart) {
     if (iceRestart || this.#generation === 0 || this.signalingState === 'have-remote-offer') this.#generation += 1;
-    return `sdp ${this.id}.${this.#generation}.${Math.random()}`;
+    const fingerprint = Array(32).fill(this.id.toString(16).padStart(2, '0').slice(-2).toUpperCase()).join(':');
+    return `sdp ${this.id}.${this.#generation}.${Math.random()}\r\na=fingerprint:sha-256 ${fingerprint}\r\n`;
   }
 }
 
