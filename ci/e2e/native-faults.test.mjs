@@ -1,6 +1,7 @@
 // What goes wrong in a call with native clients: somebody's process dies, the relay dies, and everything that can be wrong with what was asked for.
 
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -79,6 +80,10 @@ scenario('a relay that is killed and restarted costs natives no picture, and bot
   assert.ok(Math.max(...seen) <= Math.max(500, 1.5 * Math.max(...usual)), `a gap of ${Math.max(...seen)} ms`);
   for (const someone of people) assert.equal((await someone.snapshot()).participants.length, 1);
 });
+
+/** Whose key it is (PROTOCOL.md §6). */
+const userOf = publicKey =>
+  createHash('sha256').update('snug/2\0user\0').update(Buffer.from(publicKey, 'base64url')).digest().subarray(0, 16).toString('base64url');
 
 /** Runs a join that must not come about. */
 async function refused(cleanup, url, options, code, exit, sentence) {
@@ -167,7 +172,7 @@ scenario('a relay that breaks as soon as it has given a seat is asked more and m
       const message = JSON.parse(data);
       if (message.type === 'hello') return socket.send(JSON.stringify(example('welcome')));
       if (message.type !== 'join_room' && message.type !== 'resume') return undefined;
-      const { roomId, userId } = message;
+      const { roomId, publicKey, userId = userOf(publicKey) } = message;
       const joined = { ...example('room_joined'), seq: 1, roomId, userId, participants: [], iceServers: [] };
       delete joined.requestId;
       socket.send(JSON.stringify(message.type === 'resume' ? { ...example('resumed'), replayed: 0 } : joined));
