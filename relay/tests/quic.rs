@@ -250,6 +250,11 @@ async fn who_is_removed_hears_it_and_gets_the_close_code() {
         assert_eq!(guest.next().await, Incoming::Closed { code: Some(4001) });
         assert_eq!(guest.next().await, Incoming::Closed { code: Some(4001) }, "and says so again");
         assert_eq!(owner.hear("user_left").await["reason"], "kicked");
+        owner.hear("room_updated").await;
+        owner.hear("done").await;
+        // From here on a newcomer would have to be let in.
+        owner.say(json!({"type": "unban"})).await;
+        owner.hear("room_updated").await;
         owner.hear("done").await;
     }
 }
