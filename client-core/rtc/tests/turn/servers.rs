@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use snug_signaling::{Connection, Connector, ConnectorConfig, Incoming, TlsRoots};
-use snug_wire::{IceServer, UserId};
+use snug_wire::{IceServer, SigningIdentity};
 
 use crate::needs;
 use crate::relay_binary::relay_binary;
@@ -180,17 +180,21 @@ impl Relay {
         let config = ConnectorConfig { roots, quic: false, user_agent: "test/1".to_owned() };
         let target = format!("https://127.0.0.1:{}", self.port).parse().unwrap();
         let mut connection = Connector::new(config).unwrap().connect(&target).await.unwrap();
-        let name = json!({"plain": format!("{{\"name\":\"{number}\"}}")});
-        let user = UserId::from_bytes([number; 16]).to_string();
-        let join = json!({"type": "join_room", "roomId": "sunny-hill", "userId": user, "displayName": name});
-        for message in [json!({"type": "hello", "versions": [1]}), join] {
-            connection.send(&message.to_string()).await.unwrap();
-        }
+        let identity = SigningIdentity::from_bytes(&[number; 32]).expect("a small number is a private key");
+        connection.send(&json!({"type": "hello", "versions": [2]}).to_string()).await.unwrap();
         loop {
             let Incoming::Message(text) = connection.recv().await else {
                 panic!("the relay refused the seat")
             };
             let message: Value = serde_json::from_str(&text).unwrap();
+            if message["type"] == "welcome" {
+                let nonce = message["nonce"].as_str().unwrap().parse().unwrap();
+                let proof = identity.prove(&nonce, &"sunny-hill".parse().unwrap());
+                let name = json!({"plain": format!("{{\"name\":\"{number}\"}}")});
+                let join = json!({"type": "join_room", "roomId": "sunny-hill", "publicKey": identity.public_key(),
+                    "keyProof": proof, "displayName": name});
+                connection.send(&join.to_string()).await.unwrap();
+            }
             if message["type"] == "room_joined" {
                 return (connection, serde_json::from_value(message["iceServers"].clone()).unwrap());
             }
