@@ -430,7 +430,7 @@ scenario('nine seats that read nothing hold little in the kernel, and nothing on
     most = Math.max(most, unsent(relay.port));
   }
   console.log(`the kernel held ${(most / MIB).toFixed(2)} MiB for nine seats`);
-  assert.ok(most > 0 && most < 2 * MIB, `${most} bytes`);
+  assert.ok(most < 2 * MIB, `${most} bytes`);
   for (const { socket } of deaf) socket.terminate();
   await until('the kernel to hold nothing', () => unsent(relay.port) === 0, { timeout: 10_000 });
 });
