@@ -824,7 +824,7 @@ impl RoomServer {
         }
         if let Some(old) = seat.connection {
             self.send(old, &ServerMessage::error(ErrorCode::Replaced, None));
-            self.connections.remove(&old);
+            self.forget_connection(old);
             self.outputs.push_back(Output::Close { connection: old, code: CloseCode::Replaced });
         }
     }

@@ -88,7 +88,7 @@ impl RoomServer {
         for gone in seats {
             self.outputs.push_back(Output::Unseated { room: seat.room.clone(), user: gone.user });
             if let Some(connection) = gone.connection {
-                self.connections.remove(&connection);
+                self.forget_connection(connection);
                 self.outputs.push_back(Output::Close { connection, code: CloseCode::Ended });
             }
         }
