@@ -26,6 +26,7 @@ mod page;
 mod password;
 mod quic;
 mod room_link;
+mod signature;
 mod socket;
 mod store;
 mod tcp;
@@ -309,6 +310,7 @@ fn room_config(config: &Config, ticket_key: TicketKey) -> RoomServerConfig {
         joins: config.joins,
         creations: config.creations,
         creation: config.creation.clone(),
+        verify: signature::verify,
         ..RoomServerConfig::new(ticket_key)
     }
 }

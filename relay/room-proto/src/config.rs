@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use snug_wire::{CreationKey, IceServer, RoomId, UserId};
+use snug_wire::identity::Signature;
+use snug_wire::{CreationKey, IceServer, PublicKey, RoomId, UserId};
 
 use crate::ticket::TicketKey;
 
@@ -27,6 +28,9 @@ pub enum RoomCreation {
     Closed,
 }
 
+/// Whether a signature of a text is this key's (ECDSA on P-256 with SHA-256).
+pub type VerifySignature = fn(&PublicKey, &[u8], &Signature) -> bool;
+
 /// Limits and names of a [`crate::RoomServer`].
 #[derive(Clone)]
 pub struct RoomServerConfig {
@@ -34,6 +38,8 @@ pub struct RoomServerConfig {
     pub relay: String,
     /// What tickets are made with; the same after a restart.
     pub ticket_key: TicketKey,
+    /// How the signature of a join is checked. Default: `snug-wire`'s own check; a shell may have a faster one.
+    pub verify: VerifySignature,
     /// Messages of one connection. Default: 240, then 60 a second.
     pub messages: RateLimit,
     /// `join_room` and `resume` of one address block. Default: 30, then one every 2 s.
@@ -55,6 +61,7 @@ impl RoomServerConfig {
     pub fn new(ticket_key: TicketKey) -> Self {
         Self {
             ticket_key,
+            verify: PublicKey::verifies,
             relay: concat!("snug-relay/", env!("CARGO_PKG_VERSION")).to_owned(),
             messages: RateLimit { burst: 240.0, per_second: 60.0 },
             joins: RateLimit { burst: 30.0, per_second: 0.5 },

@@ -23,7 +23,7 @@ mod token_bucket;
 mod wall_clock;
 
 pub use address::AddressBlock;
-pub use config::{IceServerSource, NoIceServers, RateLimit, RoomCreation, RoomServerConfig};
+pub use config::{IceServerSource, NoIceServers, RateLimit, RoomCreation, RoomServerConfig, VerifySignature};
 pub use date::{Day, DayError};
 pub use io::{
     Busy, ConnectionId, Departure, Input, JobId, Now, Output, QueryId, RoomMeta, RoomMetaParticipant, Seed,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use snug_wire::identity::join_text;
 use snug_wire::message::{Forward, Forwarded, JoinRoom, RoomJoined};
 use snug_wire::{
     ClientMessage, CloseCode, ErrorCode, JoinNonce, LeaveReason, LinkProof, Media, Password, Request, RoomId,
@@ -451,7 +452,8 @@ impl RoomServer {
         if let Err(wait) = self.joins.take(connection.block, now.at) {
             return self.refuse(id, request_id, (ErrorCode::RateLimited, Some(wait)));
         }
-        if !join.public_key.proves(&join.key_proof, &connection.nonce, &join.room_id) {
+        let proven = join_text(&connection.nonce, &join.room_id);
+        if !(self.config.verify)(&join.public_key, &proven, &join.key_proof) {
             return self.refuse(id, request_id, (ErrorCode::KeyProofInvalid, None));
         }
         let room = join.room_id.clone();

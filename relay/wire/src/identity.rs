@@ -29,9 +29,9 @@ use crate::id::decode_exact;
 use crate::{RoomId, UserId};
 
 /// Bytes of an uncompressed point of P-256 (SEC 1 §2.3.3): the form that WebCrypto imports as `raw`.
-const PUBLIC_KEY_BYTES: usize = 65;
+pub const PUBLIC_KEY_BYTES: usize = 65;
 /// Bytes of a signature: `r | s`, the form of WebCrypto (IEEE P1363).
-pub(crate) const SIGNATURE_BYTES: usize = 64;
+pub const SIGNATURE_BYTES: usize = 64;
 
 /// A participant's private key and what follows from it. It is never sent and has no `Debug`.
 #[derive(Clone)]
@@ -123,7 +123,8 @@ impl PublicKey {
         self.verifies(&join_text(nonce, room), proof)
     }
 
-    pub(crate) fn verifies(&self, text: &[u8], signature: &Signature) -> bool {
+    /// Whether `signature` is this key's, of `text`.
+    pub fn verifies(&self, text: &[u8], signature: &Signature) -> bool {
         p256::ecdsa::Signature::from_slice(&signature.0)
             .is_ok_and(|signature| self.0.verify(text, &signature).is_ok())
     }
@@ -133,7 +134,8 @@ impl PublicKey {
         (bytes.len() == PUBLIC_KEY_BYTES).then(|| VerifyingKey::from_sec1_bytes(bytes).ok().map(Self))?
     }
 
-    pub(crate) fn to_bytes(&self) -> [u8; PUBLIC_KEY_BYTES] {
+    /// The uncompressed point.
+    pub fn to_bytes(&self) -> [u8; PUBLIC_KEY_BYTES] {
         let point = self.0.to_sec1_point(false);
         point.as_bytes().try_into().expect("an uncompressed point of P-256 has 65 bytes")
     }
@@ -144,7 +146,8 @@ impl Signature {
         Self(bytes)
     }
 
-    pub(crate) const fn as_bytes(&self) -> &[u8; SIGNATURE_BYTES] {
+    /// `r | s`.
+    pub const fn as_bytes(&self) -> &[u8; SIGNATURE_BYTES] {
         &self.0
     }
 }
@@ -157,7 +160,7 @@ impl JoinNonce {
 }
 
 /// `"snug/2" | 0 | "join" | 0 | nonce | roomId`: the nonce's length is fixed, so no two joins share a text.
-fn join_text(nonce: &JoinNonce, room: &RoomId) -> Vec<u8> {
+pub fn join_text(nonce: &JoinNonce, room: &RoomId) -> Vec<u8> {
     [b"snug/2\0join\0", nonce.0.as_slice(), room.as_str().as_bytes()].concat()
 }
 
